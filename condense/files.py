@@ -1,0 +1,42 @@
+"""Files that are whole or absent: atomic writing, and the folder for what can be computed again."""
+
+import contextlib
+import os
+import tempfile
+from pathlib import Path
+
+
+@contextlib.contextmanager
+def atomic_path(path):
+    """Yield a temporary path beside `path`; on success it is flushed to disk and renamed to `path`.
+
+    On any error the temporary file is removed and an existing `path` stays as it was.
+    Missing parent folders are made. Raises OSError as the file system does.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+    os.close(handle)
+    try:
+        yield Path(temporary)
+        with open(temporary, "rb") as written:
+            os.fsync(written.fileno())
+        os.chmod(temporary, 0o666 & ~_umask())           # mkstemp makes files private; results are shared
+        os.replace(temporary, path)
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary)
+        raise
+
+
+def _umask():
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def cache_folder():
+    """Return the user's cache folder of this toolkit: $CONDENSE_CACHE, or `condense` in the system's one."""
+    if "CONDENSE_CACHE" in os.environ:
+        return Path(os.environ["CONDENSE_CACHE"])
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "condense"
