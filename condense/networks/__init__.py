@@ -1,0 +1,64 @@
+"""The networks by name, how to build one and how to draw it anew."""
+
+from functools import partial
+
+import torch
+
+from condense.networks.alexnet import AlexNet, AlexNetBN
+from condense.networks.convnet import ConvNet
+from condense.networks.initialisation import reset
+from condense.networks.lenet import LeNet
+from condense.networks.mlp import MLP
+from condense.networks.resnet import ResNet18, ResNet18_AP, ResNet18BN, ResNet18BN_AP
+from condense.networks.vgg import VGG11, VGG11BN
+from condense.registry import lookup
+
+__all__ = ["MLP", "NETWORKS", "AlexNet", "AlexNetBN", "ConvNet", "LeNet", "ResNet18", "ResNet18BN",
+           "ResNet18BN_AP", "ResNet18_AP", "VGG11", "VGG11BN", "get_network", "reset"]
+
+_standard = partial(ConvNet, net_width=128, net_depth=3, net_act="relu", net_norm="instancenorm",
+                    net_pooling="avgpooling")
+
+# name -> factory(channel, num_classes, im_size=...); a variant changes only the aspect that it names
+NETWORKS = {
+    "MLP": MLP,
+    "ConvNet": _standard,
+    "LeNet": LeNet,
+    "AlexNet": AlexNet,
+    "AlexNetBN": AlexNetBN,
+    "VGG11": VGG11,
+    "VGG11BN": VGG11BN,
+    "ResNet18": ResNet18,
+    "ResNet18BN": ResNet18BN,
+    "ResNet18_AP": ResNet18_AP,
+    "ResNet18BN_AP": ResNet18BN_AP,
+    **{f"ConvNetD{depth}": partial(_standard, net_depth=depth) for depth in range(1, 9)},
+    **{f"ConvNetW{width}": partial(_standard, net_width=width) for width in (32, 64, 128, 256, 512, 1024)},
+    "ConvNetAS": partial(_standard, net_act="sigmoid"),
+    "ConvNetAR": partial(_standard, net_act="relu"),
+    "ConvNetAL": partial(_standard, net_act="leakyrelu"),
+    "ConvNetASwish": partial(_standard, net_act="swish"),
+    "ConvNetASwishBN": partial(_standard, net_act="swish", net_norm="batchnorm"),
+    "ConvNetNN": partial(_standard, net_norm="none"),
+    "ConvNetBN": partial(_standard, net_norm="batchnorm"),
+    "ConvNetLN": partial(_standard, net_norm="layernorm"),
+    "ConvNetIN": partial(_standard, net_norm="instancenorm"),
+    "ConvNetGN": partial(_standard, net_norm="groupnorm"),
+    "ConvNetNP": partial(_standard, net_pooling="none"),
+    "ConvNetMP": partial(_standard, net_pooling="maxpooling"),
+    "ConvNetAP": partial(_standard, net_pooling="avgpooling"),
+    "ConvNetKIP": partial(_standard, net_width=1024, net_norm="none"),
+}
+
+
+def get_network(model, channel, num_classes, im_size=(32, 32), rng=None):
+    """Return the network named `model`, freshly initialised, on the CPU and in train mode.
+
+    `channel` and `num_classes` are counts, `im_size` is one int or (height, width). Parameters are drawn by
+    `reset(net, rng)`; with `rng` given PyTorch's global generator is left alone. Raises ValueError for an
+    unknown name, suggesting the nearest, and for an image size the network cannot take, naming a mend.
+    """
+    factory = lookup(NETWORKS, model, "network")
+    with torch.device("meta"):                        # shapes only: nothing is drawn, and nothing drawn twice
+        net = factory(channel, num_classes, im_size=im_size)
+    return reset(net.to_empty(device="cpu"), rng)

@@ -1,0 +1,67 @@
+"""Layers that several families share: norms, activations and pooling by name, and pooling to a fixed map."""
+
+import torch.nn.functional as F
+from torch import nn
+
+from condense.networks.instance_norm import InstanceNorm
+from condense.registry import lookup
+
+
+NORMS = {
+    "none": lambda channels, size: None,
+    "batchnorm": lambda channels, size: nn.BatchNorm2d(channels),
+    "layernorm": lambda channels, size: nn.LayerNorm([channels, *size]),      # elementwise over C, H and W
+    "instancenorm": lambda channels, size: InstanceNorm(channels),      # the field's: affine, no running mean
+    "groupnorm": lambda channels, size: nn.GroupNorm(4, channels),
+}
+
+ACTIVATIONS = {
+    "sigmoid": nn.Sigmoid,
+    "relu": lambda: nn.ReLU(inplace=True),        # always behind a layer whose backward needs no output
+    "leakyrelu": lambda: nn.LeakyReLU(0.01),
+    "swish": nn.SiLU,
+}
+
+POOLINGS = {
+    "none": lambda: None,
+    "maxpooling": lambda: nn.MaxPool2d(2),
+    "avgpooling": lambda: nn.AvgPool2d(2),
+}
+
+
+def build_norm(name, channels, size=None):
+    """Return the norm layer `name` for maps (channels, *size), or None; ValueError for unknown names."""
+    return lookup(NORMS, name, "norm")(channels, size)
+
+
+def build_activation(name):
+    """Return the activation layer `name`; raises ValueError for unknown names."""
+    return lookup(ACTIVATIONS, name, "activation")()
+
+
+def build_pooling(name):
+    """Return the pooling layer `name`, or None; raises ValueError for unknown names."""
+    return lookup(POOLINGS, name, "pooling")()
+
+
+class PoolTo(nn.Module):
+    """Average any map to `side` x `side`; a map of that size passes through untouched.
+
+    Where the side divides the map this is plain average pooling, whose gradient is deterministic on a GPU;
+    the adaptive kernel, whose gradient is not, serves the sizes in between.
+    """
+
+    def __init__(self, side):
+        super().__init__()
+        self.side = side
+
+    def forward(self, x):
+        height, width = x.shape[-2:]
+        if (height, width) == (self.side, self.side):
+            return x
+        if height % self.side or width % self.side:
+            return F.adaptive_avg_pool2d(x, self.side)
+        return F.avg_pool2d(x, (height // self.side, width // self.side))
+
+    def extra_repr(self):
+        return f"side={self.side}"

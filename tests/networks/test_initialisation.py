@@ -1,0 +1,147 @@
+"""`reset` draws what PyTorch would, in place, from the generator it is given."""
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from condense.networks import NETWORKS, get_network, reset
+
+SOME = ["MLP", "LeNet", "AlexNetBN", "VGG11BN", "ResNet18BN_AP", "ConvNet", "ConvNetLN", "ConvNetGN",
+        "ConvNetNP"]
+
+
+def seeded(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def same(one, two):
+    pairs = zip(one.state_dict().values(), two.state_dict().values(), strict=True)
+    return all(torch.equal(a, b) for a, b in pairs)
+
+
+def drawn_tensors(net):
+    """Yield (tensor, bound) of every weight and bias of `net` that is random."""
+    for layer in net.modules():
+        if isinstance(layer, (nn.Conv2d, nn.Linear)):
+            linear = isinstance(layer, nn.Linear)
+            fan_in = layer.in_features if linear else layer.in_channels * layer.kernel_size[0] ** 2
+            for tensor in filter(lambda t: t is not None, (layer.weight, layer.bias)):
+                yield tensor.detach(), fan_in**-0.5
+
+
+@pytest.mark.parametrize("name", SOME)
+def test_draws_are_uniform_within_one_over_root_fan_in(name):
+    for tensor, bound in drawn_tensors(get_network(name, 3, 10, rng=seeded())):
+        assert tensor.abs().max() <= bound
+        if tensor.numel() > 1000:
+            assert tensor.abs().max() > 0.98 * bound
+            assert abs(tensor.mean()) < 5 * bound / (3 * tensor.numel()) ** 0.5
+            assert tensor.std() == pytest.approx(bound / 3**0.5, rel=5 / tensor.numel() ** 0.5)
+
+
+@pytest.mark.parametrize("name", ["MLP", "AlexNetBN", "ResNet18BN_AP", "ConvNetLN"])
+def test_spread_of_every_tensor_equals_that_of_a_fresh_module(name):
+    torch.manual_seed(0)
+    framework, ours = NETWORKS[name](3, 10), get_network(name, 3, 10, rng=seeded())
+    for (key, theirs), mine in zip(framework.state_dict().items(), ours.state_dict().values(), strict=True):
+        if theirs.numel() >= 64 and theirs.is_floating_point():
+            assert mine.std().item() == pytest.approx(theirs.std().item(), rel=6 / theirs.numel() ** 0.5), key
+        elif not theirs.is_floating_point():
+            assert torch.equal(mine, theirs)
+
+
+@pytest.mark.parametrize("name", SOME)
+def test_reset_keeps_storage_and_flags_and_undoes_training(name):
+    net = get_network(name, 3, 10, rng=seeded(1))
+    first = copy.deepcopy(net)
+    pointers = [tensor.data_ptr() for tensor in net.state_dict().values()]
+    net(torch.randn(4, 3, 32, 32)).sum().backward()                      # moves running statistics
+    with torch.no_grad():
+        for parameter in net.parameters():
+            parameter.fill_(float("nan"))
+    assert reset(net, seeded(1)) is net
+    assert same(net, first)
+    assert [tensor.data_ptr() for tensor in net.state_dict().values()] == pointers
+    assert all(parameter.requires_grad for parameter in net.parameters())
+
+
+def test_reset_restores_batch_norm_statistics():
+    net = get_network("ConvNetBN", 3, 10)
+    for _ in range(2):
+        net(3 + torch.randn(4, 3, 32, 32))
+    norm = net.blocks[0][1]
+    assert norm.num_batches_tracked == 2 and norm.running_mean.abs().sum() > 0
+    reset(net)
+    assert norm.num_batches_tracked == 0
+    assert torch.equal(norm.running_mean, torch.zeros(128)) and torch.equal(norm.running_var, torch.ones(128))
+
+
+@pytest.mark.parametrize("name", ["MLP", "ConvNet", "ResNet18BN"])
+def test_a_generator_leaves_the_global_one_alone_and_decides_everything(name):
+    before = torch.get_rng_state()
+    one = get_network(name, 3, 10, rng=seeded(5))
+    assert torch.equal(torch.get_rng_state(), before)
+    torch.manual_seed(123)
+    assert same(one, get_network(name, 3, 10, rng=seeded(5)))
+    assert not same(one, get_network(name, 3, 10, rng=seeded(6)))
+    generator = seeded(5)
+    get_network(name, 3, 10, rng=generator)
+    assert not same(one, reset(copy.deepcopy(one), generator))           # the next draw is another network
+
+
+def test_without_a_generator_the_global_one_decides():
+    torch.manual_seed(3)
+    one = get_network("ConvNet", 3, 10)
+    two = get_network("ConvNet", 3, 10)
+    torch.manual_seed(3)
+    assert same(one, get_network("ConvNet", 3, 10)) and not same(one, two)
+
+
+def test_values_are_the_same_whatever_the_memory_layout():
+    plain = reset(get_network("ConvNet", 3, 10), seeded(2))
+    last = get_network("ConvNet", 3, 10).to(memory_format=torch.channels_last)
+    reset(last, seeded(2))
+    assert same(plain, last)
+    assert last.features[4].weight.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_plain_loops_draw_what_fused_operations_draw(monkeypatch):
+    fused = reset(get_network("ConvNetBN", 3, 10), seeded(4))
+    for name in ("_foreach_copy_", "_foreach_mul_", "_foreach_add_", "_foreach_zero_"):
+        monkeypatch.delattr(torch, name)
+    assert same(fused, reset(get_network("ConvNetBN", 3, 10), seeded(4)))
+
+
+def test_copies_wrappers_and_replaced_layers_are_reset_too():
+    net = reset(get_network("ConvNet", 3, 10), seeded(7))
+    twin = copy.deepcopy(net)
+    wrapped = nn.Sequential(nn.Identity(), nn.DataParallel(get_network("ConvNet", 3, 10)))
+    reset(wrapped, seeded(7))
+    assert same(net, wrapped[1].module)
+    reset(twin, seeded(8))
+    assert not same(net, twin)
+    net.classifier = nn.Linear(2048, 3)
+    head = net.classifier.weight.clone()
+    reset(net, seeded(9))
+    assert not torch.equal(net.classifier.weight, head)
+
+
+def test_frozen_and_double_precision_networks_are_reset():
+    net = get_network("ConvNet", 3, 10).double().requires_grad_(False)
+    old = net.classifier.weight.clone()
+    reset(net, seeded(1))
+    assert net.classifier.weight.dtype == torch.float64 and not torch.equal(net.classifier.weight, old)
+    assert not any(parameter.requires_grad for parameter in net.parameters())
+
+
+def test_half_precision_is_rounded_from_the_single_precision_draw():
+    half, single = get_network("MLP", 1, 10, 28).bfloat16(), get_network("MLP", 1, 10, 28)
+    reset(half, seeded(1)), reset(single, seeded(1))
+    assert torch.equal(half.fc_1.weight, single.fc_1.weight.bfloat16())
+
+
+def test_a_layer_of_unknown_distribution_is_refused():
+    with pytest.raises(TypeError, match="Embedding"):
+        reset(nn.Sequential(nn.Linear(2, 2), nn.Embedding(3, 2)))
