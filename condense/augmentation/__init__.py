@@ -1,0 +1,14 @@
+"""Augmentation, first drawn as a record and then applied: `siamese` (DSA) and `classic` (DC's own)."""
+
+from condense.augmentation.siamese import (
+    FULL_STRATEGY,
+    Record,
+    Strengths,
+    default_strategy,
+    draw_independent,
+    draw_siamese,
+    parse_strategy,
+)
+
+__all__ = ["FULL_STRATEGY", "Record", "Strengths", "default_strategy", "draw_independent", "draw_siamese",
+           "parse_strategy"]

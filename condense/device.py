@@ -1,0 +1,114 @@
+"""The device policy: where a run computes, in which precision and layout, compiled or not, how many at a time."""
+
+import contextlib
+import logging
+import os
+from dataclasses import dataclass
+
+import torch
+
+log = logging.getLogger("condense")
+
+DEVICES = ("auto", "cpu", "cuda", "mps")
+PRECISIONS = ("fp32", "tf32", "bf16")
+CPU_CHUNK_BYTES = 8 << 20                 # one chunk's largest activation stays in the last-level cache
+GPU_CHUNK_BYTES = 4 << 30
+WIDTH = 128                               # channels of the standard ConvNet, which the chunk is sized for
+
+
+def resolve_device(name):
+    """Return the `torch.device` for a --device value; raises ValueError where the machine lacks it."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise ValueError(f"--device must be auto, cpu, cuda, cuda:N or mps, not {name!r}") from None
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise ValueError(f"--device {name}: PyTorch sees no CUDA GPU here; use --device cpu or auto")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise ValueError(f"--device {name}: this machine has {torch.cuda.device_count()} CUDA GPUs, counted from 0")
+    if device.type == "mps" and not torch.backends.mps.is_available():
+        raise ValueError("--device mps: PyTorch sees no Apple GPU here; use --device cpu or auto")
+    if device.type not in ("cpu", "cuda", "mps"):
+        raise ValueError(f"--device must be auto, cpu, cuda, cuda:N or mps, not {name!r}")
+    return device
+
+
+def can_compile(device):
+    """Say whether torch.compile works here, by trying it; without a compiler it logs one line."""
+    try:
+        torch.compile(lambda x: (x + 1).relu().sum())(torch.ones(64, device=device))
+    except Exception as error:                            # the compiler stack raises whatever its parts raise
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        log.warning("--compile: going on without it, torch.compile does not work here (%s)", reason[:120])
+        return False
+    finally:
+        torch.compiler.reset()
+    return True
+
+
+@dataclass(frozen=True)
+class Compute:
+    """How networks are run: `device`, `precision` (fp32, tf32 or bf16), `compile`, and `chunk` images at a time.
+
+    `chunk` None chooses by device and image size: what fits a CPU's cache, or a few GiB of a GPU.
+    """
+
+    device: torch.device = torch.device("cpu")
+    precision: str = "fp32"
+    compile: bool = False
+    chunk: int | None = None
+
+    def prepare(self, net):
+        """Move `net` to the device in channels_last layout, which is the faster one for its convolutions."""
+        return net.to(self.device, memory_format=torch.channels_last)
+
+    def wrap(self, function, compiled=True):
+        """Return `function` (images -> tensor) run in this precision and layout; its result has the images' dtype.
+
+        Compiled where --compile asks for it, unless `compiled` is False.
+        """
+        wrapped = self.wrap_stacked(function, compiled)
+        return lambda images: wrapped(images.contiguous(memory_format=torch.channels_last))
+
+    def wrap_stacked(self, function, compiled=True):
+        """Like `wrap`, for a function whose last argument are images in any layout."""
+        call = torch.compile(function, dynamic=False) if self.compile and compiled else function
+
+        def run(*args):
+            with self.autocast():
+                return call(*args).to(args[-1].dtype)
+
+        return run
+
+    def autocast(self):
+        if self.precision == "bf16":
+            return torch.autocast(self.device.type, dtype=torch.bfloat16)
+        return contextlib.nullcontext()
+
+    def chunk_for(self, im_size):
+        """Return how many images of `im_size` (H, W) go through a network at a time."""
+        if self.chunk:
+            return self.chunk
+        budget = CPU_CHUNK_BYTES if self.device.type == "cpu" else GPU_CHUNK_BYTES
+        return max(4, budget // (4 * WIDTH * im_size[0] * im_size[1]))
+
+
+def start_compute(device="auto", precision="fp32", compile=False, chunk=None, deterministic=False):
+    """Resolve the policy once per run and set PyTorch's global switches accordingly.
+
+    Raises ValueError for a device that is not here. bf16 runs networks in bfloat16 autocast; images, features'
+    means and losses stay float32.
+    """
+    device = resolve_device(device)
+    tf32 = "tf32" if precision == "tf32" else "ieee"
+    torch.backends.cuda.matmul.fp32_precision = tf32
+    torch.backends.cudnn.conv.fp32_precision = tf32
+    if deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.use_deterministic_algorithms(True)
+        torch.backends.cudnn.benchmark = False
+    elif device.type == "cuda":
+        torch.backends.cudnn.benchmark = True
+    return Compute(device, precision, compile and can_compile(device), chunk)

@@ -1,0 +1,153 @@
+"""Score a set: train fresh networks of every architecture of a pool on it and test them."""
+
+import time
+import zlib
+from dataclasses import dataclass, replace
+from functools import partial
+
+import torch
+from tqdm import tqdm
+
+from condense.evaluation.protocols import Protocol
+from condense.evaluation.train import TensorSet, accuracy, train_network, train_stacked
+from condense.networks import get_network, reset
+
+FLOATS_PER_PIXEL = 2000                    # activations and gradients of one training image, largest family
+GPU_TEST_BATCH, CPU_TEST_PIXELS = 2048, 64 * 1024
+
+
+@dataclass(frozen=True)
+class Score:
+    """What became of one network: fractions in [0, 1], and the training figures of its last epoch."""
+
+    test_accuracy: float
+    train_accuracy: float
+    train_loss: float
+
+
+def evaluate(data, real, pool, protocol, num_eval, rng, compute, progress=True):
+    """Return {network name: [Score of each of `num_eval` fresh networks]} on the test images of `real`.
+
+    `data` is the set to train on (`labels`, `images(index)`), or a function i -> set that gives network i its
+    own. `rng(key, i)` returns network i's generator; `key` is derived from the architecture's name, so a
+    pool's order and size change no number. The published protocol (reference in `Protocol`).
+    """
+    return {model: _evaluate_model(data, real, model, protocol, num_eval, rng, compute, progress)
+            for model in pool}
+
+
+def _evaluate_model(data, real, model, protocol, num_eval, rng, compute, progress):
+    key = zlib.crc32(model.encode())
+    rngs = [rng(key, i) for i in range(num_eval)]
+    datasets = data if callable(data) else lambda i: data
+    together = _networks_together(datasets(0), real, protocol, num_eval, compute.device)
+    with tqdm(total=num_eval * (protocol.epochs + 1), desc=f"evaluate {model}", unit="epoch", leave=False,
+              disable=not progress, dynamic_ncols=True) as bar:
+        if together == 1:
+            return _one_by_one(datasets, real, model, protocol, rngs, compute, bar)
+        scores = []
+        for first in range(0, num_eval, together):
+            group = range(first, min(first + together, num_eval))
+            scores += _together([datasets(i) for i in group], real, model, protocol,
+                                [rngs[i] for i in group], compute, bar)
+        return scores
+
+
+def _one_by_one(datasets, real, model, protocol, rngs, compute, bar):
+    net = compute.prepare(get_network(model, *real.spec))
+    forward = compute.wrap(net)
+    chunk, test_batch = compute.chunk_for(real.im_size), _test_batch(real, compute.device)
+    scores = []
+    for i, rng in enumerate(rngs):
+        reset(net, rng)
+        figures = train_network(net, datasets(i), protocol, rng, forward, chunk, bar.update)
+        scores.append(Score(float(accuracy(net, real, forward, test_batch)), *map(float, figures)))
+        bar.set_postfix(mean=f"{100 * sum(s.test_accuracy for s in scores) / len(scores):.2f}%")
+    return scores
+
+
+def _together(datasets, real, model, protocol, rngs, compute, bar):
+    nets = []
+    for rng in rngs:
+        net = compute.prepare(get_network(model, *real.spec))
+        nets.append(reset(net, rng))
+    figures = train_stacked(nets, datasets, protocol, rngs, compute.wrap_stacked,
+                            lambda: bar.update(len(nets)))
+    tested = [accuracy(net, real, compute.wrap(net, compiled=False), _test_batch(real, compute.device)) for net in nets]
+    rows = torch.stack([torch.stack(tested), *figures], 1).tolist()
+    return [Score(*row) for row in rows]
+
+
+def _networks_together(data, real, protocol, num_eval, device):
+    """Return how many networks train at once: all that fit into half of a GPU's free memory, one on a CPU."""
+    if device.type != "cuda":
+        return 1
+    free, _ = torch.cuda.mem_get_info(device)
+    batch = min(protocol.batch_size, len(data.labels))
+    height, width = real.im_size
+    return max(1, min(num_eval, free // 2 // (4 * FLOATS_PER_PIXEL * batch * height * width)))
+
+
+def _test_batch(real, device):
+    height, width = real.im_size
+    return GPU_TEST_BATCH if device.type == "cuda" else max(16, CPU_TEST_PIXELS // (height * width))
+
+
+@dataclass(frozen=True)
+class Scorer:
+    """How a run scores its sets: everything but the set. `rng` are the run's `Streams`."""
+
+    real: object
+    pool: tuple
+    protocol: Protocol
+    num_eval: int
+    compute: object
+    rng: object
+    progress: bool = True
+
+    def __call__(self, synthetic, exp, it):
+        """Return {network name: [Score]} of the set as it is at iteration `it` of experiment `exp`."""
+        return evaluate(_decoded(synthetic), self.real, self.pool, self.protocol, self.num_eval,
+                        partial(self.rng, "evaluation", exp, it), self.compute, self.progress)
+
+    def estimate(self, synthetic):
+        """Return about how many seconds one call takes."""
+        return estimate_seconds(_decoded(synthetic), self.real, self.pool, self.protocol, self.num_eval, self.compute)
+
+
+@torch.no_grad()
+def _decoded(synthetic):
+    return TensorSet(synthetic.images().detach().float(), synthetic.labels)
+
+
+def estimate_seconds(data, real, pool, protocol, num_eval, compute):
+    """Return about how long one evaluation takes: one epoch and one test batch of each architecture, timed."""
+    total = 0.0
+    data = data(0) if callable(data) else data
+    once = replace(protocol, epochs=0)
+    for model in pool:
+        rng = torch.Generator().manual_seed(0)             # a rehearsal: these numbers go nowhere
+        net = compute.prepare(get_network(model, *real.spec, rng=rng))
+        forward, batch = compute.wrap(net), _test_batch(real, compute.device)
+        steps = {"train": lambda: train_network(net, data, once, rng, forward, compute.chunk_for(real.im_size)),
+                 "test": lambda: _test_one(forward, real, batch)}
+        repeats = {"train": protocol.epochs + 1, "test": len(real.test_labels) / min(batch, len(real.test_labels))}
+        for name, step in steps.items():
+            step()                                         # warm-up, and compilation
+            total += num_eval * repeats[name] * seconds(step, compute.device)
+    return total
+
+
+@torch.no_grad()
+def _test_one(forward, real, batch):
+    images, _ = next(iter(real.test_batches(batch)))
+    return forward(images)
+
+
+def seconds(step, device):
+    """Return how long `step()` takes, waiting for a GPU to finish."""
+    start = time.perf_counter()
+    step()
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter() - start

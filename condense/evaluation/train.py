@@ -1,0 +1,197 @@
+"""Train fresh networks on a small set and test them: one after another, or all of one architecture at once.
+
+Both ways draw the same numbers from the same generators, so a network's accuracy does not depend on which way
+it was trained, up to rounding.
+"""
+
+import copy
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch.func import functional_call, stack_module_state, vmap
+
+from condense.augmentation.classic import augment_classic
+from condense.augmentation.siamese import one_operator_each, parse_strategy
+from condense.randomness import generator_on
+
+EPOCHS_PER_BLOCK = 16                     # random numbers are drawn for this many epochs at a time
+
+
+@dataclass(frozen=True)
+class TensorSet:
+    """Images (n, C, H, W) float32 normalised with labels (n,) int64 or (n, K) soft, ready to train on."""
+
+    tensor: torch.Tensor
+    labels: torch.Tensor
+
+    def images(self, index=None):
+        return self.tensor if index is None else self.tensor[index]
+
+
+class TrainingDraws:
+    """The random numbers of one network's training: per epoch an order, operators and magnitudes.
+
+    Drawn in blocks of epochs, magnitudes on `device`; the operators' choice stays on the host.
+    """
+
+    def __init__(self, rng, num_images, batch_size, num_operators, device):
+        self.host, self.device = rng, device
+        self.rng = generator_on(device, rng)
+        self.num_images, self.num_operators = num_images, num_operators
+        self.num_batches = -(-num_images // batch_size)
+        self.left = 0
+
+    def epoch(self):
+        """Return (order (n,), operator of each minibatch (list), uniforms (n, 3)) of the next epoch."""
+        if self.left == 0:
+            self._draw()
+        self.left -= 1
+        return self.order[self.left], self.operators[self.left], self.uniforms[self.left]
+
+    def _draw(self):
+        self.left, shape = EPOCHS_PER_BLOCK, (EPOCHS_PER_BLOCK, self.num_images)
+        self.order = torch.rand(shape, generator=self.rng, device=self.device).argsort(1)
+        self.uniforms = torch.rand((*shape, 3), generator=self.rng, device=self.device)
+        size = (EPOCHS_PER_BLOCK, self.num_batches)
+        self.operators = torch.randint(max(self.num_operators, 1), size, generator=self.host).tolist()
+
+
+def has_batchnorm(net):
+    """Say whether `net` has batch norm layers, which must see a minibatch whole."""
+    return any("BatchNorm" in type(module).__name__ for module in net.modules())
+
+
+def train_network(net, data, protocol, rng, forward=None, chunk=None, tick=None):
+    """Train `net` in place on `data` by `protocol`; returns (accuracy, mean loss) of the last epoch, as tensors.
+
+    `data` has `labels` (n,) or (n, K) and `images(index)`. `forward` (default `net`) maps images to logits;
+    gradients accumulate over `chunk` images at a time unless the network has batch norm. `tick` is called
+    after every epoch. Draws come from `rng`, a CPU generator, alone.
+    """
+    forward, chunk = forward or net, None if has_batchnorm(net) else chunk
+    names = parse_strategy(protocol.strategy) if protocol.augmentation == "siamese" else ()
+    draws = TrainingDraws(rng, len(data.labels), protocol.batch_size, len(names), data.labels.device)
+    optimizer = _sgd(net.parameters(), protocol, protocol.lr)
+    net.train()
+    for epoch in range(protocol.epochs + 1):
+        if epoch == protocol.drop_epoch:
+            optimizer = _sgd(net.parameters(), protocol, 0.1 * protocol.lr)
+        order, operators, uniforms = draws.epoch()
+        totals = torch.zeros(2, device=data.labels.device)
+        for index, operator, part in zip(order.split(protocol.batch_size), operators,
+                                         uniforms.split(protocol.batch_size)):
+            images, labels = data.images(index), data.labels[index]
+            images = _augment(images, protocol, names, [operator] * len(images), part, draws.rng)
+            totals += _step(forward, optimizer, images, labels, chunk or len(images))
+        if tick:
+            tick()
+    return totals[1] / len(data.labels), totals[0] / len(data.labels)
+
+
+def _step(forward, optimizer, images, labels, chunk):
+    """One SGD step on the mean cross-entropy; returns the (summed loss, number correct) of the minibatch."""
+    optimizer.zero_grad()
+    totals = torch.zeros(2, device=images.device)
+    for x, y in zip(images.split(chunk), labels.split(chunk)):
+        logits = forward(x)
+        loss = F.cross_entropy(logits, y, reduction="sum")
+        (loss / len(images)).backward()
+        totals += torch.stack((loss.detach(), _correct(logits.detach(), y)))
+    optimizer.step()
+    return totals
+
+
+def _sgd(parameters, protocol, lr):
+    return torch.optim.SGD(parameters, lr=lr, momentum=protocol.momentum, weight_decay=protocol.weight_decay)
+
+
+def _correct(logits, labels):
+    """Number of right guesses in the last but one dimension: logits (..., n, K), labels (..., n) or (..., n, K)."""
+    target = labels if labels.dtype == torch.int64 else labels.argmax(-1)
+    return (logits.argmax(-1) == target).sum(-1, dtype=torch.float32)
+
+
+def _augment(images, protocol, names, operators, uniforms, rng):
+    """Augment a minibatch: `operators` (position in `names` of each image) and `uniforms` (n, 3) are drawn."""
+    if protocol.augmentation == "siamese" and names:
+        return one_operator_each(names, operators, uniforms)(images)
+    if protocol.augmentation == "classic" and protocol.strategy != "none":
+        return augment_classic(images, protocol.strategy, rng)
+    return images
+
+
+@torch.no_grad()
+def accuracy(net, real, forward=None, batch_size=256):
+    """Return the fraction of `real`'s test images that `net` gets right, a tensor; nothing syncs before."""
+    forward = forward or net
+    net.eval()
+    correct = sum(_correct(forward(images), labels) for images, labels in real.test_batches(batch_size))
+    net.train()
+    return correct / len(real.test_labels)
+
+
+def train_stacked(nets, datasets, protocol, rngs, wrap=None, tick=None):
+    """Train `nets` (one architecture) in place, all in one go: parameters stacked, one vectorised call a step.
+
+    `datasets` and `rngs` hold one entry per network; all sets have the same size. `wrap` turns the vectorised
+    call into one of another precision, or a compiled one. Returns (accuracies, losses) of the last epoch,
+    tensors (M,). Same draws, and up to rounding the same numbers, as `train_network`.
+    """
+    names = parse_strategy(protocol.strategy) if protocol.augmentation == "siamese" else ()
+    device, num_images = datasets[0].labels.device, len(datasets[0].labels)
+    draws = [TrainingDraws(rng, num_images, protocol.batch_size, len(names), device) for rng in rngs]
+    call, parameters, buffers = _stack(nets)
+    call = wrap(call) if wrap else call
+    optimizer = _sgd(parameters.values(), protocol, protocol.lr)
+    for epoch in range(protocol.epochs + 1):
+        if epoch == protocol.drop_epoch:
+            optimizer = _sgd(parameters.values(), protocol, 0.1 * protocol.lr)
+        epoch_draws = [draw.epoch() for draw in draws]
+        totals = torch.zeros(2, len(nets), device=device)
+        for number in range(draws[0].num_batches):
+            images, labels = _stacked_minibatch(datasets, protocol, names, epoch_draws, number, draws)
+            logits = call(parameters, buffers, images)
+            losses = vmap(F.cross_entropy)(logits, labels)
+            optimizer.zero_grad()
+            losses.sum().backward()
+            optimizer.step()
+            with torch.no_grad():
+                totals += torch.stack((losses * images.shape[1], _correct(logits, labels)))
+        if tick:
+            tick()
+    _unstack(nets, parameters, buffers)
+    return totals[1] / num_images, totals[0] / num_images
+
+
+def _stacked_minibatch(datasets, protocol, names, epoch_draws, number, draws):
+    """Gather and augment minibatch `number` of every network: (M, B, C, H, W) and (M, B[, K])."""
+    part = slice(number * protocol.batch_size, (number + 1) * protocol.batch_size)
+    orders = [order[part] for order, _, _ in epoch_draws]
+    images = [data.images(index) for data, index in zip(datasets, orders)]
+    labels = torch.stack([data.labels[index] for data, index in zip(datasets, orders)])
+    if names:                                             # one record over all networks: few kernels, not M times few
+        operators = [ops[number] for _, ops, _ in epoch_draws for _ in range(len(images[0]))]
+        uniforms = torch.cat([u[part] for _, _, u in epoch_draws])
+        images = _augment(torch.cat(images), protocol, names, operators, uniforms, None)
+        return images.view(len(datasets), -1, *images.shape[1:]), labels
+    images = [_augment(x, protocol, (), [], None, draw.rng) for x, draw in zip(images, draws)]
+    return torch.stack(images), labels
+
+
+def _stack(nets):
+    """Return (vectorised call, stacked parameters, stacked buffers) of networks of one architecture."""
+    parameters, buffers = stack_module_state(nets)
+    skeleton = copy.deepcopy(nets[0]).to("meta")
+
+    def call(parameters, buffers, images):
+        return vmap(lambda p, b, x: functional_call(skeleton, (p, b), (x,)))(parameters, buffers, images)
+
+    return call, parameters, buffers
+
+
+@torch.no_grad()
+def _unstack(nets, parameters, buffers):
+    for number, net in enumerate(nets):
+        for name, tensor in [*net.named_parameters(), *net.named_buffers()]:
+            tensor.copy_((parameters if name in parameters else buffers)[name][number])

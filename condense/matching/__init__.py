@@ -1,0 +1,1 @@
+"""Matching losses: what makes one method differ from another, free of data sets and parameterizations."""

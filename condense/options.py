@@ -1,0 +1,194 @@
+"""Options: one frozen dataclass per script gives defaults, flags, YAML keys and --help.
+
+YAML overrides defaults, flags override YAML. Whatever cannot work is an error that names its mend.
+"""
+
+import argparse
+import dataclasses
+import sys
+from types import NoneType, UnionType
+from typing import get_args, get_type_hints
+
+import yaml
+
+from condense.registry import nearest, unknown
+
+GROUPS = ("what to condense", "method", "evaluation", "run")
+
+
+class OptionError(ValueError):
+    """A flag, config key or value that cannot work; its text is one line with the mend."""
+
+
+def option(default, help, *, group="method", choices=None, least=None, above=None, neutral=False, dead=None):
+    """Declare one option of a config dataclass.
+
+    `choices` lists the words allowed, `least` the smallest number, `above` a bound numbers must exceed.
+    `neutral` options (paths, how often to save) do not belong to what a result is. A `dead` option is one
+    that does nothing in the original: accepted, hidden, and answered by the line in `dead`.
+    """
+    metadata = dict(help=help, group=group, choices=choices, least=least, above=above, neutral=neutral, dead=dead)
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+@dataclasses.dataclass(frozen=True)
+class RunConfig:
+    """What every method script shares: data, synthetic set, evaluation and the run itself."""
+
+    dataset: str = option("CIFAR10", "data set by name; 'folder' or 'file' for your own", group=GROUPS[0])
+    data_path: str = option("data", "folder (or file) of the data; known sets download there", group=GROUPS[0],
+                            neutral=True)
+    im_size: int | None = option(None, "side in pixels to bring a folder's images to", group=GROUPS[0], least=4)
+    resize: str = option("crop", "how: short side and centre crop, or squash", group=GROUPS[0],
+                         choices=("crop", "squash"))
+    model: str = option("ConvNet", "network to condense with", group=GROUPS[0])
+    ipc: int = option(1, "images per class of the synthetic set", group=GROUPS[0], least=1)
+    init: str = option("noise", "start from noise or from real images", group=GROUPS[0], choices=("noise", "real"))
+
+    eval_mode: str = option("S", "networks to score on: S (condensing network without batch norm), SS (as it is),"
+                            " M, B, W, D, A, P, N (pools)", group=GROUPS[2])
+    num_exp: int = option(5, "experiments: whole condensations", group=GROUPS[2], least=1)
+    num_eval: int = option(20, "fresh networks per evaluation", group=GROUPS[2], least=1)
+    epoch_eval_train: int = option(1000, "epochs an evaluation network trains", group=GROUPS[2], least=0)
+    lr_net: float = option(0.01, "learning rate of networks", group=GROUPS[2], above=0)
+    batch_train: int = option(256, "minibatch of network training", group=GROUPS[2], least=1)
+    eval_every: int = option(1000, "iterations between evaluations; the first and last are always evaluated",
+                             group=GROUPS[2], least=1)
+
+    config: str | None = option(None, "YAML file of options; flags override it", group=GROUPS[3], neutral=True)
+    seed: int = option(0, "seed of every random number", group=GROUPS[3], least=0)
+    device: str = option("auto", "auto, cpu, cuda, cuda:N or mps", group=GROUPS[3])
+    precision: str = option("fp32", "arithmetic of networks", group=GROUPS[3], choices=("fp32", "tf32", "bf16"))
+    compile: bool = option(False, "compile networks: minutes at the start, then faster", group=GROUPS[3])
+    deterministic: bool = option(False, "identical tensors on a GPU too, at some cost", group=GROUPS[3])
+    chunk: int | None = option(None, "images through a network at a time; chosen by device", group=GROUPS[3],
+                               least=1)
+    save_path: str = option("result", "folder of results", group=GROUPS[3], neutral=True)
+    checkpoint_every: int = option(500, "iterations between checkpoints", group=GROUPS[3], least=1, neutral=True)
+    resume: bool = option(False, "go on from the checkpoint in save_path", group=GROUPS[3], neutral=True)
+    overwrite: bool = option(False, "replace a result or checkpoint of other options", group=GROUPS[3], neutral=True)
+    tensorboard: bool = option(False, "write TensorBoard events too", group=GROUPS[3], neutral=True)
+    progress: bool = option(True, "progress bars", group=GROUPS[3], neutral=True)
+    debug: bool = option(False, "show tracebacks", group=GROUPS[3], neutral=True)
+
+    def identity(self):
+        """Return the options that make a result what it is, as a dict of plain values."""
+        return {f.name: getattr(self, f.name) for f in dataclasses.fields(self)
+                if not f.metadata["neutral"] and not f.metadata["dead"]}
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message):
+        prefix = "unrecognized arguments: "
+        if message.startswith(prefix):
+            flag = message[len(prefix):].split()[0]
+            known = [name for name in self._option_string_actions if name.startswith("--")]
+            guess = nearest(flag.split("=")[0], known)
+            message = f"unknown flag {flag}; " + (f"did you mean {guess}? " if guess else "") + "see --help"
+        raise OptionError(message)
+
+
+def parse(config_class, argv=None, description=None):
+    """Return a `config_class` from command line `argv`; raises OptionError, or exits 0 after --help."""
+    values = vars(_parser(config_class, description).parse_args(sys.argv[1:] if argv is None else argv))
+    base = load_yaml(config_class, values["config"]) if values.get("config") else {}
+    return build(config_class, {**base, **values})
+
+
+def build(config_class, values):
+    """Return `config_class(**values)` after checking every value; raises OptionError naming the flag."""
+    hints = get_type_hints(config_class)
+    for field in dataclasses.fields(config_class):
+        if field.name in values:
+            values[field.name] = _checked(field, hints[field.name], values[field.name], f"--{field.name}")
+    return config_class(**values)
+
+
+def dead_flags(config):
+    """Return the lines that answer flags which do nothing in the original and were given."""
+    return [f.metadata["dead"] for f in dataclasses.fields(config)
+            if f.metadata["dead"] and getattr(config, f.name) != f.default]
+
+
+def load_yaml(config_class, path):
+    """Return the options in YAML file `path`; raises OptionError naming file, key and the nearest known key."""
+    try:
+        with open(path) as file:
+            content = yaml.safe_load(file) or {}
+    except OSError as error:
+        raise OptionError(f"--config {path}: {error.strerror}; name an existing YAML file") from None
+    except yaml.YAMLError as error:
+        line = f" line {error.problem_mark.line + 1}" if getattr(error, "problem_mark", None) else ""
+        raise OptionError(f"{path}:{line} is not YAML; write one 'key: value' per line") from None
+    if not isinstance(content, dict):
+        raise OptionError(f"{path}: holds no options; write one 'key: value' per line")
+    fields = {f.name: f for f in dataclasses.fields(config_class)}
+    hints, values = get_type_hints(config_class), {}
+    for key, value in content.items():
+        if key not in fields or key == "config":
+            raise OptionError(f"{path}: {unknown('key', key, [name for name in fields if name != 'config'])}")
+        values[key] = _checked(fields[key], hints[key], value, f"{path}: {key}")
+    return values
+
+
+def _checked(field, hint, value, name):
+    """Return `value` as the field's type; raises OptionError where type, choice or range do not fit."""
+    kinds = get_args(hint) if isinstance(hint, UnionType) else (hint,)
+    value = _convert(kinds, value, name)
+    choices, least, above = (field.metadata[key] for key in ("choices", "least", "above"))
+    if choices and isinstance(value, str) and value not in choices:
+        raise OptionError(f"{name}: {unknown('value', value, choices)}")
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        if least is not None and not value >= least:
+            raise OptionError(f"{name} must be {least} or larger, not {value}")
+        if above is not None and not value > above:
+            raise OptionError(f"{name} must be larger than {above}, not {value}")
+    return value
+
+
+def _convert(kinds, value, name):
+    if value is None and NoneType in kinds:
+        return None
+    if bool in kinds and isinstance(value, bool):
+        return value
+    for kind in (int, float):
+        if kind in kinds and not isinstance(value, bool):
+            try:
+                number = kind(value)
+                if number == float(value):
+                    return number
+            except (TypeError, ValueError, OverflowError):
+                pass
+    if str in kinds and (isinstance(value, str) or value is None):
+        return "none" if value is None else value          # YAML writes none as null
+    wanted = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
+    words = " or ".join(wanted[kind] for kind in kinds if kind in wanted)
+    raise OptionError(f"{name} must be {words}, not {value!r}")
+
+
+def _parser(config_class, description):
+    parser = _Parser(description=description, argument_default=argparse.SUPPRESS,
+                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    groups = {title: parser.add_argument_group(title) for title in GROUPS}
+    hints = get_type_hints(config_class)
+    for field in dataclasses.fields(config_class):
+        meta, flag = field.metadata, f"--{field.name}"
+        if hints[field.name] is bool:
+            groups[meta["group"]].add_argument(flag, action=argparse.BooleanOptionalAction,
+                                               help=_help(field).replace("%", "%%"))
+        else:
+            text = argparse.SUPPRESS if meta["dead"] else _help(field).replace("%", "%%")
+            groups[meta["group"]].add_argument(flag, metavar=_metavar(field, hints[field.name]), help=text)
+    return parser
+
+
+def _help(field):
+    default = "" if field.default in (None, False) else f" [{field.default}]"
+    return field.metadata["help"] + default
+
+
+def _metavar(field, hint):
+    if field.metadata["choices"] and int not in get_args(hint):
+        return "{" + ",".join(field.metadata["choices"]) + "}"
+    kinds = get_args(hint) or (hint,)
+    return next((word for kind, word in ((float, "X"), (int, "N"), (str, "NAME")) if kind in kinds), "VALUE")

@@ -1,0 +1,87 @@
+"""The result file: one `.pt` layout for every method, and the picture of a set beside it.
+
+The layout is that of the reference repositories (keys `data` and `accs_all_exps`) plus `meta`, which says
+everything one needs to use the set. Only tensors and plain Python types are inside, so that
+`torch.load(path, weights_only=True)` reads it.
+"""
+
+import math
+from pathlib import Path
+
+import torch
+from torchvision.utils import make_grid, save_image
+
+from condense.files import atomic_path
+
+FORMAT_VERSION = 1
+TINY = 32                                  # sides below this many pixels are shown enlarged
+MAX_COLUMNS = 50                           # images of a class that a picture shows
+
+
+def result_stem(method, dataset, model, ipc):
+    """Return the file name without suffix, as the reference spells it."""
+    return f"res_{method}_{dataset}_{model}_{ipc}ipc"
+
+
+def describe(real, method, options, storage, **more):
+    """Return the `meta` of a result: what is needed to use, display and repeat it; plain types only."""
+    return {"format_version": FORMAT_VERSION, "method": method, "dataset": real.name,
+            "class_names": list(real.class_names), "channel": real.channel, "im_size": list(real.im_size),
+            "mean": list(real.mean), "std": list(real.std), "zca": None, "fingerprint": real.fingerprint,
+            "options": dict(options), "seed": options["seed"], "storage": dict(storage), **more}
+
+
+def save_result(path, data, accuracies, meta):
+    """Write a result atomically: `data` list of [images, labels], `accuracies` {network: [fractions]}, `meta`.
+
+    Raises OSError where the disk cannot take it; an existing file then stays as it was.
+    """
+    content = {"data": [[images.float().cpu().contiguous(), labels.cpu()] for images, labels in data],
+               "accs_all_exps": {model: [float(a) for a in values] for model, values in accuracies.items()},
+               "meta": meta}
+    save_atomically(content, path)
+
+
+def save_atomically(content, path):
+    """torch.save `content` to `path`, whole or not at all; equal contents give equal bytes."""
+    with atomic_path(path) as temporary:
+        try:
+            with open(temporary, "wb") as file:           # a name would end up inside the archive
+                torch.save(content, file)
+        except RuntimeError as error:                     # what PyTorch's writer makes of a failed write
+            raise OSError(f"could not write {path} ({str(error).splitlines()[0]}); is the disk full?") from error
+
+
+def load_result(path):
+    """Read and check a result file; returns the dict.
+
+    Raises FileNotFoundError, or ValueError in one line for a file that is cut off or of another layout.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"no result file {path}")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:                            # pickle, zip and torch errors: the file is not whole
+        raise ValueError(f"{path} is cut off or no result file ({type(error).__name__})") from error
+    missing = [key for key in ("data", "accs_all_exps") if not isinstance(content, dict) or key not in content]
+    if missing:
+        raise ValueError(f"{path} is no result file: it lacks {' and '.join(missing)}")
+    for entry in content["data"]:
+        if len(entry) != 2 or entry[0].dim() != 4 or len(entry[0]) != len(entry[1]):
+            raise ValueError(f"{path}: an entry of data is not [images (n, C, H, W), labels (n,)]")
+    return content
+
+
+def save_picture(path, images, ipc):
+    """Write `images` (n, C, H, W) in [0, 1], class-major with `ipc` per class, as a PNG: one row per class.
+
+    Two pixels of black between images; images with sides under 32 pixels are enlarged by a whole factor; at
+    most 50 images of a class are shown.
+    """
+    shown = images.detach().float().cpu().view(-1, ipc, *images.shape[1:])[:, :MAX_COLUMNS]
+    columns = shown.shape[1]
+    factor = math.ceil(TINY / min(images.shape[2:]))
+    pixels = shown.flatten(0, 1).repeat_interleave(factor, 2).repeat_interleave(factor, 3)
+    with atomic_path(path) as temporary:
+        save_image(make_grid(pixels, nrow=columns, padding=2), temporary, format="png")

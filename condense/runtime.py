@@ -1,0 +1,284 @@
+"""A run from start to result: random streams, progress, due evaluations, checkpoints, signals, saving.
+
+A method script reads as its paper's algorithm because everything around the algorithm is here, once.
+"""
+
+import logging
+import math
+import signal
+import statistics
+import threading
+import time
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from tqdm import tqdm
+
+from condense.checkpoints import (
+    Checkpoint,
+    check_writable,
+    copy_state,
+    refuse_other_result,
+    restore_state,
+)
+from condense.device import start_compute
+from condense.journal import Journal, duration, log_to_terminal
+from condense.options import dead_flags
+from condense.randomness import Streams
+from condense.results import describe, result_stem, save_picture, save_result
+
+log = logging.getLogger("condense")
+
+LOG_EVERY = 10                            # iterations between loss figures, as in the reference
+
+
+class RunError(RuntimeError):
+    """A failure while the run was under way; its text is one line that says what is left and what to do."""
+
+
+class Interrupted(BaseException):
+    """The run was asked to stop and has put everything down; `signal` is the number that asked."""
+
+    def __init__(self, message, number):
+        super().__init__(message)
+        self.signal = number
+
+
+class Run:
+    """One command: `cfg` resolved to device, streams and files. See `start_run`."""
+
+    latest = None                         # the newest run of this process, for the command line's exit code
+
+    def __init__(self, cfg, method):
+        log_to_terminal()
+        self.cfg, self.method, self.options = cfg, method, cfg.identity()
+        self.compute = start_compute(cfg.device, cfg.precision, cfg.compile, cfg.chunk, cfg.deterministic)
+        self.device, self.rng = self.compute.device, Streams(cfg.seed)
+        folder, stem = Path(cfg.save_path), result_stem(method, cfg.dataset, cfg.model, cfg.ipc)
+        check_writable(folder)
+        self.result_path, self.unfinished_path = folder / f"{stem}.pt", folder / f"{stem}_unfinished.pt"
+        self.journal_path, self.picture_stem = folder / f"{stem}.jsonl", folder / stem.replace("res_", "vis_", 1)
+        refuse_other_result(self.result_path, self.options, cfg.overwrite)
+        self.checkpoint = Checkpoint(folder / f"{stem}.ckpt", self.options)
+        self.state = self.checkpoint.load(cfg.resume, cfg.overwrite)
+        self.data, self.accuracies = [], {}
+        self.running = self.rehearsing = self.rehearsed = False
+        self.stop_signal, self.may_stop_now, self.good = None, False, None
+        for line in dead_flags(cfg):
+            log.info(line)
+        Run.latest = self
+
+    def begin(self, real, scorer, eval_every):
+        """Say what the run works on, after every other check and before the first experiment.
+
+        `scorer(synthetic, exp, it)` returns {network: scores}, `scorer.estimate(synthetic)` the seconds that
+        takes. `eval_every` is the cadence of evaluations; 0 evaluates the last iteration only.
+        """
+        self.real, self.scorer, self.eval_every = real, scorer, eval_every
+        position = self.state["journal"] if self.state else None
+        self.journal = Journal(self.journal_path, self.cfg.tensorboard, position)
+        self.journal.write_start(self.options, self.device)
+        if self.state:
+            self.data = [tuple(entry) for entry in self.state["data"]]
+            self.accuracies = self.state["accuracies"]
+            log.info("going on at experiment %d, iteration %d", self.state["exp"], self.state["iteration"])
+
+    def experiments(self):
+        """Yield the experiments still to do."""
+        self.running = True
+        yield from range(self.state["exp"] if self.state else 0, self.cfg.num_exp)
+
+    def iterations(self, exp, synthetic, optimizer):
+        """Yield the iterations of one experiment, 0..K-1; evaluates, saves and stops where due.
+
+        The set is evaluated at 0, at every multiple of the cadence and at K = --Iteration, always before
+        the update of that iteration: what is evaluated at K is what is stored.
+        """
+        first, last = self._take_up(exp, synthetic, optimizer), self.cfg.Iteration
+        yield from self._rehearse(first, synthetic, optimizer)
+        self.storage = synthetic.storage()
+        with self._signals(), tqdm(total=last, initial=first, unit="it", dynamic_ncols=True,
+                                   desc=f"{self.method} experiment {exp + 1}/{self.cfg.num_exp}",
+                                   disable=not self.cfg.progress) as self.bar:
+            for it in range(first, last + 1):
+                self.exp, self.it, self.owners = exp, it, (synthetic, optimizer)
+                if it > first and it < last and it % self.cfg.checkpoint_every == 0:
+                    self._save_checkpoint()
+                self._stop_if_asked()
+                if self._evaluation_due(it):
+                    self._evaluate()
+                if it == last:
+                    break
+                yield it
+                self.bar.update()
+        self._finish(exp, synthetic)
+
+    def log(self, loss, **figures):
+        """Take note of an iteration's `loss` before its step; stops the run where it is not finite.
+
+        Figures may be tensors: they are read every 10 iterations, and on a CPU, where that is free, always.
+        """
+        if self.rehearsing or (self.it % LOG_EVERY and self.device.type != "cpu"):
+            return
+        figures = {name: float(value) for name, value in {"loss": loss, **figures}.items()}
+        if not all(map(math.isfinite, figures.values())):
+            self._stop_at_nonsense(f"the loss is {figures['loss']}")
+        self.good = self.it, copy_state(self.owners[0])
+        if self.it % LOG_EVERY == 0:
+            self.journal.write("step", exp=self.exp, iteration=self.it, **figures)
+        self.bar.set_postfix({name: f"{value:.4g}" for name, value in figures.items()}, refresh=False)
+
+    def save(self):
+        """Write the result, clear what only an unfinished run needs, and return the result's content."""
+        meta = self._meta()
+        save_result(self.result_path, self.data, self.accuracies, meta)
+        self.unfinished_path.unlink(missing_ok=True)
+        self.checkpoint.remove()
+        for model, values in self.accuracies.items():
+            log.info("%s: %s over %d networks", model, percent(values), len(values))
+            self.journal.write("final", model=model, mean=statistics.fmean(values), accuracies=values)
+        self.journal.write("end")
+        self.journal.close()
+        log.info("synthetic set: %s", self.result_path)
+        return {"data": self.data, "accs_all_exps": self.accuracies, "meta": meta}
+
+    def _meta(self):
+        return describe(self.real, self.method, self.options, self.storage, num_exp=len(self.data))
+
+    def _evaluation_due(self, it):
+        return it == self.cfg.Iteration or (self.eval_every > 0 and it % self.eval_every == 0)
+
+    def _evaluate(self):
+        """Score and draw the current set; an interruption in here loses nothing but this evaluation."""
+        synthetic, exp, it = self.owners[0], self.exp, self.it
+        images, _ = synthetic.snapshot()
+        if not bool(images.isfinite().all()):
+            self._stop_at_nonsense("the images are not finite")
+        picture = self.picture_stem.with_name(f"{self.picture_stem.name}_exp{exp}_iter{it}.png")
+        save_picture(picture, self.real.denormalise(images), len(images) // self.real.num_classes)
+        with self._stopping_at_once():
+            scores = self.scorer(synthetic, exp, it)
+        for model, of_model in scores.items():
+            values = [score.test_accuracy for score in of_model]
+            log.info("experiment %d, iteration %d, %s: test accuracy %s over %d networks (training accuracy %s)",
+                     exp, it, model, percent(values), len(values),
+                     percent([score.train_accuracy for score in of_model]))
+            self.journal.write("evaluation", exp=exp, iteration=it, model=model, mean=statistics.fmean(values),
+                               std=statistics.pstdev(values), accuracies=values, picture=picture.name,
+                               train_accuracies=[score.train_accuracy for score in of_model],
+                               train_losses=[score.train_loss for score in of_model])
+            if it == self.cfg.Iteration:
+                self.accuracies.setdefault(model, []).extend(values)
+
+    def _rehearse(self, it, synthetic, optimizer):
+        """Run the first step twice, undo it, time an evaluation epoch, and say how long everything will take."""
+        if self.rehearsed or it >= self.cfg.Iteration:
+            return
+        before = copy_state(synthetic, optimizer)
+        self.rehearsing = self.rehearsed = True
+        for _ in range(2):                                # the first warms up, and compiles
+            start = time.perf_counter()
+            yield it
+            if self.device.type == "cuda":
+                torch.cuda.synchronize(self.device)
+            per_step = time.perf_counter() - start
+        restore_state(before, synthetic, optimizer)
+        self.rehearsing = False
+        self._announce(per_step, self.scorer.estimate(synthetic), it)
+
+    def _announce(self, per_step, per_evaluation, it):
+        evaluations = sum(map(self._evaluation_due, range(self.cfg.Iteration + 1)))
+        left = self.cfg.num_exp - len(self.data)
+        total = left * (self.cfg.Iteration * per_step + evaluations * per_evaluation) - it * per_step
+        log.info("about %s in all: %d experiment%s of %d iterations (%.3g s each) and %d evaluation%s (%s each); "
+                 "shorter with --num_exp, --Iteration, --eval_every, --num_eval, --epoch_eval_train",
+                 duration(total), left, "s" * (left != 1), self.cfg.Iteration, per_step, evaluations,
+                 "s" * (evaluations != 1), duration(per_evaluation))
+
+    def _take_up(self, exp, synthetic, optimizer):
+        """Return the iteration to begin with; restores the checkpoint that belongs to this experiment."""
+        state, self.state = self.state, None
+        if not state or state["exp"] != exp or not state["owners"]:
+            return 0
+        restore_state(state["owners"], synthetic, optimizer)
+        return state["iteration"]
+
+    def _save_checkpoint(self, exp=None):
+        """Save the state in front of the current iteration, or (with `exp`) in front of a new experiment."""
+        owners = copy_state(*self.owners) if exp is None else []
+        where = {"exp": self.exp, "iteration": self.it} if exp is None else {"exp": exp, "iteration": 0}
+        self.checkpoint.save(**where, owners=owners, data=[list(entry) for entry in self.data],
+                             accuracies=self.accuracies, journal=self.journal.position())
+
+    def _finish(self, exp, synthetic):
+        self.data.append(synthetic.snapshot())
+        if exp + 1 < self.cfg.num_exp:
+            self._save_unfinished(self.data)
+            self._save_checkpoint(exp + 1)
+
+    def _save_unfinished(self, data):
+        meta = {**self._meta(), "unfinished": True, "num_exp": len(data)}
+        save_result(self.unfinished_path, data, self.accuracies, meta)
+
+    def _stop_at_nonsense(self, what):
+        """Keep the last set whose loss was finite, and raise RunError."""
+        kept = "no finite set was seen"
+        if self.good:
+            restore_state(self.good[1], self.owners[0])
+            self._save_unfinished([*self.data, self.owners[0].snapshot()])
+            kept = f"the set of iteration {self.good[0]} is in {self.unfinished_path}"
+        raise RunError(f"{what} at experiment {self.exp}, iteration {self.it}; {kept}; try a smaller --lr_img")
+
+    @contextmanager
+    def _signals(self):
+        """Take SIGINT and SIGTERM as a request to stop between two steps; a second one stops at once."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = {number: signal.signal(number, self._on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def _on_signal(self, number, frame):
+        again, self.stop_signal = self.stop_signal is not None, number
+        if again:
+            raise KeyboardInterrupt
+        if self.may_stop_now:
+            raise Interrupted("", number)
+
+    @contextmanager
+    def _stopping_at_once(self):
+        """Within: a signal ends the block immediately, for blocks that change nothing."""
+        self.may_stop_now = True
+        try:
+            yield
+        except Interrupted:
+            self.may_stop_now = False
+            self._stop_if_asked()
+        finally:
+            self.may_stop_now = False
+
+    def _stop_if_asked(self):
+        if self.stop_signal is None:
+            return
+        self._save_checkpoint()
+        self._save_unfinished([*self.data, self.owners[0].snapshot()])
+        raise Interrupted(f"stopped before iteration {self.it} of experiment {self.exp}; the set so far is in "
+                          f"{self.unfinished_path}; go on with the same command and --resume", self.stop_signal)
+
+
+def percent(fractions):
+    """Word accuracies as mean and population standard deviation in percent, as the papers' code does."""
+    return f"{100 * statistics.fmean(fractions):.2f} ± {100 * statistics.pstdev(fractions):.2f} %"
+
+
+def start_run(cfg, method):
+    """Return the `Run` of `cfg`; raises OptionError or ValueError, before anything is written, where it cannot be.
+
+    `method` names the result file (res_<method>_<dataset>_<model>_<ipc>ipc.pt).
+    """
+    return Run(cfg, method)

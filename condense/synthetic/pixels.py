@@ -1,0 +1,33 @@
+"""Pixels: the synthetic images themselves are the parameters."""
+
+import torch
+from torch import nn
+
+from condense.synthetic.base import SyntheticSet
+
+
+class Pixels(SyntheticSet):
+    """`ipc` free images for each of `num_classes` classes, (n, channel, *im_size) float32, unconstrained."""
+
+    def __init__(self, num_classes, ipc, channel, im_size):
+        labels = torch.arange(num_classes).repeat_interleave(ipc)
+        shape = (num_classes * ipc, channel, *im_size)
+        super().__init__(labels, [ipc] * num_classes, torch.Size(shape).numel())
+        self.pixels = nn.Parameter(torch.zeros(shape))
+
+    def images(self, index=None):
+        return self.pixels if index is None else self.pixels[index]
+
+    @torch.no_grad()
+    def init_from(self, real, how, rng):
+        """Start from 'noise' (standard normal in normalised space) or 'real' (distinct images of each class).
+
+        Raises ValueError naming a class with fewer than ipc images, or an unknown `how`.
+        """
+        if how == "noise":
+            self.pixels.copy_(torch.randn(self.pixels.shape, generator=rng))
+        elif how == "real":
+            self.pixels.copy_(real.sample(real.classes, self.counts[0], rng).images())
+        else:
+            raise ValueError(f"--init must be noise or real, not {how!r}")
+        return self

@@ -1,0 +1,81 @@
+"""DM: match the mean features of real and synthetic images under random networks.
+
+Zhao & Bilen, "Dataset Condensation with Distribution Matching", WACV 2023, algorithm 1.
+
+    python main_DM.py --dataset CIFAR10 --ipc 10
+    python main_DM.py --config configs/DM/CIFAR10_ipc10.yaml
+"""
+
+from dataclasses import dataclass
+
+import torch
+
+from condense.augmentation import default_strategy, draw_siamese, parse_strategy
+from condense.cli import run_script
+from condense.data import load_data
+from condense.evaluation import Protocol, Scorer, eval_pool
+from condense.matching.features import class_means
+from condense.networks import get_network, reset
+from condense.options import GROUPS, RunConfig, option
+from condense.runtime import start_run
+from condense.synthetic import build_synthetic
+
+
+@dataclass(frozen=True)
+class Config(RunConfig):
+    ipc: int = option(50, "images per class of the synthetic set", group=GROUPS[0], least=1)
+    init: str = option("real", "start from noise or from real images", group=GROUPS[0], choices=("noise", "real"))
+    Iteration: int = option(20000, "updates of the synthetic images", least=0)
+    lr_img: float = option(1.0, "learning rate of the synthetic images (10 from ipc 100 on)", above=0)
+    batch_real: int | str = option(256, "real images per class and iteration, or 'all'", choices=("all",), least=1)
+    dsa_strategy: str = option("auto", "Siamese augmentation, operators joined by _ ; auto: "
+                               "color_crop_cutout_flip_scale_rotate, for digits without flip; none: no augmentation")
+    eval_mode: str = option("SS", RunConfig.__dataclass_fields__["eval_mode"].metadata["help"], group=GROUPS[2])
+    eval_every: int | str = option("auto", "iterations between evaluations, the last always included; 0: only the "
+                                   "last; auto: 2000, for pools only the last", choices=("auto",), group=GROUPS[2],
+                                   least=0)
+    dis_metric: str = option("ours", "", dead="--dis_metric has no effect here: DM compares features, not gradients")
+
+
+def matching_loss(mean_real, mean_syn):
+    """Squared distance of class means, summed over features and classes. (K, D), (K, D) -> scalar."""
+    return (mean_real - mean_syn).square().sum()
+
+
+def main(cfg):
+    pool = eval_pool(cfg.eval_mode, cfg.model)
+    parse_strategy("none" if cfg.dsa_strategy == "auto" else cfg.dsa_strategy)
+    run = start_run(cfg, "DM")
+    real = load_data(cfg.dataset, cfg.data_path, run.device, im_size=cfg.im_size, resize=cfg.resize, seed=cfg.seed,
+                     progress=cfg.progress)
+    strategy = default_strategy(real.name) if cfg.dsa_strategy == "auto" else cfg.dsa_strategy
+    protocol = Protocol(cfg.epoch_eval_train, cfg.lr_net, cfg.batch_train, strategy=strategy)
+    scorer = Scorer(real, pool, protocol, cfg.num_eval, run.compute, run.rng, cfg.progress)
+    net = run.compute.prepare(get_network(cfg.model, *real.spec)).requires_grad_(False)
+    embed = run.compute.wrap(net.embed)
+    chunk = None if "BN" in cfg.model else run.compute.chunk_for(real.im_size)     # batch norm mixes all classes
+    batch_real = None if cfg.batch_real == "all" else cfg.batch_real
+    cadence = 2000 if cfg.eval_mode in ("S", "SS") else 0
+    run.begin(real, scorer, cadence if cfg.eval_every == "auto" else cfg.eval_every)
+
+    for exp in run.experiments():
+        synthetic = build_synthetic("pixels", real, cfg.ipc, cfg.init, run.rng("init", exp))
+        optimizer = torch.optim.SGD(synthetic.param_groups(cfg.lr_img, momentum=0.5))
+        for it in run.iterations(exp, synthetic, optimizer):     # progress, due evaluations, checkpoints
+            reset(net, run.rng("nets", exp, it))                 # a fresh random network, in place
+            augment = draw_siamese(strategy, real.num_classes, run.rng("augmentation", exp, it), run.device)
+            batch = real.sample(real.classes, batch_real, run.rng("data", exp, it))
+            with torch.no_grad():                                # no gradient flows to real images
+                mean_real = class_means(embed, batch, augment, chunk)         # (K, D)
+            mean_syn = class_means(embed, synthetic, augment, chunk)          # same augmentation for both
+            loss = matching_loss(mean_real, mean_syn) + synthetic.extra_loss(augment, run.rng("set", exp, it))
+            run.log(loss=loss.detach() / real.num_classes)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            synthetic.after_step(augment, run.rng("set", exp, it), end=True)
+    return run.save()
+
+
+if __name__ == "__main__":
+    run_script(main, Config, __doc__)
