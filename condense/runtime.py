@@ -3,6 +3,7 @@
 A method script reads as its paper's algorithm because everything around the algorithm is here, once.
 """
 
+import dataclasses
 import logging
 import math
 import signal
@@ -76,9 +77,6 @@ class Run:
         takes. `eval_every` is the cadence of evaluations; 0 evaluates the last iteration only.
         """
         self.real, self.scorer, self.eval_every = real, scorer, eval_every
-        position = self.state["journal"] if self.state else None
-        self.journal = Journal(self.journal_path, self.cfg.tensorboard, position)
-        self.journal.write_start(self.options, self.device)
         if self.state:
             self.data = [tuple(entry) for entry in self.state["data"]]
             self.accuracies = self.state["accuracies"]
@@ -86,7 +84,6 @@ class Run:
 
     def experiments(self):
         """Yield the experiments still to do."""
-        self.running = True
         yield from range(self.state["exp"] if self.state else 0, self.cfg.num_exp)
 
     def iterations(self, exp, synthetic, optimizer):
@@ -95,6 +92,11 @@ class Run:
         The set is evaluated at 0, at every multiple of the cadence and at K = --Iteration, always before
         the update of that iteration: what is evaluated at K is what is stored.
         """
+        if not self.running:                              # nothing is written before everything is known to fit
+            position = self.state["journal"] if self.state else None
+            self.journal = Journal(self.journal_path, self.cfg.tensorboard, position)
+            self.journal.write_start(self.options, self.device)
+            self.running = True
         first, last = self._take_up(exp, synthetic, optimizer), self.cfg.Iteration
         yield from self._rehearse(first, synthetic, optimizer)
         self.storage = synthetic.storage()
@@ -144,7 +146,8 @@ class Run:
         return {"data": self.data, "accs_all_exps": self.accuracies, "meta": meta}
 
     def _meta(self):
-        return describe(self.real, self.method, self.options, self.storage, num_exp=len(self.data))
+        return describe(self.real, self.method, self.options, self.storage, num_exp=len(self.data),
+                        protocol=dataclasses.asdict(self.scorer.protocol), pool=list(self.scorer.pool))
 
     def _evaluation_due(self, it):
         return it == self.cfg.Iteration or (self.eval_every > 0 and it % self.eval_every == 0)

@@ -8,6 +8,7 @@ import torch
 from torch.utils.checkpoint import checkpoint
 
 KEEP_BYTES = 1 << 30                       # graphs up to this size are kept, larger ones are recomputed
+AUGMENT_CHUNKS = 16                        # chunks that are fetched and augmented in one go
 
 
 def class_means(embed, batch, augment=None, chunk=None, recompute=None):
@@ -24,18 +25,21 @@ def class_means(embed, batch, augment=None, chunk=None, recompute=None):
     chunk = min(chunk or total, total)
     position = np.repeat(np.arange(len(batch.counts)), batch.counts)
 
-    def embed_part(part):
+    def augmented(part):
         images = batch.images(part)
-        if augment is not None:
-            images = augment(images, position[part])
-        return embed(images)
+        return images if augment is None else augment(images, position[part])
 
-    parts = [slice(first, min(first + chunk, total)) for first in range(0, total, chunk)]
-    if torch.is_grad_enabled() and len(parts) > 1 and recompute is not False:
+    if torch.is_grad_enabled() and chunk < total and recompute is not False:
         if recompute or _graph_bytes(batch, total) > KEEP_BYTES:
-            features = [checkpoint(embed_part, part, use_reentrant=False) for part in parts]
+            parts = _slices(total, chunk)
+            features = [checkpoint(lambda part: embed(augmented(part)), part, use_reentrant=False) for part in parts]
             return _means(features, batch.counts)
-    return _means((embed_part(part) for part in parts), batch.counts)
+    blocks = _slices(total, chunk * AUGMENT_CHUNKS)        # augmenting many images costs little more than a few
+    return _means((embed(images) for block in blocks for images in augmented(block).split(chunk)), batch.counts)
+
+
+def _slices(total, size):
+    return [slice(first, min(first + size, total)) for first in range(0, total, size)]
 
 
 def _graph_bytes(batch, total):

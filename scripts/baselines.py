@@ -1,0 +1,86 @@
+"""Hold a result file against its baselines, and print one table.
+
+    python scripts/baselines.py result/res_DM_CIFAR10_ConvNet_10ipc.pt [--full 1]
+
+Random real images at the same ipc (a new draw per network), and with --full N the whole training set on N
+networks by its own short recipe; same networks, augmentation, optimiser and seed as the result was scored by.
+"""
+
+import argparse
+import statistics
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from condense.data import load_data  # noqa: E402
+from condense.device import start_compute  # noqa: E402
+from condense.evaluation.baselines import beats, full_data, protocol_of, random_real  # noqa: E402
+from condense.journal import log_to_terminal  # noqa: E402
+from condense.randomness import Streams  # noqa: E402
+from condense.results import load_result  # noqa: E402
+
+
+def main():
+    args = parse()
+    log_to_terminal()
+    try:
+        result = load_result(args.result)
+        if "meta" not in result:
+            raise ValueError(f"{args.result} has no meta: it does not say what it was made from")
+        options = result["meta"]["options"]
+        real = load_data(options["dataset"], args.data_path, start_compute(args.device).device,
+                         im_size=options["im_size"], resize=options["resize"], seed=options["seed"])
+        if real.fingerprint != result["meta"]["fingerprint"]:
+            raise ValueError(f"{args.data_path} holds other data than {args.result} was made from; name the right "
+                             "folder with --data_path")
+    except (ValueError, OSError) as error:
+        sys.exit(_complain(error))
+    print_table(rows(result, real, args))
+
+
+def parse():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("result", help="result file of a method script")
+    parser.add_argument("--data_path", default="data", help="folder (or file) of its data [data]")
+    parser.add_argument("--full", type=int, default=0, metavar="N", help="networks on the whole training set [0]")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps [auto]")
+    return parser.parse_args()
+
+
+def rows(result, real, args):
+    """Return [(what it was trained on, images, network, accuracies)]."""
+    meta, options = result["meta"], result["meta"]["options"]
+    compute = start_compute(args.device, options["precision"], options["compile"], options["chunk"])
+    common = dict(pool=meta["pool"], protocol=protocol_of(meta), rng=Streams(meta["seed"]), compute=compute)
+    table, ipc = [], options["ipc"]
+    random = random_real(real, ipc, num_eval=max(5, options["num_eval"]), **common)
+    for model, accuracies in result["accs_all_exps"].items():
+        others = [score.test_accuracy for score in random[model]]
+        verdict = ""
+        if min(len(accuracies), len(others)) >= 5:
+            verdict = "beats random" if beats(accuracies, others) else "does not beat random"
+        table.append((f"condensed ({meta['method']})", ipc * real.num_classes, model, accuracies, verdict))
+        table.append(("random real images", ipc * real.num_classes, model, others, ""))
+    if args.full:
+        full = full_data(real, num_eval=args.full, **common)
+        table += [("full training set", len(real), model, [score.test_accuracy for score in scores], "")
+                  for model, scores in full.items()]
+    return table
+
+
+def print_table(table):
+    print(f"\n{'trained on':22}{'images':>8}  {'network':14}{'test accuracy':>18}  networks")
+    for name, images, model, accuracies, verdict in table:
+        mean, std = 100 * statistics.fmean(accuracies), 100 * statistics.pstdev(accuracies)
+        figure = f"{mean:.2f} ± {std:.2f} %" if len(accuracies) > 1 else f"{mean:.2f} %"
+        print(f"{name:22}{images:8}  {model:14}{figure:>18}  {len(accuracies):8}  {verdict}".rstrip())
+
+
+def _complain(error):
+    print(f"error: {error}", file=sys.stderr)
+    return 2
+
+
+if __name__ == "__main__":
+    main()
