@@ -1,0 +1,21 @@
+"""The networks: classes, the registry of names, how to build one and how to draw it anew."""
+
+from condense.networks import (
+    MLP,
+    NETWORKS,
+    VGG11,
+    VGG11BN,
+    AlexNet,
+    AlexNetBN,
+    ConvNet,
+    LeNet,
+    ResNet18,
+    ResNet18_AP,
+    ResNet18BN,
+    ResNet18BN_AP,
+    get_network,
+    reset,
+)
+
+__all__ = ["MLP", "NETWORKS", "AlexNet", "AlexNetBN", "ConvNet", "LeNet", "ResNet18", "ResNet18BN",
+           "ResNet18BN_AP", "ResNet18_AP", "VGG11", "VGG11BN", "get_network", "reset"]

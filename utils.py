@@ -1,0 +1,54 @@
+"""What a script imports: the toolkit's own names, and the reference's, whose scripts run on them unchanged.
+
+`get_network` here is the reference's (on the GPU, from the global generator); `networks.get_network` is ours.
+"""
+
+from condense.cli import run_script
+from condense.compat import (
+    AUGMENT_FNS,
+    DiffAugment,
+    ParamDiffAug,
+    TensorDataset,
+    augment,
+    distance_wb,
+    epoch,
+    evaluate_synset,
+    get_daparam,
+    get_dataset,
+    get_default_convnet_setting,
+    get_eval_pool,
+    get_loops,
+    get_network,
+    get_time,
+    match_loss,
+    rand_brightness,
+    rand_contrast,
+    rand_crop,
+    rand_cutout,
+    rand_flip,
+    rand_rotate,
+    rand_saturation,
+    rand_scale,
+    set_seed_DiffAug,
+)
+from condense.data import DATASETS, RealBatch, RealData, load_data
+from condense.device import Compute, start_compute
+from condense.evaluation import Protocol, Scorer, TensorSet, eval_pool, evaluate
+from condense.matching.features import class_means
+from condense.matching.gradients import gradient_distance
+from condense.options import RunConfig, option, redefault
+from condense.randomness import Streams
+from condense.results import load_result, save_picture, save_result
+from condense.runtime import start_run
+from condense.synthetic import SyntheticSet, build_synthetic
+
+__all__ = [
+    "AUGMENT_FNS", "Compute", "DATASETS", "DiffAugment", "ParamDiffAug", "Protocol", "RealBatch",
+    "RealData", "RunConfig", "Scorer", "Streams", "SyntheticSet", "TensorDataset", "TensorSet", "augment",
+    "build_synthetic", "class_means", "distance_wb", "epoch", "eval_pool", "evaluate", "evaluate_synset",
+    "get_daparam", "get_dataset", "get_default_convnet_setting", "get_eval_pool", "get_loops",
+    "get_network", "get_time", "gradient_distance", "load_data", "load_result", "match_loss", "option",
+    "rand_brightness", "rand_contrast", "rand_crop", "rand_cutout", "rand_flip", "rand_rotate",
+    "rand_saturation", "rand_scale", "redefault", "run_script", "save_picture", "save_result", "set_seed_DiffAug",
+    "start_compute", "start_run",
+]
