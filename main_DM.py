@@ -10,30 +10,35 @@ from dataclasses import dataclass
 
 import torch
 
-from condense.augmentation import default_strategy, draw_siamese, parse_strategy
-from condense.cli import run_script
-from condense.data import load_data
-from condense.evaluation import Protocol, Scorer, eval_pool
-from condense.matching.features import class_means
-from condense.networks import get_network, reset
-from condense.options import GROUPS, RunConfig, option
-from condense.runtime import start_run
-from condense.synthetic import build_synthetic
+from augment import default_strategy, draw_siamese, parse_strategy
+from networks import get_network, reset
+from utils import (
+    Protocol,
+    RunConfig,
+    Scorer,
+    build_synthetic,
+    class_means,
+    eval_pool,
+    load_data,
+    option,
+    redefault,
+    run_script,
+    start_run,
+)
 
 
 @dataclass(frozen=True)
 class Config(RunConfig):
-    ipc: int = option(50, "images per class of the synthetic set", group=GROUPS[0], least=1)
-    init: str = option("real", "start from noise or from real images", group=GROUPS[0], choices=("noise", "real"))
+    ipc: int = redefault("ipc", 50)
+    init: str = redefault("init", "real")
     Iteration: int = option(20000, "updates of the synthetic images", least=0)
     lr_img: float = option(1.0, "learning rate of the synthetic images (10 from ipc 100 on)", above=0)
     batch_real: int | str = option(256, "real images per class and iteration, or 'all'", choices=("all",), least=1)
     dsa_strategy: str = option("auto", "Siamese augmentation, operators joined by _ ; auto: "
                                "color_crop_cutout_flip_scale_rotate, for digits without flip; none: no augmentation")
-    eval_mode: str = option("SS", RunConfig.__dataclass_fields__["eval_mode"].metadata["help"], group=GROUPS[2])
-    eval_every: int | str = option("auto", "iterations between evaluations, the last always included; 0: only the "
-                                   "last; auto: 2000, for pools only the last", choices=("auto",), group=GROUPS[2],
-                                   least=0)
+    eval_mode: str = redefault("eval_mode", "SS")
+    eval_every: int | str = redefault("eval_every", "auto", choices=("auto",), least=0, help="iterations between "
+                                      "evaluations, 0: only the last; auto: 2000, for pools only the last")
     dis_metric: str = option("ours", "", dead="--dis_metric has no effect here: DM compares features, not gradients")
 
 
@@ -68,12 +73,12 @@ def main(cfg):
             with torch.no_grad():                                # no gradient flows to real images
                 mean_real = class_means(embed, batch, augment, chunk)         # (K, D)
             mean_syn = class_means(embed, synthetic, augment, chunk)          # same augmentation for both
-            loss = matching_loss(mean_real, mean_syn) + synthetic.extra_loss(augment, run.rng("set", exp, it))
+            loss = matching_loss(mean_real, mean_syn) + synthetic.extra_loss(augment, run.rng("set", exp, it, 0))
             run.log(loss=loss.detach() / real.num_classes)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
-            synthetic.after_step(augment, run.rng("set", exp, it), end=True)
+            synthetic.after_step(augment, run.rng("set", exp, it, 1), end=True)
     return run.save()
 
 

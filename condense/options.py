@@ -77,6 +77,12 @@ class RunConfig:
                 if not f.metadata["neutral"] and not f.metadata["dead"]}
 
 
+def redefault(name, default, **changes):
+    """Declare a shared option of RunConfig again with another default, and other metadata where given."""
+    metadata = {**RunConfig.__dataclass_fields__[name].metadata, **changes}
+    return dataclasses.field(default=default, metadata=metadata)
+
+
 class _Parser(argparse.ArgumentParser):
     def error(self, message):
         prefix = "unrecognized arguments: "
@@ -113,7 +119,7 @@ def dead_flags(config):
 def load_yaml(config_class, path):
     """Return the options in YAML file `path`; raises OptionError naming file, key and the nearest known key."""
     try:
-        with open(path) as file:
+        with open(path, "rb") as file:                   # bytes: YAML says itself how it is encoded
             content = yaml.safe_load(file) or {}
     except OSError as error:
         raise OptionError(f"--config {path}: {error.strerror}; name an existing YAML file") from None
@@ -155,7 +161,8 @@ def _convert(kinds, value, name):
         if kind in kinds and not isinstance(value, bool):
             try:
                 number = kind(value)
-                if number == float(value):
+                finite = number - number == 0              # false for inf and nan, exact for large whole numbers
+                if finite and (isinstance(value, str) or number == value):
                     return number
             except (TypeError, ValueError, OverflowError):
                 pass

@@ -18,7 +18,7 @@ class ConvNet(nn.Module):
     """
 
     def __init__(self, channel, num_classes, net_width, net_depth, net_act, net_norm, net_pooling,
-                 im_size=(32, 32)):
+                 im_size=None):
         super().__init__()
         size = as_pair(im_size, channel)
         self.features, last = _features(channel, net_width, net_depth, net_act, net_norm, net_pooling, size)

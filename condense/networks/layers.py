@@ -6,7 +6,6 @@ from torch import nn
 from condense.networks.instance_norm import InstanceNorm
 from condense.registry import lookup
 
-
 NORMS = {
     "none": lambda channels, size: None,
     "batchnorm": lambda channels, size: nn.BatchNorm2d(channels),

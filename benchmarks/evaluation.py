@@ -1,0 +1,101 @@
+"""Time one epoch of an evaluation network's training: ours, the plain way, and the bare convolutions.
+
+    python benchmarks/evaluation.py [--device cuda] [--runs 5] [--ipc 10] [--networks 5]
+
+ConvNet at CIFAR-10 shapes, 10 classes, ipc 10, Siamese augmentation with magnitudes per image. The plain way is
+written out below: a DataLoader, default layout, one network at a time. The bare convolutions do the forward
+pass, weight gradients and input gradients, in whichever layout and chunk runs fastest. On a GPU, `together`
+trains --networks networks in one vectorised call; its seconds are per network.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch.utils.data import DataLoader, TensorDataset
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from benchmarks.timing import bare_convolutions, fastest, interleaved, machine, peak_memory, table  # noqa: E402
+from condense.augmentation import FULL_STRATEGY, draw_independent  # noqa: E402
+from condense.device import start_compute  # noqa: E402
+from condense.evaluation import Protocol, TensorSet  # noqa: E402
+from condense.evaluation.train import train_network, train_stacked  # noqa: E402
+from condense.networks import get_network  # noqa: E402
+
+EPOCHS = 4                                    # of one timed training, so that setting up does not count
+PROTOCOL = Protocol(epochs=EPOCHS - 1, strategy=FULL_STRATEGY)
+CLASSES, SIZE = 10, (32, 32)
+
+
+def random_set(ipc, device):
+    """A synthetic set of CIFAR-10's shape: what the pixels show does not change the time."""
+    images = torch.randn(CLASSES * ipc, 3, *SIZE, generator=torch.Generator().manual_seed(0))
+    return TensorSet(images.to(device), torch.arange(CLASSES, device=device).repeat_interleave(ipc))
+
+
+def our_training(data, compute):
+    net = compute.prepare(get_network("ConvNet", 3, CLASSES, SIZE))
+    forward = compute.wrap(net)
+    rng = torch.Generator().manual_seed(0)
+    return lambda: train_network(net, data, PROTOCOL, rng, forward, compute.chunk_for(SIZE))
+
+
+def our_training_together(data, compute, networks):
+    nets = [compute.prepare(get_network("ConvNet", 3, CLASSES, SIZE)) for _ in range(networks)]
+    rngs = [torch.Generator().manual_seed(i) for i in range(networks)]
+    return lambda: train_stacked(nets, [data] * networks, PROTOCOL, rngs, compute.wrap_stacked)
+
+
+def plain_training(data):
+    """The plain way: DataLoader, one augmentation per minibatch, default layout, a sync per minibatch."""
+    net = get_network("ConvNet", 3, CLASSES, SIZE).to(data.labels.device)
+    loader = DataLoader(TensorDataset(data.tensor, data.labels), batch_size=256, shuffle=True)
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.01, momentum=0.9, weight_decay=5e-4)
+
+    def train():
+        for _ in range(EPOCHS):
+            for images, labels in loader:
+                images = draw_independent(FULL_STRATEGY, len(images), device=images.device)(images)
+                loss = F.cross_entropy(net(images), labels)
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+                loss.item()
+
+    return train
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--precision", default="fp32", choices=("fp32", "tf32", "bf16"))
+    parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--ipc", type=int, default=10)
+    parser.add_argument("--networks", type=int, default=5)
+    args = parser.parse_args()
+    compute = start_compute(args.device, args.precision)
+    device, data = compute.device, random_set(args.ipc, compute.device)
+    print(machine(device))
+    name, bare = fastest(bare_convolutions(CLASSES * args.ipc, ("forward", "input", "weight"), device), device)
+    print(f"bare convolutions run fastest as {name}")
+    steps = {"bare convolutions": lambda: [bare() for _ in range(EPOCHS)], "plain way": plain_training(data),
+             "ours, eager": our_training(data, compute)}
+    compiled = start_compute(args.device, args.precision, compile=True)
+    if compiled.compile:
+        steps["ours, compiled"] = our_training(data, compiled)
+    together = {}
+    if device.type == "cuda":
+        together[f"ours, {args.networks} together"] = our_training_together(data, compute, args.networks)
+    median, warm = interleaved({**steps, **together}, args.runs, device)
+    per_epoch = {name: value / EPOCHS / (args.networks if name in together else 1) for name, value in median.items()}
+    table(per_epoch, "bare convolutions", "plain way")
+    if compiled.compile:
+        print(f"first compiled training, compilation included: {warm['ours, compiled']:.1f} s")
+    print(f"peak memory of all of these together: {peak_memory(device)}")
+
+
+if __name__ == "__main__":
+    main()
