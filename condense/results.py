@@ -8,6 +8,7 @@ everything one needs to use the set. Only tensors and plain Python types are ins
 import math
 from pathlib import Path
 
+import numpy as np
 import torch
 from torchvision.utils import make_grid, save_image
 
@@ -36,10 +37,15 @@ def save_result(path, data, accuracies, meta):
 
     Raises OSError where the disk cannot take it; an existing file then stays as it was.
     """
-    content = {"data": [[images.float().cpu().contiguous(), labels.cpu()] for images, labels in data],
+    content = {"data": [[_whole(images.float()), _whole(labels)] for images, labels in data],
                "accs_all_exps": {model: [float(a) for a in values] for model, values in accuracies.items()},
                "meta": meta}
     save_atomically(content, path)
+
+
+def _whole(tensor):
+    """Return `tensor` on the CPU with a storage of its own, so that the file holds nothing beside it."""
+    return tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
 
 
 def save_atomically(content, path):
@@ -47,9 +53,30 @@ def save_atomically(content, path):
     with atomic_path(path) as temporary:
         try:
             with open(temporary, "wb") as file:           # a name would end up inside the archive
-                torch.save(content, file)
+                torch.save(_canonical(content, {}), file)
         except RuntimeError as error:                     # what PyTorch's writer makes of a failed write
             raise OSError(f"could not write {path} ({str(error).splitlines()[0]}); is the disk full?") from error
+
+
+def numpy_scalars():
+    """Return what a restricted load must allow for NumPy float64 scalars, which the reference's files hold."""
+    scalar = type(np.float64(0)).__reduce__(np.float64(0))[0]
+    names = ("numpy.core.multiarray.scalar", "numpy._core.multiarray.scalar")        # before and since NumPy 2
+    return [*((scalar, name) for name in names), np.dtype, type(np.dtype(np.float64))]
+
+
+def _canonical(content, strings):
+    """Return `content` rebuilt such that equal strings are one object: pickle writes the second as a reference.
+
+    Without it the bytes would tell whether a part had been through a checkpoint.
+    """
+    if isinstance(content, str):
+        return strings.setdefault(content, content)
+    if isinstance(content, dict):
+        return {_canonical(key, strings): _canonical(value, strings) for key, value in content.items()}
+    if isinstance(content, (list, tuple)):
+        return type(content)(_canonical(value, strings) for value in content)
+    return content
 
 
 def load_result(path):
@@ -61,16 +88,22 @@ def load_result(path):
     if not path.is_file():
         raise FileNotFoundError(f"no result file {path}")
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        with torch.serialization.safe_globals(numpy_scalars()):
+            content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:                            # pickle, zip and torch errors: the file is not whole
         raise ValueError(f"{path} is cut off or no result file ({type(error).__name__})") from error
     missing = [key for key in ("data", "accs_all_exps") if not isinstance(content, dict) or key not in content]
     if missing:
         raise ValueError(f"{path} is no result file: it lacks {' and '.join(missing)}")
-    for entry in content["data"]:
-        if len(entry) != 2 or entry[0].dim() != 4 or len(entry[0]) != len(entry[1]):
+    for entry in content["data"] if isinstance(content["data"], list) else [None]:
+        if not _is_entry(entry):
             raise ValueError(f"{path}: an entry of data is not [images (n, C, H, W), labels (n,)]")
     return content
+
+
+def _is_entry(entry):
+    tensors = isinstance(entry, (list, tuple)) and len(entry) == 2 and all(map(torch.is_tensor, entry))
+    return tensors and entry[0].dim() == 4 and entry[1].dim() > 0 and len(entry[0]) == len(entry[1])
 
 
 def save_picture(path, images, ipc):
@@ -83,5 +116,8 @@ def save_picture(path, images, ipc):
     columns = shown.shape[1]
     factor = math.ceil(TINY / min(images.shape[2:]))
     pixels = shown.flatten(0, 1).repeat_interleave(factor, 2).repeat_interleave(factor, 3)
+    grid = make_grid(pixels, nrow=columns, padding=2)
+    if len(pixels) == 1:                                   # torchvision gives a single image no frame
+        grid = torch.nn.functional.pad(grid, (2, 2, 2, 2))
     with atomic_path(path) as temporary:
-        save_image(make_grid(pixels, nrow=columns, padding=2), temporary, format="png")
+        save_image(grid, temporary, format="png")

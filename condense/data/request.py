@@ -1,0 +1,63 @@
+"""What a loader is asked for, and the two answers that several loaders share."""
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from condense.data.pixels import reorder_rows
+from condense.randomness import Streams
+
+log = logging.getLogger("condense")
+
+
+@dataclass(frozen=True)
+class Request:
+    """One call of `load_data`: `im_size` and `resize` concern image files, `seed` a held-out test part."""
+
+    name: str
+    data_path: Path
+    device: str | torch.device = "cpu"
+    im_size: int | None = None
+    resize: str = "crop"
+    seed: int = 0
+    progress: bool = True
+
+    def require_size(self, height, width):
+        """Raise ValueError if another size is asked of a set whose pixels come in one size."""
+        if self.im_size is not None and (height, width) != (self.im_size, self.im_size):
+            raise ValueError(f"{self.name} images are {height}x{width}; leave --im_size out,"
+                             " which resizes image files")
+
+
+def hold_out(labels, class_names, seed, where):
+    """Split (N,) labels into a training part and a stratified fifth: two int64 index tensors, ascending.
+
+    Of n images of a class, round(n / 5) and at least one are held out, drawn from `seed` alone.
+    Raises ValueError if a class has a single image, of which nothing could be held out.
+    """
+    rng = Streams(seed)("data")
+    test = torch.zeros(len(labels), dtype=torch.bool)
+    for label, class_name in enumerate(class_names):
+        members = (labels == label).nonzero().flatten()
+        if len(members) < 2:
+            raise ValueError(f"class {class_name!r} in {where} has {len(members)} image(s), too few to hold"
+                             " out a test part; add images, or give a test part of your own")
+        size = max(1, round(len(members) / 5))
+        test[members[torch.randperm(len(members), generator=rng)[:size]]] = True
+    log.info("%s has no test part: held out a stratified fifth by seed %d, %d of %d images",
+             where, seed, int(test.sum()), len(labels))
+    return (~test).nonzero().flatten(), test.nonzero().flatten()
+
+
+def split_rows(images, labels, parts):
+    """Return (images, labels, test images, test labels) for `parts` as `hold_out` gives them.
+
+    `images` is reordered in place and returned as two views, so that the set is never held twice.
+    """
+    order, sizes = torch.cat(parts), [len(part) for part in parts]
+    reorder_rows(images, order)
+    images, test_images = images.split(sizes)
+    labels, test_labels = labels[order].split(sizes)
+    return images, labels, test_images, test_labels
