@@ -6,10 +6,9 @@ import logging
 import os
 import platform
 import time
+from importlib.metadata import version
 
-import numpy
 import torch
-import torchvision
 from tqdm import tqdm
 
 from condense.options import OptionError
@@ -59,8 +58,8 @@ class Journal:
 
     def write_start(self, options, device):
         """Record what the result file leaves out, so that equal runs give equal files."""
-        versions = {"python": platform.python_version(), "torch": torch.__version__,
-                    "torchvision": torchvision.__version__, "numpy": numpy.__version__}
+        versions = {name: version(name) for name in ("torch", "torchvision", "numpy")}
+        versions["python"] = platform.python_version()
         name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine()
         self.write("start", options=options, versions=versions, device=str(device), device_name=name,
                    date=time.strftime("%Y-%m-%dT%H:%M:%S"))
