@@ -68,7 +68,7 @@ class RunConfig:
     resume: bool = option(False, "go on from the checkpoint in save_path", group=GROUPS[3], neutral=True)
     overwrite: bool = option(False, "replace a result or checkpoint of other options", group=GROUPS[3], neutral=True)
     tensorboard: bool = option(False, "write TensorBoard events too", group=GROUPS[3], neutral=True)
-    progress: bool = option(True, "progress bars", group=GROUPS[3], neutral=True)
+    progress: bool = option(True, "progress bars on a terminal", group=GROUPS[3], neutral=True)
     debug: bool = option(False, "show tracebacks", group=GROUPS[3], neutral=True)
 
     def identity(self):
@@ -153,7 +153,7 @@ def _checked(field, hint, value, name):
 
 
 def _convert(kinds, value, name):
-    if value is None and NoneType in kinds:
+    if NoneType in kinds and value in (None, "none"):
         return None
     if bool in kinds and isinstance(value, bool):
         return value
@@ -180,11 +180,10 @@ def _parser(config_class, description):
     hints = get_type_hints(config_class)
     for field in dataclasses.fields(config_class):
         meta, flag = field.metadata, f"--{field.name}"
+        text = argparse.SUPPRESS if meta["dead"] else _help(field).replace("%", "%%")
         if hints[field.name] is bool:
-            groups[meta["group"]].add_argument(flag, action=argparse.BooleanOptionalAction,
-                                               help=_help(field).replace("%", "%%"))
+            groups[meta["group"]].add_argument(flag, action=argparse.BooleanOptionalAction, help=text)
         else:
-            text = argparse.SUPPRESS if meta["dead"] else _help(field).replace("%", "%%")
             groups[meta["group"]].add_argument(flag, metavar=_metavar(field, hints[field.name]), help=text)
     return parser
 

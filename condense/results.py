@@ -10,12 +10,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torchvision.utils import make_grid, save_image
 
 from condense.files import atomic_path
 
 FORMAT_VERSION = 1
-TINY = 32                                  # sides below this many pixels are shown enlarged
+TINY = 28                                  # sides below this many pixels are shown enlarged
 MAX_COLUMNS = 50                           # images of a class that a picture shows
 
 
@@ -109,9 +108,11 @@ def _is_entry(entry):
 def save_picture(path, images, ipc):
     """Write `images` (n, C, H, W) in [0, 1], class-major with `ipc` per class, as a PNG: one row per class.
 
-    Two pixels of black between images; images with sides under 32 pixels are enlarged by a whole factor; at
+    Two pixels of black between images; images with sides under 28 pixels are enlarged by a whole factor; at
     most 50 images of a class are shown.
     """
+    from torchvision.utils import make_grid, save_image  # here: importing it takes as long as importing torch
+
     shown = images.detach().float().cpu().view(-1, ipc, *images.shape[1:])[:, :MAX_COLUMNS]
     columns = shown.shape[1]
     factor = math.ceil(TINY / min(images.shape[2:]))

@@ -102,7 +102,7 @@ class Run:
         self.storage = synthetic.storage()
         with self._signals(), tqdm(total=last, initial=first, unit="it", dynamic_ncols=True,
                                    desc=f"{self.method} experiment {exp + 1}/{self.cfg.num_exp}",
-                                   disable=not self.cfg.progress) as self.bar:
+                                   disable=None if self.cfg.progress else True) as self.bar:
             for it in range(first, last + 1):
                 self.exp, self.it, self.owners = exp, it, (synthetic, optimizer)
                 if it > first and it < last and it % self.cfg.checkpoint_every == 0:

@@ -241,7 +241,7 @@ def draw_siamese(strategy, num_groups, rng=None, device="cpu", mode="S", strengt
     mode 'S': every group gets one operator of the strategy, chosen uniformly; 'M': all, in the order written.
     Operators are chosen on the host, magnitudes drawn on `device`. An empty strategy draws the identity.
     """
-    names = parse_strategy(strategy)
+    names = _operators(strategy, mode)
     if not names:
         return Record(num_groups, (), strengths)
     if mode == "M":
@@ -255,7 +255,7 @@ def draw_siamese(strategy, num_groups, rng=None, device="cpu", mode="S", strengt
 
 def draw_independent(strategy, num_images, rng=None, device="cpu", mode="S", strengths=Strengths()):
     """Draw the augmentation of a training minibatch: one operator for all, its magnitudes per image."""
-    names = parse_strategy(strategy)
+    names = _operators(strategy, mode)
     if not names:
         return Record(num_images, (), strengths)
     if mode == "S":
@@ -268,6 +268,12 @@ def draw_independent(strategy, num_images, rng=None, device="cpu", mode="S", str
 def one_operator_each(names, choice, uniforms, strengths=Strengths()):
     """Build the record in which group g has operator `names[choice[g]]` with `uniforms[g]` (G, 3)."""
     return Record(len(choice), (_entries(names, np.asarray(choice), uniforms),), strengths)
+
+
+def _operators(strategy, mode):
+    if mode not in ("S", "M"):
+        raise ValueError(f"augmentation mode must be S (one operator) or M (all of them), not {mode!r}")
+    return parse_strategy(strategy)
 
 
 def _entries(names, choice, uniforms):

@@ -145,7 +145,7 @@ def _decode_parallel(paths, channels, size, resize, progress):
                 bar.update(len(rows))
 
     with contextlib.ExitStack() as stack:
-        bar = stack.enter_context(tqdm(total=len(paths), desc="decoding images", disable=not progress))
+        bar = stack.enter_context(tqdm(total=len(paths), desc="decoding images", disable=None if progress else True))
         workers = _workers(len(paths))
         if not workers:
             work(_decode_here, bar)

@@ -39,10 +39,10 @@ def evaluate(data, real, pool, protocol, num_eval, rng, compute, progress=True):
 def _evaluate_model(data, real, model, protocol, num_eval, rng, compute, progress):
     key = zlib.crc32(model.encode())
     rngs = [rng(key, i) for i in range(num_eval)]
-    datasets = data if callable(data) else lambda i: data
+    datasets = (lambda i: data) if hasattr(data, "labels") else data        # modules are callable, too
     together = _networks_together(datasets(0), real, protocol, num_eval, compute.device)
     with tqdm(total=num_eval * (protocol.epochs + 1), desc=f"evaluate {model}", unit="epoch", leave=False,
-              disable=not progress, dynamic_ncols=True) as bar:
+              disable=None if progress else True, dynamic_ncols=True) as bar:
         if together == 1:
             return _one_by_one(datasets, real, model, protocol, rngs, compute, bar)
         scores = []
@@ -54,7 +54,7 @@ def _evaluate_model(data, real, model, protocol, num_eval, rng, compute, progres
 
 
 def _one_by_one(datasets, real, model, protocol, rngs, compute, bar):
-    net = compute.prepare(get_network(model, *real.spec))
+    net = compute.prepare(get_network(model, *real.spec, rng=torch.Generator()))
     forward = compute.wrap(net)
     chunk, test_batch = compute.chunk_for(real.im_size), _test_batch(real, compute.device)
     scores = []
@@ -69,8 +69,7 @@ def _one_by_one(datasets, real, model, protocol, rngs, compute, bar):
 def _together(datasets, real, model, protocol, rngs, compute, bar):
     nets = []
     for rng in rngs:
-        net = compute.prepare(get_network(model, *real.spec))
-        nets.append(reset(net, rng))
+        nets.append(compute.prepare(get_network(model, *real.spec, rng=rng)))
     figures = train_stacked(nets, datasets, protocol, rngs, compute.wrap_stacked,
                             lambda: bar.update(len(nets)))
     tested = [accuracy(net, real, compute.wrap(net, compiled=False), _test_batch(real, compute.device)) for net in nets]
@@ -122,20 +121,20 @@ def _decoded(synthetic):
 
 def estimate_seconds(data, real, pool, protocol, num_eval, compute):
     """Return about how long one evaluation takes: one epoch and one test batch of each architecture, timed."""
-    total = 0.0
-    data = data(0) if callable(data) else data
+    data = data if hasattr(data, "labels") else data(0)
+    return num_eval * sum(_estimate_network(data, real, model, protocol, compute) for model in pool)
+
+
+def _estimate_network(data, real, model, protocol, compute):
+    rng = torch.Generator().manual_seed(0)                 # a rehearsal: these numbers go nowhere
+    net = compute.prepare(get_network(model, *real.spec, rng=rng))
+    forward, chunk, batch = compute.wrap(net), compute.chunk_for(real.im_size), _test_batch(real, compute.device)
     once = replace(protocol, epochs=0)
-    for model in pool:
-        rng = torch.Generator().manual_seed(0)             # a rehearsal: these numbers go nowhere
-        net = compute.prepare(get_network(model, *real.spec, rng=rng))
-        forward, batch = compute.wrap(net), _test_batch(real, compute.device)
-        steps = {"train": lambda: train_network(net, data, once, rng, forward, compute.chunk_for(real.im_size)),
-                 "test": lambda: _test_one(forward, real, batch)}
-        repeats = {"train": protocol.epochs + 1, "test": len(real.test_labels) / min(batch, len(real.test_labels))}
-        for name, step in steps.items():
-            step()                                         # warm-up, and compilation
-            total += num_eval * repeats[name] * seconds(step, compute.device)
-    return total
+    train = partial(train_network, net, data, once, rng, forward, chunk)
+    test = partial(_test_one, forward, real, batch)
+    train(), test()                                        # warm-up, and compilation
+    batches = len(real.test_labels) / min(batch, len(real.test_labels))
+    return (protocol.epochs + 1) * seconds(train, compute.device) + batches * seconds(test, compute.device)
 
 
 @torch.no_grad()

@@ -81,7 +81,7 @@ def train_network(net, data, protocol, rng, forward=None, chunk=None, tick=None)
         totals = torch.zeros(2, device=data.labels.device)
         for index, operator, part in zip(order.split(protocol.batch_size), operators,
                                          uniforms.split(protocol.batch_size)):
-            images, labels = data.images(index), data.labels[index]
+            images, labels = data.images(index).detach(), data.labels[index]
             images = _augment(images, protocol, names, [operator] * len(images), part, draws.rng)
             totals += _step(forward, optimizer, images, labels, chunk or len(images))
         if tick:
@@ -141,7 +141,7 @@ def train_stacked(nets, datasets, protocol, rngs, wrap=None, tick=None):
     names = parse_strategy(protocol.strategy) if protocol.augmentation == "siamese" else ()
     device, num_images = datasets[0].labels.device, len(datasets[0].labels)
     draws = [TrainingDraws(rng, num_images, protocol.batch_size, len(names), device) for rng in rngs]
-    call, parameters, buffers = _stack(nets)
+    call, parameters, buffers = _stack([net.train() for net in nets])
     call = wrap(call) if wrap else call
     optimizer = _sgd(parameters.values(), protocol, protocol.lr)
     for epoch in range(protocol.epochs + 1):
@@ -168,7 +168,7 @@ def _stacked_minibatch(datasets, protocol, names, epoch_draws, number, draws):
     """Gather and augment minibatch `number` of every network: (M, B, C, H, W) and (M, B[, K])."""
     part = slice(number * protocol.batch_size, (number + 1) * protocol.batch_size)
     orders = [order[part] for order, _, _ in epoch_draws]
-    images = [data.images(index) for data, index in zip(datasets, orders)]
+    images = [data.images(index).detach() for data, index in zip(datasets, orders)]
     labels = torch.stack([data.labels[index] for data, index in zip(datasets, orders)])
     if names:                                             # one record over all networks: few kernels, not M times few
         operators = [ops[number] for _, ops, _ in epoch_draws for _ in range(len(images[0]))]

@@ -29,11 +29,12 @@ def class_means(embed, batch, augment=None, chunk=None, recompute=None):
         images = batch.images(part)
         return images if augment is None else augment(images, position[part])
 
-    if torch.is_grad_enabled() and chunk < total and recompute is not False:
-        if recompute or _graph_bytes(batch, total) > KEEP_BYTES:
-            parts = _slices(total, chunk)
-            features = [checkpoint(lambda part: embed(augmented(part)), part, use_reentrant=False) for part in parts]
-            return _means(features, batch.counts)
+    if recompute is None:
+        recompute = chunk < total and _graph_bytes(batch, total) > KEEP_BYTES
+    if recompute and torch.is_grad_enabled():
+        features = (checkpoint(lambda part: embed(augmented(part)), part, use_reentrant=False)
+                    for part in _slices(total, chunk))
+        return _means(features, batch.counts)
     blocks = _slices(total, chunk * AUGMENT_CHUNKS)        # augmenting many images costs little more than a few
     return _means((embed(images) for block in blocks for images in augmented(block).split(chunk)), batch.counts)
 

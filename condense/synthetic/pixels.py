@@ -22,7 +22,7 @@ class Pixels(SyntheticSet):
     def init_from(self, real, how, rng):
         """Start from 'noise' (standard normal in normalised space) or 'real' (distinct images of each class).
 
-        Raises ValueError naming a class with fewer than ipc images, or an unknown `how`.
+        `build_synthetic` has made sure that every class has enough images. Raises ValueError for an unknown `how`.
         """
         if how == "noise":
             self.pixels.copy_(torch.randn(self.pixels.shape, generator=rng))

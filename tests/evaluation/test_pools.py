@@ -1,0 +1,44 @@
+"""Evaluation pools name the published architectures."""
+
+import pytest
+
+from condense.evaluation import EVAL_MODES, POOLS, eval_pool
+from condense.networks import NETWORKS
+
+PUBLISHED = {
+    "M": "MLP ConvNet LeNet AlexNet VGG11 ResNet18",
+    "B": "ConvNetBN ConvNetASwishBN AlexNetBN VGG11BN ResNet18BN",
+    "W": "ConvNetW32 ConvNetW64 ConvNetW128 ConvNetW256",
+    "D": "ConvNetD1 ConvNetD2 ConvNetD3 ConvNetD4",
+    "A": "ConvNetAS ConvNetAR ConvNetAL ConvNetASwish",
+    "P": "ConvNetNP ConvNetMP ConvNetAP",
+    "N": "ConvNetNN ConvNetBN ConvNetLN ConvNetIN ConvNetGN",
+}
+
+
+@pytest.mark.parametrize("mode", PUBLISHED)
+def test_pool_is_the_published_one_whatever_condensed(mode):
+    assert list(eval_pool(mode, "ConvNet")) == PUBLISHED[mode].split()
+    assert eval_pool(mode, "ResNet18BN_AP") == eval_pool(mode, "ConvNet")
+
+
+@pytest.mark.parametrize("model, scored", [
+    ("ConvNet", "ConvNet"), ("ConvNetBN", "ConvNet"), ("ConvNetASwishBN", "ConvNetASwish"), ("MLP", "MLP"),
+    ("ResNet18BN_AP", "ResNet18"), ("AlexNetBN", "AlexNet"), ("VGG11BN", "VGG11"),
+    ("ConvNetD4", "ConvNetD4")])
+def test_mode_s_cuts_the_name_before_batch_norm_and_ss_keeps_it(model, scored):
+    assert eval_pool("S", model) == (scored,)
+    assert eval_pool("SS", model) == (model,)
+
+
+def test_every_scored_network_exists():
+    assert {name for pool in POOLS.values() for name in pool} <= set(NETWORKS)
+    assert {eval_pool("S", name)[0] for name in NETWORKS} <= set(NETWORKS)
+    assert set(EVAL_MODES) == set(POOLS) | {"S", "SS"}
+
+
+def test_unknown_mode_suggests_and_lists():
+    with pytest.raises(ValueError, match="eval mode 'ss'.*did you mean SS.*M, B, W"):
+        eval_pool("ss", "ConvNet")
+    with pytest.raises(ValueError, match="choose one of: S, SS, M"):
+        eval_pool("everything", "ConvNet")
