@@ -39,7 +39,7 @@ class Config(RunConfig):
     eval_mode: str = redefault("eval_mode", "SS")
     eval_every: int | str = redefault("eval_every", "auto", choices=("auto",), least=0, help="iterations between "
                                       "evaluations, 0: only the last; auto: 2000, for pools only the last")
-    dis_metric: str | None = option(None, "", dead="--dis_metric has no effect here: DM compares features, not gradients")
+    dis_metric: str | None = option(None, "", dead="--dis_metric has no effect: DM compares features, not gradients")
 
 
 def matching_loss(mean_real, mean_syn):

@@ -113,8 +113,12 @@ def test_decoding_processes_run_neither_the_users_script_nor_torch(tmp_path, wri
     assert checked.stdout.strip() == "False"
 
 
-def test_the_bar_shows_only_while_decoding_and_if_asked(tmp_path, capsys, write_tree):
+def test_the_bar_shows_only_while_decoding_on_a_terminal(tmp_path, capsys, write_tree, monkeypatch):
+    write_tree(tmp_path / "first")
     write_tree(tmp_path)
+    load_data("folder", tmp_path / "first", progress=True)
+    assert capsys.readouterr().err == ""                 # a log file wants no bars
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
     load_data("folder", tmp_path, progress=True)
     assert "decoding images" in capsys.readouterr().err
     load_data("folder", tmp_path, progress=True)

@@ -103,7 +103,7 @@ MEASURE = """
 import sys
 import torch
 from condense.data import load_data, pixels, tensor_file
-pixels.BLOCK_BYTES = tensor_file.BLOCK_BYTES = 8 * 2**20     # in proportion to a set that is not full size
+pixels.BLOCK_BYTES = tensor_file.BLOCK_BYTES = 64 * 2**20 // 12     # in proportion to a set that is not full size
 load_data("Digits", ".")                                     # what is imported on first use
 with open("/proc/self/clear_refs", "w") as file:
     file.write("5")                                          # the peak counts from here
