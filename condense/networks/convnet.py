@@ -6,6 +6,7 @@ from torch import nn
 
 from condense.networks.layers import build_activation, build_norm, build_pooling
 from condense.networks.sizes import INSTANCE, POOL, as_pair, check, conv, first_padding, fits, trace
+from condense.networks.winograd import Conv3x3
 
 
 class ConvNet(nn.Module):
@@ -44,8 +45,8 @@ def _features(channel, width, depth, act, norm, pooling, size):
     for block in range(depth):
         padding = first_padding(channel, size, usual=1, mnist=3) if block == 0 else 1
         inside, last = _block_maps(padding, pooling, last)
-        layers += [nn.Conv2d(width if block else channel, width, 3, padding=padding),
-                   build_norm(norm, width, inside), build_activation(act), build_pooling(pooling)]
+        layer = Conv3x3(width, width) if block else nn.Conv2d(channel, width, 3, padding=padding)
+        layers += [layer, build_norm(norm, width, inside), build_activation(act), build_pooling(pooling)]
     return nn.Sequential(*(layer for layer in layers if layer is not None)), last
 
 

@@ -1,0 +1,90 @@
+"""Winograd's convolution against a direct one in float64, and when it is taken."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from condense.networks import get_network, reset, winograd
+from condense.networks.winograd import Conv3x3, convolve, transform_kernel
+
+
+def made(*shape, seed=0):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def layer(inputs=64, outputs=64):
+    return reset(Conv3x3(inputs, outputs), torch.Generator().manual_seed(1))
+
+
+def channels_last(x):
+    return x.contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize("shape", [(3, 64, 8, 8), (2, 128, 16, 16), (1, 64, 12, 20), (5, 96, 32, 8)], ids=str)
+def test_equals_a_direct_convolution_in_float64(shape):
+    x, weight, bias = made(*shape), made(72, shape[1], 3, 3, seed=1) / 24, made(72, seed=2)
+    exact = F.conv2d(x.double(), weight.double(), bias.double(), padding=1)
+    ours = convolve(channels_last(x), transform_kernel(weight), bias)
+    assert (ours - exact).abs().max() < 5e-5 * exact.std()
+    assert ours.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_transforms_are_exact_in_float64(monkeypatch):
+    """In exact arithmetic minimal filtering is convolution, so float64 leaves nothing but its own rounding."""
+    for name in ("INPUT", "KERNEL", "OUTPUT"):
+        monkeypatch.setattr(winograd, name, winograd._both_sides(getattr(winograd, f"_{name}"), torch.float64))
+    x, weight, bias = made(2, 5, 8, 12).double(), made(7, 5, 3, 3, seed=1).double(), made(7, seed=2).double()
+    ours = convolve(x, transform_kernel(weight), bias)
+    torch.testing.assert_close(ours, F.conv2d(x, weight, bias, padding=1), rtol=1e-12, atol=1e-12)
+
+
+@pytest.fixture
+def counted(monkeypatch):
+    calls = []
+    monkeypatch.setattr(winograd, "convolve", lambda *args: calls.append(None) or convolve(*args))
+    return calls
+
+
+def test_is_taken_by_undifferentiated_forward_passes_alone(counted):
+    conv, x = layer(), channels_last(made(2, 64, 8, 8))
+    with torch.no_grad():
+        fast = conv(x)
+    assert len(counted) == 1
+    direct = conv(x)
+    assert len(counted) == 1
+    torch.testing.assert_close(fast, direct, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("shape, dtype, layout, channels", [
+    ((2, 64, 6, 8), torch.float32, torch.channels_last, 64),
+    ((2, 64, 4, 4), torch.float32, torch.channels_last, 64),
+    ((2, 64, 8, 8), torch.float64, torch.channels_last, 64),
+    ((2, 64, 8, 8), torch.float32, torch.contiguous_format, 64),
+    ((2, 32, 8, 8), torch.float32, torch.channels_last, 32),
+])
+@torch.no_grad()
+def test_other_inputs_take_the_direct_way(counted, shape, dtype, layout, channels):
+    conv = layer(channels, channels).to(dtype)
+    x = made(*shape).to(dtype).contiguous(memory_format=layout)
+    assert torch.equal(conv(x), F.conv2d(x, conv.weight, conv.bias, padding=1)) and not counted
+
+
+@torch.no_grad()
+def test_follows_every_change_of_the_weight():
+    conv, x = layer(), channels_last(made(2, 64, 8, 8))
+    for seed in range(3):
+        reset(conv, torch.Generator().manual_seed(seed))
+        torch.testing.assert_close(conv(x), F.conv2d(x, conv.weight, conv.bias, padding=1), rtol=1e-4, atol=1e-4)
+    conv.load_state_dict(layer().state_dict())
+    torch.testing.assert_close(conv(x), F.conv2d(x, conv.weight, conv.bias, padding=1), rtol=1e-4, atol=1e-4)
+    conv.weight = torch.nn.Parameter(made(64, 64, 3, 3, seed=9))
+    torch.testing.assert_close(conv(x), F.conv2d(x, conv.weight, conv.bias, padding=1), rtol=1e-4, atol=1e-3)
+
+
+@torch.no_grad()
+def test_features_of_the_standard_network_stay_within_float32_rounding():
+    net = get_network("ConvNet", 3, 10, rng=torch.Generator().manual_seed(0)).to(memory_format=torch.channels_last)
+    x = channels_last(made(4, 3, 32, 32))
+    fast = net.embed(x)
+    exact = net.double().embed(x.double())
+    assert (fast - exact).abs().max() < 1e-4 * exact.std()
