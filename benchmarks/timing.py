@@ -5,26 +5,17 @@ import os
 import resource
 import statistics
 import sys
-import time
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from condense.evaluation.score import seconds  # noqa: E402
+
 LAYERS = ((3, 32), (128, 16), (128, 8))       # (input channels, map side) of the standard ConvNet at 32x32
 WIDTH = 128
-
-
-def synchronize(device):
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-
-
-def seconds(step, device):
-    synchronize(device)
-    start = time.perf_counter()
-    step()
-    synchronize(device)
-    return time.perf_counter() - start
 
 
 def interleaved(steps, runs, device):

@@ -33,8 +33,7 @@ class Checkpoint:
             if resume:
                 log.info("no checkpoint %s; starting afresh", self.path)
             return None
-        if overwrite and not resume:
-            self.path.unlink()
+        if overwrite and not resume:                      # replaced by this run's first one, removed at its end
             return None
         if not resume:
             raise OptionError(f"{self.path} holds an unfinished run; go on with --resume, or start afresh with "

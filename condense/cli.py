@@ -3,7 +3,7 @@
 import sys
 
 from condense.options import OptionError, parse
-from condense.runtime import Interrupted, Run
+from condense.runtime import Finished, Interrupted, Run
 
 
 def run_script(main, config_class, description, argv=None):
@@ -18,6 +18,8 @@ def run_script(main, config_class, description, argv=None):
         main(parse(config_class, argv, description))
     except OptionError as error:
         _leave(error, 2, debug)
+    except Finished as done:
+        print(done)
     except Interrupted as stop:
         _leave(stop, 128 + stop.signal, False)
     except KeyboardInterrupt:

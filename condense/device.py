@@ -38,7 +38,7 @@ def resolve_device(name):
 def can_compile(device):
     """Say whether torch.compile works here, by trying it; without a compiler it logs one line."""
     try:
-        torch.compile(lambda x: (x + 1).relu().sum())(torch.ones(64, device=device))
+        torch.compile(lambda x: (x @ x + 1).relu().sum())(torch.ones(64, 64, device=device))
     except Exception as error:                            # the compiler stack raises whatever its parts raise
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         log.warning("--compile: going on without it, torch.compile does not work here (%s)", reason[:120])
@@ -109,4 +109,7 @@ def start_compute(device="auto", precision="fp32", compile=False, chunk=None, de
     torch.backends.cudnn.benchmark = device.type == "cuda" and not deterministic
     if deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    return Compute(device, precision, compile and can_compile(device), chunk)
+    compile = compile and can_compile(device)
+    if compile:
+        torch._dynamo.config.recompile_limit = 64             # pools share code: widths, batch sizes, grad modes
+    return Compute(device, precision, compile, chunk)

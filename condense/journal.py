@@ -38,12 +38,12 @@ class Journal:
 
     def __init__(self, path, tensorboard=False, continue_at=None):
         path.parent.mkdir(parents=True, exist_ok=True)
+        self.board = _tensorboard(path.with_suffix("")) if tensorboard else None       # before anything is written
         self.file = open(path, "r+b" if continue_at is not None and path.is_file() else "wb")
         if continue_at is not None:
             size = self.file.seek(0, os.SEEK_END)
             self.file.truncate(self.file.seek(min(continue_at, size)))
         self.start = time.perf_counter()
-        self.board = _tensorboard(path.with_suffix("")) if tensorboard else None
 
     def write(self, event, **figures):
         """Append one line; every line says its event and the seconds since this command started."""

@@ -25,9 +25,9 @@ from condense.checkpoints import (
 )
 from condense.device import start_compute
 from condense.journal import Journal, duration, log_to_terminal
-from condense.options import dead_flags
+from condense.options import OptionError, dead_flags
 from condense.randomness import Streams
-from condense.results import describe, result_stem, save_picture, save_result
+from condense.results import describe, load_result, result_stem, save_picture, save_result
 
 log = logging.getLogger("condense")
 
@@ -36,6 +36,10 @@ LOG_EVERY = 10                            # iterations between loss figures, as 
 
 class RunError(RuntimeError):
     """A failure while the run was under way; its text is one line that says what is left and what to do."""
+
+
+class Finished(Exception):
+    """There is nothing left to do: the result is there."""
 
 
 class Interrupted(BaseException):
@@ -77,10 +81,27 @@ class Run:
         takes. `eval_every` is the cadence of evaluations; 0 evaluates the last iteration only.
         """
         self.real, self.scorer, self.eval_every = real, scorer, eval_every
+        self._refuse_other_data()
         if self.state:
             self.data = [tuple(entry) for entry in self.state["data"]]
             self.accuracies = self.state["accuracies"]
             log.info("going on at experiment %d, iteration %d", self.state["exp"], self.state["iteration"])
+
+    def _refuse_other_data(self):
+        """Raise OptionError where going on would mix or replace what was made from other images.
+
+        With --resume and a finished result of this very run, raise Finished.
+        """
+        if self.state and self.state["fingerprint"] != self.real.fingerprint:
+            raise OptionError(f"--resume: {self.checkpoint.path} was made from other images; name the same "
+                              "--data_path, or use another --save_path")
+        if self.cfg.overwrite or not self.result_path.exists():
+            return
+        if load_result(self.result_path)["meta"].get("fingerprint") != self.real.fingerprint:
+            raise OptionError(f"{self.result_path} was made from other images; use another --save_path, or "
+                              "--overwrite")
+        if self.cfg.resume and not self.state:
+            raise Finished(f"already finished: {self.result_path}")
 
     def experiments(self):
         """Yield the experiments still to do."""
@@ -97,6 +118,7 @@ class Run:
             self.journal = Journal(self.journal_path, self.cfg.tensorboard, position)
             self.journal.write_start(self.options, self.device)
             self.running = True
+        self.good, self.exp, self.owners = None, exp, (synthetic, optimizer)
         first, last = self._take_up(exp, synthetic, optimizer), self.cfg.Iteration
         yield from self._rehearse(first, synthetic, optimizer)
         self.storage = synthetic.storage()
@@ -104,7 +126,7 @@ class Run:
                                    desc=f"{self.method} experiment {exp + 1}/{self.cfg.num_exp}",
                                    disable=None if self.cfg.progress else True) as self.bar:
             for it in range(first, last + 1):
-                self.exp, self.it, self.owners = exp, it, (synthetic, optimizer)
+                self.it = it
                 if it > first and it < last and it % self.cfg.checkpoint_every == 0:
                     self._save_checkpoint()
                 self._stop_if_asked()
@@ -209,10 +231,13 @@ class Run:
 
     def _save_checkpoint(self, exp=None):
         """Save the state in front of the current iteration, or (with `exp`) in front of a new experiment."""
+        if exp is None and not bool(self.owners[0].images().isfinite().all()):
+            self._stop_at_nonsense("the images are not finite")
         owners = copy_state(*self.owners) if exp is None else []
         where = {"exp": self.exp, "iteration": self.it} if exp is None else {"exp": exp, "iteration": 0}
         self.checkpoint.save(**where, owners=owners, data=[list(entry) for entry in self.data],
-                             accuracies=self.accuracies, journal=self.journal.position())
+                             accuracies=self.accuracies, journal=self.journal.position(),
+                             fingerprint=self.real.fingerprint)
 
     def _finish(self, exp, synthetic):
         self.data.append(synthetic.snapshot())
@@ -250,12 +275,14 @@ class Run:
         again, self.stop_signal = self.stop_signal is not None, number
         if again:
             raise KeyboardInterrupt
+        log.info("stopping after this step; once more stops at once")
         if self.may_stop_now:
             raise Interrupted("", number)
 
     @contextmanager
     def _stopping_at_once(self):
         """Within: a signal ends the block immediately, for blocks that change nothing."""
+        self._stop_if_asked()
         self.may_stop_now = True
         try:
             yield

@@ -9,7 +9,7 @@ environment() {
     local stamp="$VENV/.condense-$1-$(cksum < requirements.txt | cut -d' ' -f1)"
     shift
     [ -f "$stamp" ] && [ -x "$PYTHON" ] && return
-    if [ ! -x "$PYTHON" ]; then
+    if ! "$PYTHON" -m pip --version > /dev/null 2>&1; then
         echo "making the environment $VENV (with PyTorch: about 2 minutes, 6 GB)"
         python3 -m venv "$VENV" || { echo "error: python3 -m venv failed; install Python 3.10 or newer with venv" >&2; exit 1; }
     fi

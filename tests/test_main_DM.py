@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -247,6 +248,55 @@ def test_resume_without_a_checkpoint_says_so_and_starts_afresh(tmp_path, capsys)
     assert "no checkpoint" in capsys.readouterr().out
 
 
+def test_resuming_a_finished_run_says_so_and_changes_nothing(tmp_path, capsys):
+    run(tmp_path)
+    before = (tmp_path / RESULT).read_bytes(), journal(tmp_path)
+    run(tmp_path, "--resume")
+    assert "already finished" in capsys.readouterr().out
+    assert ((tmp_path / RESULT).read_bytes(), journal(tmp_path)) == before
+
+
+@pytest.fixture
+def two_sets(tmp_path):
+    """Two tensor files of the same shape with other pixels."""
+    rng = np.random.default_rng(0)
+    for name in ("one", "two"):
+        pixels = rng.integers(0, 256, (60, 1, 8, 8), dtype=np.uint8)
+        labels = np.arange(60) % 3
+        np.savez(tmp_path / f"{name}.npz", images_train=pixels, labels_train=labels, images_val=pixels,
+                 labels_val=labels)
+    return [["--dataset", "file", "--data_path", str(tmp_path / f"{name}.npz")] for name in ("one", "two")]
+
+
+def test_result_of_other_images_is_never_replaced(tmp_path, capsys, two_sets):
+    out = tmp_path / "out"
+    arguments = [*TINY, "--save_path", str(out)]
+    run_script(main_DM.main, main_DM.Config, "", [*arguments, *two_sets[0]])
+    (path,) = out.glob("res_*.pt")
+    before = path.read_bytes()
+    for more in ([], ["--resume"]):
+        with pytest.raises(SystemExit) as stop:
+            run_script(main_DM.main, main_DM.Config, "", [*arguments, *two_sets[1], *more])
+        assert stop.value.code == 2 and "other images" in capsys.readouterr().err
+    assert path.read_bytes() == before
+
+
+def test_resuming_on_other_images_is_refused(tmp_path, capsys, two_sets, monkeypatch):
+    arguments = [*TINY, "--save_path", str(tmp_path / "out"), "--checkpoint_every", "2"]
+    with monkeypatch.context() as patch:
+        interrupt_at(patch, 4)
+        with pytest.raises(SystemExit):
+            run_script(main_DM.main, main_DM.Config, "", [*arguments, *two_sets[0]])
+    with pytest.raises(SystemExit) as stop:
+        run_script(main_DM.main, main_DM.Config, "", [*arguments, *two_sets[1], "--resume"])
+    assert stop.value.code == 2 and "other images" in capsys.readouterr().err
+
+
+def test_overwriting_with_bad_input_loses_no_checkpoint(unfinished, capsys):
+    code, _ = error_line(capsys, unfinished, "--overwrite", "--model", "ConvNetD6")
+    assert code == 2 and list(unfinished.glob("*.ckpt"))
+
+
 def test_result_of_other_options_is_never_replaced(tmp_path, capsys):
     run(tmp_path)
     before = (tmp_path / RESULT).read_bytes()
@@ -272,6 +322,7 @@ def test_result_of_other_options_is_never_replaced(tmp_path, capsys):
     (["--lr_imgs", "1"], "did you mean --lr_img?"),
     (["--device", "tpu"], "--device must be auto, cpu, cuda"),
     (["--model", "ConvNetD6"], "ConvNetD3"),
+    (["--eval_mode", "M"], "LeNet"),
     (["--dataset", "folder", "--data_path", "nowhere"], "nowhere"),
     (["--dataset", "file", "--data_path", "nowhere.pt"], "nowhere.pt"),
     (["--config", "nowhere.yaml"], "nowhere.yaml"),

@@ -56,7 +56,7 @@ def _evaluate_model(data, real, model, protocol, num_eval, rng, compute, progres
 def _one_by_one(datasets, real, model, protocol, rngs, compute, bar):
     net = compute.prepare(get_network(model, *real.spec, rng=torch.Generator()))
     forward = compute.wrap(net)
-    chunk, test_batch = compute.chunk_for(real.im_size), _test_batch(real, compute.device)
+    chunk, test_batch = compute.chunk_for(real.im_size), _test_batch(real, compute)
     scores = []
     for i, rng in enumerate(rngs):
         reset(net, rng)
@@ -68,11 +68,12 @@ def _one_by_one(datasets, real, model, protocol, rngs, compute, bar):
 
 def _together(datasets, real, model, protocol, rngs, compute, bar):
     nets = []
-    for rng in rngs:
-        nets.append(compute.prepare(get_network(model, *real.spec, rng=rng)))
+    for rng in rngs:                                       # drawn on the device, as one by one
+        net = compute.prepare(get_network(model, *real.spec, rng=torch.Generator()))
+        nets.append(reset(net, rng))
     figures = train_stacked(nets, datasets, protocol, rngs, compute.wrap_stacked,
                             lambda: bar.update(len(nets)))
-    tested = [accuracy(net, real, compute.wrap(net, compiled=False), _test_batch(real, compute.device)) for net in nets]
+    tested = [accuracy(net, real, compute.wrap(net, compiled=False), _test_batch(real, compute)) for net in nets]
     rows = torch.stack([torch.stack(tested), *figures], 1).tolist()
     return [Score(*row) for row in rows]
 
@@ -87,9 +88,11 @@ def _networks_together(data, real, protocol, num_eval, device):
     return max(1, min(num_eval, free // 2 // (4 * FLOATS_PER_PIXEL * batch * height * width)))
 
 
-def _test_batch(real, device):
+def _test_batch(real, compute):
     height, width = real.im_size
-    return GPU_TEST_BATCH if device.type == "cuda" else max(16, CPU_TEST_PIXELS // (height * width))
+    if compute.device.type == "cpu":
+        return max(16, CPU_TEST_PIXELS // (height * width))
+    return min(GPU_TEST_BATCH, compute.chunk_for(real.im_size))
 
 
 @dataclass(frozen=True)
@@ -103,6 +106,11 @@ class Scorer:
     compute: object
     rng: object
     progress: bool = True
+
+    def __post_init__(self):
+        """Raise ValueError for a network that cannot take the images: better now than after the first step."""
+        for model in self.pool:
+            get_network(model, *self.real.spec, rng=torch.Generator())
 
     def __call__(self, synthetic, exp, it):
         """Return {network name: [Score]} of the set as it is at iteration `it` of experiment `exp`."""
@@ -122,19 +130,23 @@ def _decoded(synthetic):
 def estimate_seconds(data, real, pool, protocol, num_eval, compute):
     """Return about how long one evaluation takes: one epoch and one test batch of each architecture, timed."""
     data = data if hasattr(data, "labels") else data(0)
-    return num_eval * sum(_estimate_network(data, real, model, protocol, compute) for model in pool)
+    return sum(_estimate_network(data, real, model, protocol, num_eval, compute) for model in pool)
 
 
-def _estimate_network(data, real, model, protocol, compute):
-    rng = torch.Generator().manual_seed(0)                 # a rehearsal: these numbers go nowhere
-    net = compute.prepare(get_network(model, *real.spec, rng=rng))
-    forward, chunk, batch = compute.wrap(net), compute.chunk_for(real.im_size), _test_batch(real, compute.device)
-    once = replace(protocol, epochs=0)
-    train = partial(train_network, net, data, once, rng, forward, chunk)
+def _estimate_network(data, real, model, protocol, num_eval, compute):
+    together = _networks_together(data, real, protocol, num_eval, compute.device)
+    rngs = [torch.Generator().manual_seed(i) for i in range(together)]         # a rehearsal: they go nowhere
+    nets = [compute.prepare(get_network(model, *real.spec, rng=rng)) for rng in rngs]
+    forward, batch, once = compute.wrap(nets[0]), _test_batch(real, compute), replace(protocol, epochs=0)
+    if together > 1:
+        train = partial(train_stacked, nets, [data] * together, once, rngs, compute.wrap_stacked)
+    else:
+        train = partial(train_network, nets[0], data, once, rngs[0], forward, compute.chunk_for(real.im_size))
     test = partial(_test_one, forward, real, batch)
     train(), test()                                        # warm-up, and compilation
-    batches = len(real.test_labels) / min(batch, len(real.test_labels))
-    return (protocol.epochs + 1) * seconds(train, compute.device) + batches * seconds(test, compute.device)
+    epochs = -(-num_eval // together) * (protocol.epochs + 1)
+    batches = num_eval * len(real.test_labels) / min(batch, len(real.test_labels))
+    return epochs * seconds(train, compute.device) + batches * seconds(test, compute.device)
 
 
 @torch.no_grad()

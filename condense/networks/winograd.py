@@ -58,14 +58,11 @@ class Conv3x3(nn.Conv2d):
 
     def __init__(self, inputs, outputs):
         super().__init__(inputs, outputs, 3, padding=1)
-        self._kernel = None                              # (weight version, weight's storage, transformed kernel)
 
     def forward(self, x):
-        if not self._takes(x):
-            return super().forward(x)
-        if torch.compiler.is_compiling():
+        if self._takes(x):
             return convolve(x, transform_kernel(self.weight), self.bias)
-        return convolve(x, self._transformed(), self.bias)
+        return super().forward(x)
 
     def _takes(self, x):
         """Say whether `x` is worth the transforms: plain float32 on a CPU, channels_last, large and even enough."""
@@ -74,10 +71,3 @@ class Conv3x3(nn.Conv2d):
         return (x.device.type == "cpu" and x.dtype == torch.float32 and x.dim() == 4 and x.stride(1) == 1
                 and min(self.weight.shape[:2]) >= LEAST_CHANNELS and min(x.shape[2:]) >= LEAST_SIDE
                 and x.shape[2] % TILE == 0 and x.shape[3] % TILE == 0)
-
-    def _transformed(self):
-        """Return the transformed kernel, made anew when the weight has changed: every network is used often."""
-        key = self.weight._version, self.weight.data_ptr()
-        if self._kernel is None or self._kernel[0] != key:
-            self._kernel = key, transform_kernel(self.weight)
-        return self._kernel[1]

@@ -82,6 +82,17 @@ def test_follows_every_change_of_the_weight():
 
 
 @torch.no_grad()
+def test_borrowed_and_silently_edited_weights_count():
+    conv, x = layer(), channels_last(made(2, 64, 8, 8))
+    for seed in range(3):
+        weight = made(64, 64, 3, 3, seed=seed)
+        borrowed = torch.func.functional_call(conv, {"weight": weight}, (x,))
+        torch.testing.assert_close(borrowed, F.conv2d(x, weight, conv.bias, padding=1), rtol=1e-4, atol=2e-3)
+        conv.weight.data.copy_(weight)
+        torch.testing.assert_close(conv(x), F.conv2d(x, weight, conv.bias, padding=1), rtol=1e-4, atol=2e-3)
+
+
+@torch.no_grad()
 def test_features_of_the_standard_network_stay_within_float32_rounding():
     net = get_network("ConvNet", 3, 10, rng=torch.Generator().manual_seed(0)).to(memory_format=torch.channels_last)
     x = channels_last(made(4, 3, 32, 32))
