@@ -32,7 +32,7 @@ class Config(RunConfig):
     ipc: int = redefault("ipc", 50)
     init: str = redefault("init", "real")
     Iteration: int = option(20000, "updates of the synthetic images", least=0)
-    lr_img: float = option(1.0, "learning rate of the synthetic images (published for CIFAR-10, ipc >= 100: 10)", above=0)
+    lr_img: float = option(1.0, "step size of the synthetic images (published for CIFAR-10 from ipc 100: 10)", above=0)
     batch_real: int | str = option(256, "real images per class and iteration, or 'all'", choices=("all",), least=1)
     dsa_strategy: str = option("auto", "Siamese augmentation, operators joined by _ ; auto: "
                                "color_crop_cutout_flip_scale_rotate, for digits without flip; none: no augmentation")
