@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from condense.data import load_data
-from condense.device import Compute
+from condense.device import Compute, can_compile
 from condense.evaluation import Protocol, TensorSet
 from condense.evaluation.train import TrainingDraws, accuracy, has_batchnorm, train_network, train_stacked
 from condense.networks import MLP, ConvNet, get_network, reset
@@ -290,3 +290,20 @@ def test_training_leaves_a_learnable_set_untouched(digits):
     train_network(build("MLP").float(), data, protocol, seeded())
     train_stacked([build("MLP").float()], [data], protocol, [seeded()])
     assert learnable.grad is None
+
+
+def test_compiled_training_ends_with_eager_weights_to_rounding():
+    if not can_compile(torch.device("cpu")):
+        pytest.skip("torch.compile finds no C++ compiler here")
+    rng = torch.Generator().manual_seed(0)
+    data = TensorSet(torch.randn(12, 1, 8, 8, generator=rng), torch.arange(12) % 3)
+    weights = []
+    try:
+        for compute in (Compute(), Compute(compile=True)):
+            net = compute.prepare(get_network("ConvNetW32", 1, 3, (8, 8), rng=torch.Generator().manual_seed(1)))
+            train_network(net, data, Protocol(epochs=3, strategy="none"), torch.Generator().manual_seed(2),
+                          compute.wrap(net), chunk=6)
+            weights.append(torch.cat([parameter.detach().flatten() for parameter in net.parameters()]))
+    finally:
+        torch.compiler.reset()
+    torch.testing.assert_close(*weights, rtol=1e-4, atol=1e-5)
