@@ -5,6 +5,15 @@ import os
 import tempfile
 from pathlib import Path
 
+import numpy as np
+
+# What torch's restricted load must allow to read NumPy scalars and arrays as NumPy 1 and 2 store them, which
+# the reference's files hold: data, no code.
+_MAKERS = {"_reconstruct": np.array(0).__reduce__()[0], "scalar": np.float64(0).__reduce__()[0]}
+NUMPY_TYPES = [np.ndarray, np.dtype, *{type(np.dtype(code)) for code in "?bBhHiIlLqQefd"},
+               *((maker, f"numpy.{core}.multiarray.{name}") for name, maker in _MAKERS.items()
+                 for core in ("core", "_core"))]
+
 
 @contextlib.contextmanager
 def atomic_path(path):

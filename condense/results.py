@@ -8,10 +8,9 @@ everything one needs to use the set. Only tensors and plain Python types are ins
 import math
 from pathlib import Path
 
-import numpy as np
 import torch
 
-from condense.files import atomic_path
+from condense.files import NUMPY_TYPES, atomic_path
 
 FORMAT_VERSION = 1
 TINY = 28                                  # sides below this many pixels are shown enlarged
@@ -57,13 +56,6 @@ def save_atomically(content, path):
             raise OSError(f"could not write {path} ({str(error).splitlines()[0]}); is the disk full?") from error
 
 
-def numpy_scalars():
-    """Return what a restricted load must allow for NumPy float64 scalars, which the reference's files hold."""
-    scalar = type(np.float64(0)).__reduce__(np.float64(0))[0]
-    names = ("numpy.core.multiarray.scalar", "numpy._core.multiarray.scalar")        # before and since NumPy 2
-    return [*((scalar, name) for name in names), np.dtype, type(np.dtype(np.float64))]
-
-
 def _canonical(content, strings):
     """Return `content` rebuilt such that equal strings are one object: pickle writes the second as a reference.
 
@@ -87,7 +79,7 @@ def load_result(path):
     if not path.is_file():
         raise FileNotFoundError(f"no result file {path}")
     try:
-        with torch.serialization.safe_globals(numpy_scalars()):
+        with torch.serialization.safe_globals(NUMPY_TYPES):
             content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:                            # pickle, zip and torch errors: the file is not whole
         raise ValueError(f"{path} is cut off or no result file ({type(error).__name__})") from error

@@ -10,14 +10,11 @@ import torch
 from condense.data.pixels import BLOCK_BYTES
 from condense.data.real import RealData
 from condense.data.request import hold_out, split_rows
+from condense.files import NUMPY_TYPES
 
 TRAIN = ("images_train", "labels_train")
 TESTS = (("images_val", "labels_val"), ("images_test", "labels_test"))
 NEEDED = "it needs images_train, labels_train, and images_val, labels_val (or images_test, labels_test)"
-MAKERS = {"_reconstruct": np.array(0).__reduce__()[0], "scalar": np.float64(0).__reduce__()[0]}
-NUMPY_TYPES = [np.ndarray, np.dtype, *{type(np.dtype(code)) for code in "?bBhHiIlLqQefd"},
-               *((maker, f"numpy.{core}.multiarray.{name}") for name, maker in MAKERS.items()
-                 for core in ("core", "_core"))]         # arrays as NumPy 1 and 2 store them: data, no code
 
 UNREADABLE = (pickle.UnpicklingError, RuntimeError, ValueError, OSError, EOFError, zipfile.BadZipFile)
 
