@@ -55,7 +55,7 @@ def main(cfg):
                      progress=cfg.progress)
     strategy = default_strategy(real.name) if cfg.dsa_strategy == "auto" else cfg.dsa_strategy
     protocol = Protocol(cfg.epoch_eval_train, cfg.lr_net, cfg.batch_train, strategy=strategy)
-    scorer = Scorer(real, pool, protocol, cfg.num_eval, run.compute, run.rng, cfg.progress)
+    scorer = Scorer(real, dict.fromkeys(pool, protocol), cfg.num_eval, run.compute, run.rng, cfg.progress)
     net = run.compute.prepare(get_network(cfg.model, *real.spec)).requires_grad_(False)
     embed = run.compute.wrap(net.embed)
     chunk = None if "BN" in cfg.model else run.compute.chunk_for(real.im_size)     # batch norm mixes all classes

@@ -169,7 +169,8 @@ class Run:
 
     def _meta(self):
         return describe(self.real, self.method, self.options, self.storage, num_exp=len(self.data),
-                        protocol=dataclasses.asdict(self.scorer.protocol), pool=list(self.scorer.pool))
+                        protocols={model: dataclasses.asdict(protocol)
+                                   for model, protocol in self.scorer.protocols.items()})
 
     def _evaluation_due(self, it):
         return it == self.cfg.Iteration or (self.eval_every > 0 and it % self.eval_every == 0)

@@ -15,7 +15,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from condense.data import load_data  # noqa: E402
 from condense.device import start_compute  # noqa: E402
-from condense.evaluation.baselines import beats, full_data, protocol_of, random_real  # noqa: E402
+from condense.evaluation.baselines import beats, full_data, protocols_of, random_real  # noqa: E402
 from condense.journal import log_to_terminal  # noqa: E402
 from condense.randomness import Streams  # noqa: E402
 from condense.results import load_result  # noqa: E402
@@ -52,7 +52,7 @@ def rows(result, real, args):
     """Return [(what it was trained on, images, network, accuracies)]."""
     meta, options = result["meta"], result["meta"]["options"]
     compute = start_compute(args.device, options["precision"], options["compile"], options["chunk"])
-    common = dict(pool=meta["pool"], protocol=protocol_of(meta), rng=Streams(meta["seed"]), compute=compute)
+    common = dict(protocols=protocols_of(meta), rng=Streams(meta["seed"]), compute=compute)
     table, ipc = [], options["ipc"]
     random = random_real(real, ipc, num_eval=max(5, options["num_eval"]), **common)
     for model, accuracies in result["accs_all_exps"].items():

@@ -15,21 +15,22 @@ FULL_RECIPE = {"epochs": 100}             # same optimiser and augmentation as t
 FULL_RECIPE_DIGITS = {"epochs": 30, "batch_size": 32}        # 1,438 images: enough steps need small batches
 
 
-def random_real(real, ipc, pool, protocol, num_eval, rng, compute, progress=True):
+def random_real(real, ipc, protocols, num_eval, rng, compute, progress=True):
     """Score random real images, `ipc` of each class: a new draw per network, {network name: [Score]}."""
     def draw(i):
         batch = real.sample(real.classes, ipc, rng("data", NO_EXPERIMENT, RANDOM, i))
         return TensorSet(batch.images(), batch.labels)
 
     streams = partial(rng, "evaluation", NO_EXPERIMENT, RANDOM)
-    return evaluate(draw, real, pool, protocol, num_eval, streams, compute, progress)
+    return evaluate(draw, real, protocols, num_eval, streams, compute, progress)
 
 
-def full_data(real, pool, protocol, num_eval, rng, compute, progress=True):
+def full_data(real, protocols, num_eval, rng, compute, progress=True):
     """Score the whole training set by the recipe `full`."""
-    recipe = replace(protocol, **(FULL_RECIPE_DIGITS if real.name == "Digits" else FULL_RECIPE))
+    recipe = FULL_RECIPE_DIGITS if real.name == "Digits" else FULL_RECIPE
+    recipes = {model: replace(protocol, **recipe) for model, protocol in protocols.items()}
     streams = partial(rng, "evaluation", NO_EXPERIMENT, FULL)
-    return evaluate(real.sample(real.classes), real, pool, recipe, num_eval, streams, compute, progress)
+    return evaluate(real.sample(real.classes), real, recipes, num_eval, streams, compute, progress)
 
 
 def beats(ours, theirs):
@@ -44,6 +45,6 @@ def beats(ours, theirs):
     return statistics.fmean(ours) - statistics.fmean(theirs) > 3 * error
 
 
-def protocol_of(meta):
-    """Return the `Protocol` that a result with this `meta` was scored by."""
-    return Protocol(**meta["protocol"])
+def protocols_of(meta):
+    """Return {network name: `Protocol`} that a result with this `meta` was scored by, in its pool's order."""
+    return {model: Protocol(**values) for model, values in meta["protocols"].items()}

@@ -8,7 +8,6 @@ from functools import partial
 import torch
 from tqdm import tqdm
 
-from condense.evaluation.protocols import Protocol
 from condense.evaluation.train import TensorSet, accuracy, train_network, train_stacked
 from condense.networks import get_network, reset
 
@@ -25,15 +24,15 @@ class Score:
     train_loss: float
 
 
-def evaluate(data, real, pool, protocol, num_eval, rng, compute, progress=True):
+def evaluate(data, real, protocols, num_eval, rng, compute, progress=True):
     """Return {network name: [Score of each of `num_eval` fresh networks]} on the test images of `real`.
 
-    `data` is the set to train on (`labels`, `images(index)`), or a function i -> set that gives network i its
+    `protocols` {network name: `Protocol`} says which networks, and how each is trained. `data` is the set to train on (`labels`, `images(index)`), or a function i -> set that gives network i its
     own. `rng(key, i)` returns network i's generator; `key` is derived from the architecture's name, so a
     pool's order and size change no number. The published protocol (reference in `Protocol`).
     """
     return {model: _evaluate_model(data, real, model, protocol, num_eval, rng, compute, progress)
-            for model in pool}
+            for model, protocol in protocols.items()}
 
 
 def _evaluate_model(data, real, model, protocol, num_eval, rng, compute, progress):
@@ -97,11 +96,13 @@ def _test_batch(real, compute):
 
 @dataclass(frozen=True)
 class Scorer:
-    """How a run scores its sets: everything but the set. `rng` are the run's `Streams`."""
+    """How a run scores its sets: everything but the set.
+
+    `protocols` {network name: `Protocol`} in the order of the pool; `rng` are the run's `Streams`.
+    """
 
     real: object
-    pool: tuple
-    protocol: Protocol
+    protocols: dict
     num_eval: int
     compute: object
     rng: object
@@ -109,17 +110,17 @@ class Scorer:
 
     def __post_init__(self):
         """Raise ValueError for a network that cannot take the images: better now than after the first step."""
-        for model in self.pool:
+        for model in self.protocols:
             get_network(model, *self.real.spec, rng=torch.Generator())
 
     def __call__(self, synthetic, exp, it):
         """Return {network name: [Score]} of the set as it is at iteration `it` of experiment `exp`."""
-        return evaluate(_decoded(synthetic), self.real, self.pool, self.protocol, self.num_eval,
+        return evaluate(_decoded(synthetic), self.real, self.protocols, self.num_eval,
                         partial(self.rng, "evaluation", exp, it), self.compute, self.progress)
 
     def estimate(self, synthetic):
         """Return about how many seconds one call takes."""
-        return estimate_seconds(_decoded(synthetic), self.real, self.pool, self.protocol, self.num_eval, self.compute)
+        return estimate_seconds(_decoded(synthetic), self.real, self.protocols, self.num_eval, self.compute)
 
 
 @torch.no_grad()
@@ -127,10 +128,11 @@ def _decoded(synthetic):
     return TensorSet(synthetic.images().detach().float(), synthetic.labels)
 
 
-def estimate_seconds(data, real, pool, protocol, num_eval, compute):
+def estimate_seconds(data, real, protocols, num_eval, compute):
     """Return about how long one evaluation takes: one epoch and one test batch of each architecture, timed."""
     data = data if hasattr(data, "labels") else data(0)
-    return sum(_estimate_network(data, real, model, protocol, num_eval, compute) for model in pool)
+    return sum(_estimate_network(data, real, model, protocol, num_eval, compute)
+               for model, protocol in protocols.items())
 
 
 def _estimate_network(data, real, model, protocol, num_eval, compute):

@@ -1,6 +1,7 @@
 """Scores depend on the set, the seed and the architecture, and on nothing else."""
 
 import copy
+from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -40,7 +41,7 @@ def draw_set(digits, seed, ipc=2):
 
 def run(digits, data, pool=("MLP",), num_eval=2, seed=0, protocol=QUICK, compute=Compute()):
     streams = Streams(seed)
-    return evaluate(data, digits, pool, protocol, num_eval, partial(streams, "evaluation", 0, 0), compute,
+    return evaluate(data, digits, dict.fromkeys(pool, protocol), num_eval, partial(streams, "evaluation", 0, 0), compute,
                     progress=False)
 
 
@@ -51,7 +52,7 @@ def test_score_is_that_of_a_network_trained_and_tested_by_hand(digits, data):
         keys.append((key, i))
         return seeded(i)
 
-    scores = evaluate(data, digits, ("MLP",), QUICK, 2, rng, Compute(), progress=False)["MLP"]
+    scores = evaluate(data, digits, {"MLP": QUICK}, 2, rng, Compute(), progress=False)["MLP"]
     assert [i for _, i in keys] == [0, 1] and len({key for key, _ in keys}) == 1
     for i, score in enumerate(scores):
         stream = seeded(i)
@@ -128,7 +129,7 @@ def test_more_images_score_higher(digits):
 
 @pytest.fixture()
 def scorer(digits):
-    return Scorer(digits, ("MLP", "ConvNetBN"), QUICK, 2, Compute(), Streams(0), progress=False)
+    return Scorer(digits, dict.fromkeys(("MLP", "ConvNetBN"), QUICK), 2, Compute(), Streams(0), progress=False)
 
 
 def test_scorer_keys_its_streams_by_experiment_and_iteration(digits, scorer):
@@ -164,5 +165,17 @@ def test_every_architecture_has_a_key_of_its_own(digits, data):
         return seeded(i)
 
     pool = ("ConvNetD1", "ConvNetD2", "ConvNetD3", "MLP")
-    evaluate(data, digits, pool, Protocol(epochs=0), 1, rng, Compute(), progress=False)
+    evaluate(data, digits, dict.fromkeys(pool, Protocol(epochs=0)), 1, rng, Compute(), progress=False)
     assert len(set(keys)) == len(pool)
+
+
+def test_every_network_is_trained_by_its_own_protocol(digits, data):
+    protocols = {"MLP": QUICK, "ConvNetD1": replace(QUICK, epochs=0)}
+    scores = evaluate(data, digits, protocols, 1, lambda key, i: seeded(i), Compute(), progress=False)
+    for model, protocol in protocols.items():
+        assert scores[model] == run_seeded(digits, data, model, protocol)
+    assert scores["ConvNetD1"] != run_seeded(digits, data, "ConvNetD1", QUICK)
+
+
+def run_seeded(digits, data, model, protocol):
+    return evaluate(data, digits, {model: protocol}, 1, lambda key, i: seeded(i), Compute(), progress=False)[model]
