@@ -27,9 +27,10 @@ class Score:
 def evaluate(data, real, protocols, num_eval, rng, compute, progress=True):
     """Return {network name: [Score of each of `num_eval` fresh networks]} on the test images of `real`.
 
-    `protocols` {network name: `Protocol`} says which networks, and how each is trained. `data` is the set to train on (`labels`, `images(index)`), or a function i -> set that gives network i its
-    own. `rng(key, i)` returns network i's generator; `key` is derived from the architecture's name, so a
-    pool's order and size change no number. The published protocol (reference in `Protocol`).
+    `protocols` {network name: `Protocol`} says which networks, and how each is trained. `data` is the set to
+    train on (`labels`, `images(index)`), or a function i -> set that gives network i its own. `rng(key, i)`
+    returns network i's generator; `key` is derived from the architecture's name, so a pool's order and size
+    change no number. The published protocol (reference in `Protocol`).
     """
     return {model: _evaluate_model(data, real, model, protocol, num_eval, rng, compute, progress)
             for model, protocol in protocols.items()}

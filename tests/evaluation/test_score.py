@@ -41,8 +41,8 @@ def draw_set(digits, seed, ipc=2):
 
 def run(digits, data, pool=("MLP",), num_eval=2, seed=0, protocol=QUICK, compute=Compute()):
     streams = Streams(seed)
-    return evaluate(data, digits, dict.fromkeys(pool, protocol), num_eval, partial(streams, "evaluation", 0, 0), compute,
-                    progress=False)
+    rng = partial(streams, "evaluation", 0, 0)
+    return evaluate(data, digits, dict.fromkeys(pool, protocol), num_eval, rng, compute, progress=False)
 
 
 def test_score_is_that_of_a_network_trained_and_tested_by_hand(digits, data):
