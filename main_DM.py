@@ -11,9 +11,8 @@ from dataclasses import dataclass
 import torch
 
 from augment import default_strategy, draw_siamese, parse_strategy
-from networks import get_network, reset
+from networks import get_network, has_batchnorm, reset
 from utils import (
-    Protocol,
     RunConfig,
     Scorer,
     build_synthetic,
@@ -23,6 +22,7 @@ from utils import (
     option,
     redefault,
     run_script,
+    siamese_protocols,
     start_run,
 )
 
@@ -54,11 +54,11 @@ def main(cfg):
     real = load_data(cfg.dataset, cfg.data_path, run.device, im_size=cfg.im_size, resize=cfg.resize, seed=cfg.seed,
                      progress=cfg.progress)
     strategy = default_strategy(real.name) if cfg.dsa_strategy == "auto" else cfg.dsa_strategy
-    protocol = Protocol(cfg.epoch_eval_train, cfg.lr_net, cfg.batch_train, strategy=strategy)
-    scorer = Scorer(real, dict.fromkeys(pool, protocol), cfg.num_eval, run.compute, run.rng, cfg.progress)
+    protocols = siamese_protocols(pool, cfg.epoch_eval_train, cfg.lr_net, cfg.batch_train, strategy)
+    scorer = Scorer(real, protocols, cfg.num_eval, run.compute, run.rng, cfg.progress)
     net = run.compute.prepare(get_network(cfg.model, *real.spec)).requires_grad_(False)
     embed = run.compute.wrap(net.embed)
-    chunk = None if "BN" in cfg.model else run.compute.chunk_for(real.im_size)     # batch norm mixes all classes
+    chunk = None if has_batchnorm(net) else run.compute.chunk_for(real.im_size)     # batch norm mixes all classes
     batch_real = None if cfg.batch_real == "all" else cfg.batch_real
     cadence = 2000 if cfg.eval_mode in ("S", "SS") else 0
     run.begin(real, scorer, cadence if cfg.eval_every == "auto" else cfg.eval_every)

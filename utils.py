@@ -33,9 +33,19 @@ from condense.compat import (
 )
 from condense.data import DATASETS, RealBatch, RealData, load_data
 from condense.device import Compute, start_compute
-from condense.evaluation import Protocol, Scorer, TensorSet, eval_pool, evaluate
+from condense.evaluation import (
+    Protocol,
+    Scorer,
+    TensorSet,
+    dc_protocols,
+    eval_pool,
+    evaluate,
+    siamese_protocols,
+)
+from condense.evaluation.train import train_network
+from condense.matching.class_gradients import class_gradients, matching_over_classes
 from condense.matching.features import class_means
-from condense.matching.gradients import gradient_distance
+from condense.matching.gradients import class_distances, gradient_distance
 from condense.options import RunConfig, option, redefault
 from condense.randomness import Streams
 from condense.results import load_result, save_picture, save_result
@@ -43,12 +53,12 @@ from condense.runtime import start_run
 from condense.synthetic import SyntheticSet, build_synthetic
 
 __all__ = [
-    "AUGMENT_FNS", "Compute", "DATASETS", "DiffAugment", "ParamDiffAug", "Protocol", "RealBatch",
-    "RealData", "RunConfig", "Scorer", "Streams", "SyntheticSet", "TensorDataset", "TensorSet", "augment",
-    "build_synthetic", "class_means", "distance_wb", "epoch", "eval_pool", "evaluate", "evaluate_synset",
-    "get_daparam", "get_dataset", "get_default_convnet_setting", "get_eval_pool", "get_loops",
-    "get_network", "get_time", "gradient_distance", "load_data", "load_result", "match_loss", "option",
-    "rand_brightness", "rand_contrast", "rand_crop", "rand_cutout", "rand_flip", "rand_rotate",
-    "rand_saturation", "rand_scale", "redefault", "run_script", "save_picture", "save_result", "set_seed_DiffAug",
-    "start_compute", "start_run",
+    "AUGMENT_FNS", "Compute", "DATASETS", "DiffAugment", "ParamDiffAug", "Protocol", "RealBatch", "RealData",
+    "RunConfig", "Scorer", "Streams", "SyntheticSet", "TensorDataset", "TensorSet", "augment", "build_synthetic",
+    "class_distances", "class_gradients", "class_means", "dc_protocols", "distance_wb", "epoch", "eval_pool",
+    "evaluate", "evaluate_synset", "get_daparam", "get_dataset", "get_default_convnet_setting", "get_eval_pool",
+    "get_loops", "get_network", "get_time", "gradient_distance", "load_data", "load_result", "match_loss",
+    "matching_over_classes", "option", "rand_brightness", "rand_contrast", "rand_crop", "rand_cutout", "rand_flip",
+    "rand_rotate", "rand_saturation", "rand_scale", "redefault", "run_script", "save_picture", "save_result",
+    "set_seed_DiffAug", "siamese_protocols", "start_compute", "start_run", "train_network",
 ]

@@ -74,11 +74,16 @@ class Compute:
 
     def wrap_stacked(self, function, compiled=True):
         """Like `wrap`, for a function whose last argument are images in any layout."""
-        call = torch.compile(function, dynamic=False) if self.compile and compiled else function
+        call = self.call(function, compiled)
+        return lambda *args: call(*args).to(args[-1].dtype)
+
+    def call(self, function, compiled=True):
+        """Return `function` run in this precision; compiled where --compile asks for it, unless `compiled` is False."""
+        function = torch.compile(function, dynamic=False) if self.compile and compiled else function
 
         def run(*args):
             with self.autocast():
-                return call(*args).to(args[-1].dtype)
+                return function(*args)
 
         return run
 

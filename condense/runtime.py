@@ -69,7 +69,7 @@ class Run:
         self.state = self.checkpoint.load(cfg.resume, cfg.overwrite)
         self.data, self.accuracies = [], {}
         self.running = self.rehearsing = self.rehearsed = False
-        self.stop_signal, self.may_stop_now, self.good = None, False, None
+        self.stop_signal, self.may_stop_now, self.good, self.step = None, False, None, None
         for line in dead_flags(cfg):
             log.info(line)
         Run.latest = self
@@ -134,24 +134,47 @@ class Run:
                     self._evaluate()
                 if it == last:
                     break
+                self.losses = []
                 yield it
+                self._write_step()
                 self.bar.update()
         self._finish(exp, synthetic)
 
-    def log(self, loss, **figures):
-        """Take note of an iteration's `loss` before its step; stops the run where it is not finite.
+    def outer_steps(self, number):
+        """Yield the outer steps of one iteration, 0..number-1, for methods that have several.
 
-        Figures may be tensors: they are read every 10 iterations, and on a CPU, where that is free, always.
+        Between two of them the run can stop, too; it then goes back to where the iteration began.
+        """
+        if self.rehearsing:
+            self.parts = number                           # one is enough to tell how long all of them take
+            yield 0
+            return
+        before = copy_state(*self.owners)
+        for step in range(number):
+            if self.stop_signal is not None:
+                restore_state(before, *self.owners)
+            self._stop_if_asked()
+            self.step = f"{step + 1}/{number}"
+            yield step
+
+    def log(self, loss):
+        """Take note of the `loss` in front of a step; stops the run where it is not finite.
+
+        May be a tensor: it is read in every tenth iteration, and on a CPU, where that is free, in all of them.
+        The journal gets the mean over an iteration's steps.
         """
         if self.rehearsing or (self.it % LOG_EVERY and self.device.type != "cpu"):
             return
-        figures = {name: float(value) for name, value in {"loss": loss, **figures}.items()}
-        if not all(map(math.isfinite, figures.values())):
-            self._stop_at_nonsense(f"the loss is {figures['loss']}")
+        self.losses.append(float(loss))
+        if not math.isfinite(self.losses[-1]):
+            self._stop_at_nonsense(f"the loss is {self.losses[-1]}")
         self.good = self.it, copy_state(self.owners[0])
-        if self.it % LOG_EVERY == 0:
-            self.journal.write("step", exp=self.exp, iteration=self.it, **figures)
-        self.bar.set_postfix({name: f"{value:.4g}" for name, value in figures.items()}, refresh=False)
+        steps = {"step": self.step} if self.step else {}
+        self.bar.set_postfix({"loss": f"{self.losses[-1]:.4g}", **steps}, refresh=bool(steps))
+
+    def _write_step(self):
+        if self.losses and self.it % LOG_EVERY == 0:
+            self.journal.write("step", exp=self.exp, iteration=self.it, loss=statistics.fmean(self.losses))
 
     def save(self):
         """Write the result, clear what only an unfinished run needs, and return the result's content."""
@@ -202,13 +225,13 @@ class Run:
         if self.rehearsed or it >= self.cfg.Iteration:
             return
         before = copy_state(synthetic, optimizer)
-        self.rehearsing = self.rehearsed = True
+        self.rehearsing, self.rehearsed, self.parts = True, True, 1
         for _ in range(2):                                # the first warms up, and compiles
             start = time.perf_counter()
             yield it
             if self.device.type == "cuda":
                 torch.cuda.synchronize(self.device)
-            per_step = time.perf_counter() - start
+            per_step = self.parts * (time.perf_counter() - start)
         restore_state(before, synthetic, optimizer)
         self.rehearsing = False
         self._announce(per_step, self.scorer.estimate(synthetic), it)

@@ -2,16 +2,20 @@
 
 from dataclasses import dataclass
 
+from condense.augmentation.classic import classic_strategy
+
 AUGMENTATIONS = ("none", "siamese", "classic")
 
 
 @dataclass(frozen=True)
 class Protocol:
-    """One training recipe: SGD for `epochs` + 1 epochs (the published code trains one more than its flag says).
+    """One training recipe: SGD on shuffled minibatches, the last one smaller where the set does not divide.
 
-    After epoch index epochs // 2 + 1 the learning rate falls to a tenth and the momentum buffer is cleared.
-    `augmentation` names the kind (none, siamese, classic), `strategy` its operators. The number that counts is
-    the test accuracy after the last epoch; there is no selection. Zhao et al., ICLR 2021, ICML 2021, WACV 2023.
+    Schedule "drop" trains `epochs` + 1 epochs (the published code trains one more than its flag says); after
+    epoch index epochs // 2 + 1 the learning rate falls to a tenth and the momentum buffer is cleared. "constant"
+    trains `epochs` epochs at one learning rate. `augmentation` names the kind (none, siamese, classic), `strategy`
+    its operators. The number that counts is the test accuracy after the last epoch; there is no selection. Zhao
+    et al., ICLR 2021, ICML 2021, WACV 2023.
     """
 
     epochs: int = 1000
@@ -21,8 +25,33 @@ class Protocol:
     weight_decay: float = 5e-4
     augmentation: str = "siamese"
     strategy: str = "none"
+    schedule: str = "drop"
+
+    @property
+    def num_epochs(self):
+        """How many epochs are trained."""
+        return self.epochs + (self.schedule == "drop")
 
     @property
     def drop_epoch(self):
         """The first epoch index that trains at a tenth of the learning rate, with a fresh momentum buffer."""
-        return self.epochs // 2 + 2
+        return self.epochs // 2 + 2 if self.schedule == "drop" else None
+
+
+def siamese_protocols(pool, epochs, lr, batch_size, strategy):
+    """Return {network name: `Protocol`} of DSA and DM: one recipe for all, `epochs` "auto" for 1000."""
+    return dict.fromkeys(pool, Protocol(1000 if epochs == "auto" else epochs, lr, batch_size, strategy=strategy))
+
+
+def dc_protocols(pool, dataset, epochs, lr, batch_size):
+    """Return {network name: `Protocol`} of DC, whose augmentation depends on the data and on the network.
+
+    `epochs` "auto" means 300, or 1000 where the augmentation is on, as the published code forces it.
+    """
+    protocols = {}
+    for model in pool:
+        strategy = classic_strategy(dataset, model)
+        automatic = 300 if strategy == "none" else 1000
+        protocols[model] = Protocol(automatic if epochs == "auto" else epochs, lr, batch_size,
+                                    augmentation="classic", strategy=strategy)
+    return protocols

@@ -41,7 +41,7 @@ def _evaluate_model(data, real, model, protocol, num_eval, rng, compute, progres
     rngs = [rng(key, i) for i in range(num_eval)]
     datasets = (lambda i: data) if hasattr(data, "labels") else data        # modules are callable, too
     together = _networks_together(datasets(0), real, protocol, num_eval, compute.device)
-    with tqdm(total=num_eval * (protocol.epochs + 1), desc=f"evaluate {model}", unit="epoch", leave=False,
+    with tqdm(total=num_eval * protocol.num_epochs, desc=f"evaluate {model}", unit="epoch", leave=False,
               disable=None if progress else True, dynamic_ncols=True) as bar:
         if together == 1:
             return _one_by_one(datasets, real, model, protocol, rngs, compute, bar)
@@ -140,14 +140,15 @@ def _estimate_network(data, real, model, protocol, num_eval, compute):
     together = _networks_together(data, real, protocol, num_eval, compute.device)
     rngs = [torch.Generator().manual_seed(i) for i in range(together)]         # a rehearsal: they go nowhere
     nets = [compute.prepare(get_network(model, *real.spec, rng=rng)) for rng in rngs]
-    forward, batch, once = compute.wrap(nets[0]), _test_batch(real, compute), replace(protocol, epochs=0)
+    forward, batch = compute.wrap(nets[0]), _test_batch(real, compute)
+    once = replace(protocol, epochs=1, schedule="constant")
     if together > 1:
         train = partial(train_stacked, nets, [data] * together, once, rngs, compute.wrap_stacked)
     else:
         train = partial(train_network, nets[0], data, once, rngs[0], forward, compute.chunk_for(real.im_size))
     test = partial(_test_one, forward, real, batch)
     train(), test()                                        # warm-up, and compilation
-    epochs = -(-num_eval // together) * (protocol.epochs + 1)
+    epochs = -(-num_eval // together) * protocol.num_epochs
     batches = num_eval * len(real.test_labels) / min(batch, len(real.test_labels))
     return epochs * seconds(train, compute.device) + batches * seconds(test, compute.device)
 

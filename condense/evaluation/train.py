@@ -13,6 +13,7 @@ from torch.func import functional_call, stack_module_state, vmap
 
 from condense.augmentation.classic import augment_classic
 from condense.augmentation.siamese import one_operator_each, parse_strategy
+from condense.networks.batchnorm import has_batchnorm
 from condense.randomness import generator_on
 
 EPOCHS_PER_BLOCK = 16                     # random numbers are drawn for this many epochs at a time
@@ -57,11 +58,6 @@ class TrainingDraws:
         self.operators = torch.randint(max(self.num_operators, 1), size, generator=self.host).tolist()
 
 
-def has_batchnorm(net):
-    """Say whether `net` has batch norm layers, which must see a minibatch whole."""
-    return any("BatchNorm" in type(module).__name__ for module in net.modules())
-
-
 def train_network(net, data, protocol, rng, forward=None, chunk=None, tick=None):
     """Train `net` in place on `data` by `protocol`; returns (accuracy, mean loss) of the last epoch, as tensors.
 
@@ -74,7 +70,7 @@ def train_network(net, data, protocol, rng, forward=None, chunk=None, tick=None)
     draws = TrainingDraws(rng, len(data.labels), protocol.batch_size, len(names), data.labels.device)
     optimizer = _sgd(net.parameters(), protocol, protocol.lr)
     net.train()
-    for epoch in range(protocol.epochs + 1):
+    for epoch in range(protocol.num_epochs):
         if epoch == protocol.drop_epoch:
             optimizer = _sgd(net.parameters(), protocol, 0.1 * protocol.lr)
         order, operators, uniforms = draws.epoch()
@@ -144,7 +140,7 @@ def train_stacked(nets, datasets, protocol, rngs, wrap=None, tick=None):
     call, parameters, buffers = _stack([net.train() for net in nets])
     call = wrap(call) if wrap else call
     optimizer = _sgd(parameters.values(), protocol, protocol.lr)
-    for epoch in range(protocol.epochs + 1):
+    for epoch in range(protocol.num_epochs):
         if epoch == protocol.drop_epoch:
             optimizer = _sgd(parameters.values(), protocol, 0.1 * protocol.lr)
         epoch_draws = [draw.epoch() for draw in draws]

@@ -13,32 +13,46 @@ def row_distance(real, synthetic):
 
     The first axis counts output units, all others are flattened into the row.
     """
-    if real.dim() < 2:                                     # biases and norm affines are skipped, as published
-        return real.new_zeros(())
-    real, synthetic = real.flatten(1), synthetic.flatten(1)
-    scale = real.norm(dim=1) * synthetic.norm(dim=1) + EPSILON
-    return (1 - (real * synthetic).sum(1) / scale).sum()
+    return _row_distances(real[None], synthetic[None])[0]
+
+
+def _row_distances(real, synthetic):
+    """`row_distance` for each of K classes: (K, units, ...) twice -> (K,)."""
+    if real.dim() < 3:                                     # biases and norm affines are skipped, as published
+        return real.new_zeros(len(real))
+    real, synthetic = real.flatten(2), synthetic.flatten(2)
+    scale = real.norm(dim=2) * synthetic.norm(dim=2) + EPSILON
+    return (1 - (real * synthetic).sum(2) / scale).sum(1)
 
 
 def match_ours(real, synthetic):
     """Row-wise cosine distance, summed over all tensors of order two and higher."""
-    return sum(row_distance(a, b) for a, b in zip(real, synthetic))
+    return sum(_row_distances(a, b) for a, b in zip(real, synthetic, strict=True))
 
 
 def match_mse(real, synthetic):
     """Squared distance, summed over every entry of every tensor."""
-    return sum((a - b).square().sum() for a, b in zip(real, synthetic))
+    return sum((a - b).square().flatten(1).sum(1) for a, b in zip(real, synthetic, strict=True))
 
 
 def match_cos(real, synthetic):
     """One cosine distance between all tensors, concatenated; in [0, 2]."""
-    real, synthetic = (torch.cat([g.flatten() for g in side]) for side in (real, synthetic))
-    return 1 - (real * synthetic).sum() / (real.norm() * synthetic.norm() + EPSILON)
+    real, synthetic = (torch.cat([g.flatten(1) for g in side], 1) for side in (real, synthetic))
+    return 1 - (real * synthetic).sum(1) / (real.norm(dim=1) * synthetic.norm(dim=1) + EPSILON)
 
 
 METRICS = {"ours": match_ours, "mse": match_mse, "cos": match_cos}
 
 
+def class_distances(real, synthetic, metric="ours"):
+    """Return the distance of the gradients of each of K classes, (K,).
+
+    `real` and `synthetic` list one tensor (K, *parameter shape) per parameter, in parameter order. Raises
+    ValueError for an unknown metric.
+    """
+    return lookup(METRICS, metric, "distance metric")(list(real), list(synthetic))
+
+
 def gradient_distance(real, synthetic, metric="ours"):
     """Distance of two lists of gradients, in parameter order; raises ValueError for an unknown metric."""
-    return lookup(METRICS, metric, "distance metric")(list(real), list(synthetic))
+    return class_distances([g[None] for g in real], [g[None] for g in synthetic], metric)[0]

@@ -1,0 +1,30 @@
+"""Batch norm in networks that condense: whose statistics the matched gradients see.
+
+Zhao, Mopuri & Bilen, "Dataset Condensation with Gradient Matching", ICLR 2021 (the published code): one pass
+over real images moves the running statistics, then they hold still while gradients are matched.
+"""
+
+import torch
+
+
+def has_batchnorm(net):
+    """Say whether `net` has batch norm layers, which must see a minibatch whole."""
+    return any(map(_is_batchnorm, net.modules()))
+
+
+@torch.no_grad()
+def freeze_batchnorm(net, images):
+    """Let the running statistics take in `images` (N, C, H, W), then hold them still; returns `net`.
+
+    All other modules are left in train mode. PyTorch's momentum of 0.1 stays, so that a fresh network's
+    statistics move a tenth of the way: kept, the published numbers have it. `net.train()` thaws them.
+    """
+    net.train()
+    net(images)
+    for module in filter(_is_batchnorm, net.modules()):
+        module.eval()
+    return net
+
+
+def _is_batchnorm(module):
+    return "BatchNorm" in type(module).__name__

@@ -1,0 +1,133 @@
+"""DC and DSA: match the gradients of a network on real and on synthetic images, along its training.
+
+Zhao, Mopuri & Bilen, "Dataset Condensation with Gradient Matching", ICLR 2021, algorithm 1; with --method DSA
+Zhao & Bilen, "Dataset Condensation with Differentiable Siamese Augmentation", ICML 2021, algorithm 1.
+
+    python main_DC.py --dataset CIFAR10 --ipc 10
+    python main_DC.py --method DSA --init real --dataset CIFAR10 --ipc 10
+    python main_DC.py --config configs/DSA/CIFAR10_ipc10.yaml
+"""
+
+import logging
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+
+from augment import default_strategy, draw_siamese, parse_strategy
+from networks import freeze_batchnorm, get_network, has_batchnorm, reset
+from utils import (
+    Protocol,
+    RunConfig,
+    Scorer,
+    TensorSet,
+    build_synthetic,
+    class_distances,
+    class_gradients,
+    dc_protocols,
+    eval_pool,
+    get_loops,
+    load_data,
+    matching_over_classes,
+    option,
+    redefault,
+    run_script,
+    siamese_protocols,
+    start_run,
+    train_network,
+)
+
+BATCHNORM_IMAGES = 16                     # real images per class that set batch norm's statistics
+
+
+@dataclass(frozen=True)
+class Config(RunConfig):
+    method: str = option("DC", "DC, or DSA: with Siamese augmentation", choices=("DC", "DSA"))
+    Iteration: int = option(1000, "iterations, each with a fresh network", least=0)
+    outer_loop: int | str = option("auto", "matching steps per iteration; auto: as published for the ipc",
+                                   choices=("auto",), least=1)
+    inner_loop: int | str = option("auto", "epochs the network trains on the synthetic set between matching steps; "
+                                   "auto: as published for the ipc", choices=("auto",), least=0)
+    lr_img: float = option(0.1, "step size of the synthetic images (published for the MLP: 0.01)", above=0)
+    batch_real: int | str = option(256, "real images per class and matching step, or 'all'", choices=("all",), least=1)
+    dis_metric: str = option("ours", "distance of gradients: ours (cosine by output unit), mse, cos",
+                             choices=("ours", "mse", "cos"))
+    dsa_strategy: str = option("auto", "Siamese augmentation of DSA, operators joined by _ ; auto: "
+                               "color_crop_cutout_flip_scale_rotate, for digits without flip; none: no augmentation")
+    epoch_eval_train: int | str = redefault("epoch_eval_train", "auto", choices=("auto",), help="epochs an evaluation "
+                                            "network trains; auto: 1000, for DC without augmentation 300")
+    eval_every: int | str = redefault("eval_every", "auto", choices=("auto",), least=0, help="iterations between "
+                                      "evaluations, 0: only the last; auto: 500, for pools only the last")
+
+
+def matching_loss(gradients_real, gradients_syn, metric):
+    """Distance of the gradients of each class, summed over classes. Lists of (k, *shape) -> scalar."""
+    return class_distances(gradients_real, gradients_syn, metric).sum()
+
+
+def recipes(cfg, pool, real):
+    """Return the strategy that matching and network training augment by, and the protocol of each network scored."""
+    how = cfg.epoch_eval_train, cfg.lr_net, cfg.batch_train
+    if cfg.method == "DC":
+        return "none", dc_protocols(pool, real.name, *how)
+    strategy = default_strategy(real.name) if cfg.dsa_strategy == "auto" else cfg.dsa_strategy
+    return strategy, siamese_protocols(pool, *how, strategy)
+
+
+def loops(cfg):
+    """Return (outer loop, inner loop): given, or as published for the ipc."""
+    published = get_loops(cfg.ipc)
+    return tuple(auto if given == "auto" else given
+                 for given, auto in zip((cfg.outer_loop, cfg.inner_loop), published))
+
+
+def main(cfg):
+    pool = eval_pool(cfg.eval_mode, cfg.model)
+    parse_strategy("none" if cfg.dsa_strategy == "auto" else cfg.dsa_strategy)
+    if cfg.method == "DC" and cfg.dsa_strategy not in ("auto", "none"):
+        logging.getLogger("condense").info("--dsa_strategy has no effect with --method DC, which does not augment")
+    run = start_run(cfg, cfg.method)
+    real = load_data(cfg.dataset, cfg.data_path, run.device, im_size=cfg.im_size, resize=cfg.resize, seed=cfg.seed,
+                     progress=cfg.progress)
+    strategy, protocols = recipes(cfg, pool, real)
+    scorer = Scorer(real, protocols, cfg.num_eval, run.compute, run.rng, cfg.progress)
+    net = run.compute.prepare(get_network(cfg.model, *real.spec))
+    chunk = run.compute.chunk_for(real.im_size)
+    gradients = class_gradients(net, run.compute, chunk)
+    forward = run.compute.wrap(net)
+    distance = partial(matching_loss, metric=cfg.dis_metric)
+    outer_loop, inner_loop = loops(cfg)
+    training = Protocol(inner_loop, cfg.lr_net, cfg.batch_train, momentum=0, weight_decay=0, strategy=strategy,
+                        schedule="constant")
+    batch_real = None if cfg.batch_real == "all" else cfg.batch_real
+    cadence = 500 if cfg.eval_mode in ("S", "SS") else 0
+    run.begin(real, scorer, cadence if cfg.eval_every == "auto" else cfg.eval_every)
+
+    for exp in run.experiments():
+        synthetic = build_synthetic("pixels", real, cfg.ipc, cfg.init, run.rng("init", exp))
+        optimizer = torch.optim.SGD(synthetic.param_groups(cfg.lr_img, momentum=0.5))
+        for it in run.iterations(exp, synthetic, optimizer):     # progress, due evaluations, checkpoints
+            reset(net, run.rng("nets", exp, it))                 # a fresh random network, in place
+            for outer in run.outer_steps(outer_loop):
+                key = exp, it, outer
+                if has_batchnorm(net):                           # statistics of real images, held still while matching
+                    some = real.sample(real.classes, BATCHNORM_IMAGES, run.rng("data", *key, 1))
+                    freeze_batchnorm(net, some.images())
+                augment = draw_siamese(strategy, real.num_classes, run.rng("augmentation", *key), run.device)
+                batch = real.sample(real.classes, batch_real, run.rng("data", *key, 0))
+                loss = matching_over_classes(distance, gradients, batch, synthetic, augment)
+                loss = loss + synthetic.extra_loss(augment, run.rng("set", *key, 0))
+                run.log(loss=loss.detach() / real.num_classes)
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+                last = outer == outer_loop - 1
+                synthetic.after_step(augment, run.rng("set", *key, 1), end=last)
+                if not last:                                     # after the last step nobody needs the network
+                    current = TensorSet(synthetic.images().detach(), synthetic.labels)
+                    train_network(net, current, training, run.rng("nets", *key), forward, chunk)
+    return run.save()
+
+
+if __name__ == "__main__":
+    run_script(main, Config, __doc__)
