@@ -2,9 +2,11 @@
 
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+import main_DC
 import main_DM
 from condense.augmentation import parse_strategy
 from condense.data import DATASETS
@@ -13,12 +15,40 @@ from condense.networks import NETWORKS
 from condense.options import parse
 
 CONFIGS = sorted(Path("configs").rglob("*.yaml"))
-SCRIPTS = {"DM": main_DM, "configs": main_DM}
+CELLS = [path for path in CONFIGS if path.parent.name != "configs"]            # one per published run
+MATCHING = [path for path in CELLS if path.parent.name in ("DC", "DSA")]
+SCRIPTS = {"DC": main_DC, "DSA": main_DC, "DM": main_DM, "configs": main_DM}
+
+# (method, data set): {images per class: test accuracy in %}, ConvNet
+PUBLISHED = {
+    ("DC", "MNIST"): {1: "91.7 ± 0.5", 10: "97.4 ± 0.2", 50: "98.8 ± 0.1"},
+    ("DC", "FashionMNIST"): {1: "70.5 ± 0.6", 10: "82.3 ± 0.4", 50: "83.6 ± 0.4"},
+    ("DC", "SVHN"): {1: "31.2 ± 1.4", 10: "76.1 ± 0.6", 50: "82.3 ± 0.3"},
+    ("DC", "CIFAR10"): {1: "28.3 ± 0.5", 10: "44.9 ± 0.5", 50: "53.9 ± 0.5"},
+    ("DC", "CIFAR100"): {1: "12.8 ± 0.3", 10: "25.2 ± 0.3", 50: "unknown"},
+    ("DSA", "MNIST"): {1: "88.7 ± 0.6", 10: "97.8 ± 0.1", 50: "99.2 ± 0.1"},
+    ("DSA", "FashionMNIST"): {1: "70.6 ± 0.6", 10: "84.6 ± 0.3", 50: "88.7 ± 0.2"},
+    ("DSA", "SVHN"): {1: "27.5 ± 1.4", 10: "79.2 ± 0.5", 50: "84.4 ± 0.4"},
+    ("DSA", "CIFAR10"): {1: "28.8 ± 0.7", 10: "52.1 ± 0.5", 50: "60.6 ± 0.5", 100: "about 66.7"},
+    ("DSA", "CIFAR100"): {1: "13.9 ± 0.3", 10: "32.3 ± 0.3", 50: "42.8 ± 0.4"},
+    ("DM", "MNIST"): {1: "unknown", 10: "unknown", 50: "unknown"},
+    ("DM", "FashionMNIST"): {1: "unknown", 10: "unknown", 50: "unknown"},
+    ("DM", "SVHN"): {1: "unknown", 10: "unknown", 50: "unknown"},
+    ("DM", "CIFAR10"): {1: "26.0 ± 0.8", 10: "48.9 ± 0.6", 50: "63.0 ± 0.4", 100: "67.0 ± 0.3", 200: "71.2 ± 0.4",
+                        500: "76.1 ± 0.3", 1000: "79.8 ± 0.3", 1250: "80.8 ± 0.3"},
+    ("DM", "CIFAR100"): {1: "11.4 ± 0.3", 10: "29.7 ± 0.3", 50: "43.6 ± 0.4", 100: "unknown", 125: "unknown"},
+    ("DM", "TinyImageNet"): {1: "3.9 ± 0.2", 10: "12.9 ± 0.4", 50: "24.1 ± 0.3"},
+}
+
+
+def read(path):
+    """Return the options that the config at `path` gives its script."""
+    return parse(SCRIPTS[path.parent.name].Config, ["--config", str(path)])
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=str)
 def test_config_parses_against_its_script_and_names_only_what_exists(path):
-    cfg = parse(SCRIPTS[path.parent.name].Config, ["--config", str(path)])
+    cfg = read(path)
     assert cfg.dataset in DATASETS
     assert cfg.model in NETWORKS
     assert all(name in NETWORKS for name in eval_pool(cfg.eval_mode, cfg.model))
@@ -27,19 +57,85 @@ def test_config_parses_against_its_script_and_names_only_what_exists(path):
 
 @pytest.mark.parametrize("path", CONFIGS, ids=str)
 def test_config_opens_with_its_command_and_the_published_accuracy(path):
-    text = path.read_text()
-    assert f"--config {path.as_posix()}" in text
-    assert re.search(r"^# Published accuracy: (unknown|\d+\.\d ± \d\.\d % \(.+\))", text, re.M)
+    text = path.read_text(encoding="utf-8")
+    assert f"# python {SCRIPTS[path.parent.name].__name__}.py --config {path.as_posix()}\n" in text
+    assert re.search(r"^# Published accuracy: (unknown|(about \d+\.\d|\d+\.\d ± \d\.\d) % \(.+\))", text, re.M)
 
 
-@pytest.mark.parametrize("path", [p for p in CONFIGS if p.parent.name == "DM"], ids=str)
+@pytest.mark.parametrize("path", CELLS, ids=str)
 def test_config_is_named_for_what_it_sets(path):
-    cfg = parse(main_DM.Config, ["--config", str(path)])
+    cfg = read(path)
+    assert getattr(cfg, "method", "DM") == path.parent.name
     name = f"{cfg.dataset}_ipc{cfg.ipc}"
-    assert path.stem == (name if cfg.model in ("ConvNet", "ConvNetD4") else f"{name}_{cfg.model}")
+    main_table = cfg.model in ("ConvNet", "ConvNetD4") and cfg.eval_mode in ("S", "SS")
+    assert path.stem == (name if main_table else f"{name}_{cfg.model}")
+
+
+@pytest.mark.parametrize("path", CELLS, ids=str)
+def test_config_states_the_accuracy_of_its_cell_and_other_runs_have_none(path):
+    dataset, ipc, model = re.fullmatch(r"(\w+?)_ipc(\d+)(?:_(\w+))?", path.stem).groups()
+    expected = "unknown" if model else PUBLISHED[path.parent.name, dataset][int(ipc)]
+    stated = re.search(r"^# Published accuracy: (unknown|[^%]+(?= %))", path.read_text(encoding="utf-8"), re.M)[1]
+    assert stated == expected
+
+
+def test_every_cell_of_the_published_tables_has_a_config():
+    cells = {Path(f"configs/{method}/{dataset}_ipc{ipc}.yaml")
+             for (method, dataset), row in PUBLISHED.items() for ipc in row}
+    assert not cells - set(CELLS)
 
 
 def test_learning_rate_follows_the_published_recommendation_for_large_ipc():
-    rates = {ipc: parse(main_DM.Config, ["--config", f"configs/DM/CIFAR10_ipc{ipc}.yaml"]).lr_img
+    rates = {ipc: read(Path(f"configs/DM/CIFAR10_ipc{ipc}.yaml")).lr_img
              for ipc in (1, 10, 50, 100, 200, 500, 1000, 1250)}
     assert rates == {1: 1, 10: 1, 50: 1, 100: 10, 200: 10, 500: 10, 1000: 10, 1250: 10}
+
+
+@pytest.mark.parametrize("path", MATCHING, ids=str)
+def test_gradient_matching_runs_on_the_published_settings(path):
+    cfg = read(path)
+    assert (cfg.Iteration, cfg.batch_real, cfg.batch_train, cfg.lr_net) == (1000, 256, 256, 0.01)
+    assert cfg.dis_metric == "ours"
+    assert cfg.lr_img == (0.01 if cfg.model == "MLP" else 0.1)
+    assert (cfg.num_exp, cfg.num_eval) == (5, 5 if cfg.eval_mode == "B" else 20)
+
+
+@pytest.mark.parametrize("path", MATCHING, ids=str)
+def test_loops_are_those_published_for_the_ipc(path):
+    cfg = read(path)
+    assert main_DC.loops(cfg) == {1: (1, 1), 10: (10, 50), 50: (50, 10), 100: (100, 2)}[cfg.ipc]
+
+
+@pytest.mark.parametrize("path", [p for p in MATCHING if p.parent.name == "DC"], ids=str)
+def test_dc_starts_from_noise_and_matches_without_augmentation(path):
+    cfg = read(path)
+    assert cfg.init == "noise"
+    assert "dsa_strategy" not in path.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("path", [p for p in MATCHING if p.parent.name == "DSA"], ids=str)
+def test_dsa_starts_from_real_images_and_mirrors_no_digits(path):
+    cfg = read(path)
+    assert cfg.init == "real"
+    flip = "" if cfg.dataset in ("MNIST", "SVHN") else "flip_"
+    assert cfg.dsa_strategy == f"color_crop_cutout_{flip}scale_rotate"
+
+
+@pytest.mark.parametrize("path", MATCHING, ids=str)
+def test_evaluation_trains_the_epochs_that_the_config_says_auto_means(path):
+    cfg = read(path)
+    said = int(re.search(r"^epoch_eval_train: auto +# that is (\d+)$", path.read_text(encoding="utf-8"), re.M)[1])
+    assert said == (1000 if cfg.method == "DSA" or cfg.dataset == "MNIST" else 300)
+    pool = eval_pool(cfg.eval_mode, cfg.model)
+    _, protocols = main_DC.recipes(cfg, pool, SimpleNamespace(name=cfg.dataset))
+    assert {protocol.epochs for protocol in protocols.values()} == {said}
+
+
+@pytest.mark.parametrize("mode, folder, models", [
+    ("M", "DC", {"MLP", "LeNet", "ConvNet", "AlexNet", "VGG11BN", "ResNet18BN_AP"}),
+    ("B", "DSA", {"ConvNetBN", "ConvNetASwishBN", "AlexNetBN", "VGG11BN", "ResNet18BN", "ResNet18BN_AP"}),
+    ("B", "DM", {"ConvNetBN", "ConvNetASwishBN", "AlexNetBN", "VGG11BN", "ResNet18BN", "ResNet18BN_AP"}),
+])
+def test_cross_architecture_runs_cover_the_condensing_networks_of_the_readme(mode, folder, models):
+    runs = [read(path) for path in CELLS if path.parent.name == folder]
+    assert {cfg.model for cfg in runs if cfg.eval_mode == mode} == models

@@ -1,15 +1,33 @@
 """Layers that several families share: norms, activations and pooling by name, and pooling to a fixed map."""
 
+import torch
 import torch.nn.functional as F
 from torch import nn
 
 from condense.networks.instance_norm import InstanceNorm
 from condense.registry import lookup
 
+
+class LayerNorm(nn.LayerNorm):
+    """Layer norm whose gradient can be differentiated again under vmap.
+
+    There PyTorch's kernel takes mean and deviation for constants in its second derivative, which is silently wrong;
+    written out in single operations it is right.
+    """
+
+    def forward(self, x):
+        if not torch._C._are_functorch_transforms_active():
+            return super().forward(x)
+        axes = tuple(range(-len(self.normalized_shape), 0))
+        centred = x - x.mean(axes, keepdim=True)
+        normal = centred * torch.rsqrt(centred.square().mean(axes, keepdim=True) + self.eps)
+        return normal * self.weight + self.bias
+
+
 NORMS = {
     "none": lambda channels, size: None,
     "batchnorm": lambda channels, size: nn.BatchNorm2d(channels),
-    "layernorm": lambda channels, size: nn.LayerNorm([channels, *size]),      # elementwise over C, H and W
+    "layernorm": lambda channels, size: LayerNorm([channels, *size]),      # elementwise over C, H and W
     "instancenorm": lambda channels, size: InstanceNorm(channels),      # the field's: affine, no running mean
     "groupnorm": lambda channels, size: nn.GroupNorm(4, channels),
 }
