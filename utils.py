@@ -31,6 +31,7 @@ from condense.compat import (
     rand_scale,
     set_seed_DiffAug,
 )
+from condense.coresets import CORESET_METHODS, choose_coreset, require_images
 from condense.data import DATASETS, RealBatch, RealData, load_data
 from condense.device import Compute, start_compute
 from condense.evaluation import (
@@ -50,15 +51,16 @@ from condense.options import RunConfig, option, redefault
 from condense.randomness import Streams
 from condense.results import load_result, save_picture, save_result
 from condense.runtime import start_run
-from condense.synthetic import SyntheticSet, build_synthetic
+from condense.synthetic import Pixels, SyntheticSet, build_synthetic
 
 __all__ = [
-    "AUGMENT_FNS", "Compute", "DATASETS", "DiffAugment", "ParamDiffAug", "Protocol", "RealBatch", "RealData",
-    "RunConfig", "Scorer", "Streams", "SyntheticSet", "TensorDataset", "TensorSet", "augment", "build_synthetic",
-    "class_distances", "class_gradients", "class_means", "dc_protocols", "distance_wb", "epoch", "eval_pool",
-    "evaluate", "evaluate_synset", "get_daparam", "get_dataset", "get_default_convnet_setting", "get_eval_pool",
-    "get_loops", "get_network", "get_time", "gradient_distance", "load_data", "load_result", "match_loss",
-    "matching_over_classes", "option", "rand_brightness", "rand_contrast", "rand_crop", "rand_cutout", "rand_flip",
-    "rand_rotate", "rand_saturation", "rand_scale", "redefault", "run_script", "save_picture", "save_result",
-    "set_seed_DiffAug", "siamese_protocols", "start_compute", "start_run", "train_network",
+    "AUGMENT_FNS", "CORESET_METHODS", "Compute", "DATASETS", "DiffAugment", "ParamDiffAug", "Pixels", "Protocol",
+    "RealBatch", "RealData", "RunConfig", "Scorer", "Streams", "SyntheticSet", "TensorDataset", "TensorSet",
+    "augment", "build_synthetic", "choose_coreset", "class_distances", "class_gradients", "class_means",
+    "dc_protocols", "distance_wb", "epoch", "eval_pool", "evaluate", "evaluate_synset", "get_daparam",
+    "get_dataset", "get_default_convnet_setting", "get_eval_pool", "get_loops", "get_network", "get_time",
+    "gradient_distance", "load_data", "load_result", "match_loss", "matching_over_classes", "option",
+    "rand_brightness", "rand_contrast", "rand_crop", "rand_cutout", "rand_flip", "rand_rotate", "rand_saturation",
+    "rand_scale", "redefault", "require_images", "run_script", "save_picture", "save_result", "set_seed_DiffAug",
+    "siamese_protocols", "start_compute", "start_run", "train_network",
 ]

@@ -1,6 +1,7 @@
 """The device policy: where a run computes, in which precision and layout, compiled or not, how many at a time."""
 
 import contextlib
+import ctypes
 import logging
 import os
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ DEVICES = ("auto", "cpu", "cuda", "mps")
 PRECISIONS = ("fp32", "tf32", "bf16")
 CPU_CHUNK_BYTES = 8 << 20                 # one chunk's largest activation stays in the last-level cache
 GPU_CHUNK_BYTES = 4 << 30
+KEPT_BLOCK_BYTES, KEPT_BYTES = 32 << 20, 256 << 20        # freed memory that a CPU run keeps for its next tensors
 WIDTH = 128                               # channels of the standard ConvNet, which the chunk is sized for
 
 
@@ -48,6 +50,25 @@ def can_compile(device):
     return True
 
 
+_once = False                             # inside a function of `Compute` that is differentiated once at most
+
+
+def is_differentiated_once():
+    """Say whether what is computed now is differentiated once at most, so that faster ways without a second are fit."""
+    return _once
+
+
+@contextlib.contextmanager
+def differentiated_once(once=True):
+    """Within: promise (or, with False, do not promise) that nothing computed here is differentiated twice."""
+    global _once
+    before, _once = _once, once
+    try:
+        yield
+    finally:
+        _once = before
+
+
 @dataclass(frozen=True)
 class Compute:
     """How networks are run: `device`, `precision` (fp32, tf32 or bf16), `compile`, and `chunk` images at a time.
@@ -64,25 +85,27 @@ class Compute:
         """Move `net` to the device in channels_last layout, which is the faster one for its convolutions."""
         return net.to(self.device, memory_format=torch.channels_last)
 
-    def wrap(self, function, compiled=True):
+    def wrap(self, function, compiled=True, twice=False):
         """Return `function` (images -> tensor) run in this precision and layout; its result has the images' dtype.
 
-        Compiled where --compile asks for it, unless `compiled` is False.
+        Compiled where --compile asks for it, unless `compiled` is False. `twice`: the result can be differentiated
+        twice, which neither compiled code nor the fastest convolutions can.
         """
-        wrapped = self.wrap_stacked(function, compiled)
+        wrapped = self.wrap_stacked(function, compiled, twice)
         return lambda images: wrapped(images.contiguous(memory_format=torch.channels_last))
 
-    def wrap_stacked(self, function, compiled=True):
+    def wrap_stacked(self, function, compiled=True, twice=False):
         """Like `wrap`, for a function whose last argument are images in any layout."""
-        call = self.call(function, compiled)
+        call = self.call(function, compiled, twice)
         return lambda *args: call(*args).to(args[-1].dtype)
 
-    def call(self, function, compiled=True):
-        """Return `function` run in this precision; compiled where --compile asks for it, unless `compiled` is False."""
-        function = torch.compile(function, dynamic=False) if self.compile and compiled else function
+    def call(self, function, compiled=True, twice=False):
+        """Like `wrap`, for any function: it gets its arguments, and its result is returned, as they are."""
+        if self.compile and compiled and not twice:
+            function = torch.compile(function, dynamic=False)
 
         def run(*args):
-            with self.autocast():
+            with self.autocast(), differentiated_once(not twice):
                 return function(*args)
 
         return run
@@ -107,6 +130,8 @@ def start_compute(device="auto", precision="fp32", compile=False, chunk=None, de
     means and losses stay float32.
     """
     device = resolve_device(device)
+    if device.type == "cpu":
+        _keep_freed_memory()
     tf32 = "tf32" if precision == "tf32" else "ieee"
     torch.backends.cuda.matmul.fp32_precision = tf32
     torch.backends.cudnn.conv.fp32_precision = tf32
@@ -118,3 +143,18 @@ def start_compute(device="auto", precision="fp32", compile=False, chunk=None, de
     if compile:
         torch._dynamo.config.recompile_limit = 64             # pools share code: widths, batch sizes, grad modes
     return Compute(device, precision, compile, chunk)
+
+
+def _keep_freed_memory():
+    """Have glibc keep freed blocks for the next tensor instead of handing them back to the system.
+
+    By default every activation of some MB comes as fresh pages, and faulting them in takes as long as the
+    arithmetic on them: training steps are up to twice as slow. Other C libraries are left alone.
+    """
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (AttributeError, OSError, TypeError):
+        return
+    trim_threshold, mmap_threshold = -1, -3               # M_TRIM_THRESHOLD and M_MMAP_THRESHOLD of malloc.h
+    mallopt(mmap_threshold, KEPT_BLOCK_BYTES)
+    mallopt(trim_threshold, KEPT_BYTES)

@@ -1,4 +1,4 @@
-"""Files that are whole or absent: atomic writing, and the folder for what can be computed again."""
+"""Files that are whole or absent: atomic writing, locks, and the folder for what can be computed again."""
 
 import contextlib
 import os
@@ -6,6 +6,11 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
+
+try:
+    import fcntl
+except ImportError:                                      # Windows
+    fcntl = None
 
 # What torch's restricted load must allow to read NumPy scalars and arrays as NumPy 1 and 2 store them, which
 # the reference's files hold: data, no code.
@@ -42,6 +47,27 @@ def _umask():
     mask = os.umask(0)
     os.umask(mask)
     return mask
+
+
+@contextlib.contextmanager
+def locked(path, waiting=None):
+    """Hold `path` (made if missing) against every other process; yields the open file.
+
+    The system gives the lock back however its holder ends; a child that inherits the file holds it, too. Where
+    somebody else has it, `waiting()` is called before the wait. Windows has no such locks: there it holds nobody
+    off. Raises OSError where the file cannot be made.
+    """
+    with open(path, "a") as file:
+        if fcntl is None:
+            yield file
+            return
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if waiting:
+                waiting()
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield file
 
 
 def cache_folder():

@@ -67,7 +67,7 @@ class Run:
         refuse_other_result(self.result_path, self.options, cfg.overwrite)
         self.checkpoint = Checkpoint(folder / f"{stem}.ckpt", self.options)
         self.state = self.checkpoint.load(cfg.resume, cfg.overwrite)
-        self.data, self.accuracies = [], {}
+        self.data, self.accuracies, self.facts = [], {}, {}
         self.running = self.rehearsing = self.rehearsed = False
         self.stop_signal, self.may_stop_now, self.good, self.step = None, False, None, None
         for line in dead_flags(cfg):
@@ -84,7 +84,7 @@ class Run:
         self._refuse_other_data()
         if self.state:
             self.data = [tuple(entry) for entry in self.state["data"]]
-            self.accuracies = self.state["accuracies"]
+            self.accuracies, self.facts = self.state["accuracies"], self.state["facts"]
             log.info("going on at experiment %d, iteration %d", self.state["exp"], self.state["iteration"])
 
     def _refuse_other_data(self):
@@ -107,7 +107,12 @@ class Run:
         """Yield the experiments still to do."""
         yield from range(self.state["exp"] if self.state else 0, self.cfg.num_exp)
 
-    def iterations(self, exp, synthetic, optimizer):
+    def note(self, exp, **facts):
+        """Put plain values about experiment `exp` into the result's `meta`, where each is a list over experiments."""
+        for name, fact in facts.items():                  # a resumed experiment says again what it had said
+            self.facts[name] = [*self.facts.get(name, [])[:exp], fact]
+
+    def iterations(self, exp, synthetic, *optimizers):
         """Yield the iterations of one experiment, 0..K-1; evaluates, saves and stops where due.
 
         The set is evaluated at 0, at every multiple of the cadence and at K = --Iteration, always before
@@ -118,9 +123,9 @@ class Run:
             self.journal = Journal(self.journal_path, self.cfg.tensorboard, position)
             self.journal.write_start(self.options, self.device)
             self.running = True
-        self.good, self.exp, self.owners = None, exp, (synthetic, optimizer)
-        first, last = self._take_up(exp, synthetic, optimizer), self.cfg.Iteration
-        yield from self._rehearse(first, synthetic, optimizer)
+        self.good, self.exp, self.owners = None, exp, (synthetic, *optimizers)
+        first, last = self._take_up(exp), self.cfg.Iteration
+        yield from self._rehearse(first)
         self.storage = synthetic.storage()
         with self._signals(), tqdm(total=last, initial=first, unit="it", dynamic_ncols=True,
                                    desc=f"{self.method} experiment {exp + 1}/{self.cfg.num_exp}",
@@ -191,7 +196,7 @@ class Run:
         return {"data": self.data, "accs_all_exps": self.accuracies, "meta": meta}
 
     def _meta(self):
-        return describe(self.real, self.method, self.options, self.storage, num_exp=len(self.data),
+        return describe(self.real, self.method, self.options, self.storage, num_exp=len(self.data), **self.facts,
                         protocols={model: dataclasses.asdict(protocol)
                                    for model, protocol in self.scorer.protocols.items()})
 
@@ -220,11 +225,11 @@ class Run:
             if it == self.cfg.Iteration:
                 self.accuracies.setdefault(model, []).extend(values)
 
-    def _rehearse(self, it, synthetic, optimizer):
+    def _rehearse(self, it):
         """Run the first step twice, undo it, time an evaluation epoch, and say how long everything will take."""
         if self.rehearsed or it >= self.cfg.Iteration:
             return
-        before = copy_state(synthetic, optimizer)
+        before = copy_state(*self.owners)
         self.rehearsing, self.rehearsed, self.parts = True, True, 1
         for _ in range(2):                                # the first warms up, and compiles
             start = time.perf_counter()
@@ -232,9 +237,9 @@ class Run:
             if self.device.type == "cuda":
                 torch.cuda.synchronize(self.device)
             per_step = self.parts * (time.perf_counter() - start)
-        restore_state(before, synthetic, optimizer)
+        restore_state(before, *self.owners)
         self.rehearsing = False
-        self._announce(per_step, self.scorer.estimate(synthetic), it)
+        self._announce(per_step, self.scorer.estimate(self.owners[0]), it)
 
     def _announce(self, per_step, per_evaluation, it):
         evaluations = sum(map(self._evaluation_due, range(self.cfg.Iteration + 1)))
@@ -245,12 +250,12 @@ class Run:
                  duration(total), left, "s" * (left != 1), self.cfg.Iteration, per_step, evaluations,
                  "s" * (evaluations != 1), duration(per_evaluation))
 
-    def _take_up(self, exp, synthetic, optimizer):
+    def _take_up(self, exp):
         """Return the iteration to begin with; restores the checkpoint that belongs to this experiment."""
         state, self.state = self.state, None
         if not state or state["exp"] != exp or not state["owners"]:
             return 0
-        restore_state(state["owners"], synthetic, optimizer)
+        restore_state(state["owners"], *self.owners)
         return state["iteration"]
 
     def _save_checkpoint(self, exp=None):
@@ -260,7 +265,7 @@ class Run:
         owners = copy_state(*self.owners) if exp is None else []
         where = {"exp": self.exp, "iteration": self.it} if exp is None else {"exp": exp, "iteration": 0}
         self.checkpoint.save(**where, owners=owners, data=[list(entry) for entry in self.data],
-                             accuracies=self.accuracies, journal=self.journal.position(),
+                             accuracies=self.accuracies, facts=self.facts, journal=self.journal.position(),
                              fingerprint=self.real.fingerprint)
 
     def _finish(self, exp, synthetic):

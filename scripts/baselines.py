@@ -1,9 +1,11 @@
 """Hold a result file against its baselines, and print one table.
 
-    python scripts/baselines.py result/res_DM_CIFAR10_ConvNet_10ipc.pt [--full 1]
+    python scripts/baselines.py result/res_DM_CIFAR10_ConvNet_10ipc.pt [--full 1] [--save]
 
 Random real images at the same ipc (a new draw per network), and with --full N the whole training set on N
 networks by its own short recipe; same networks, augmentation, optimiser and seed as the result was scored by.
+What was scored once is read from the cache ($CONDENSE_CACHE, else ~/.cache/condense). --save writes the accuracies
+of random images beside the result, where scripts/table.py finds them.
 """
 
 import argparse
@@ -15,7 +17,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from condense.data import load_data  # noqa: E402
 from condense.device import start_compute  # noqa: E402
-from condense.evaluation.baselines import beats, full_data, protocols_of, random_real  # noqa: E402
+from condense.evaluation.baselines import (  # noqa: E402
+    beats,
+    full_data,
+    protocols_of,
+    random_real,
+    save_baselines,
+)
 from condense.journal import log_to_terminal  # noqa: E402
 from condense.randomness import Streams  # noqa: E402
 from condense.results import load_result  # noqa: E402
@@ -25,18 +33,28 @@ def main():
     args = parse()
     log_to_terminal()
     try:
-        result = load_result(args.result)
-        if "meta" not in result:
-            raise ValueError(f"{args.result} has no meta: it does not say what it was made from")
-        options = result["meta"]["options"]
-        real = load_data(options["dataset"], args.data_path, start_compute(args.device).device,
-                         im_size=options["im_size"], resize=options["resize"], seed=options["seed"])
-        if real.fingerprint != result["meta"]["fingerprint"]:
-            raise ValueError(f"{args.data_path} holds other data than {args.result} was made from; name the right "
-                             "folder with --data_path")
+        compare(args)
     except (ValueError, OSError) as error:
         sys.exit(_complain(error))
-    print_table(rows(result, real, args))
+
+
+def compare(args):
+    result = load_result(args.result)
+    if "meta" not in result:
+        raise ValueError(f"{args.result} has no meta: it does not say what it was made from")
+    meta, options = result["meta"], result["meta"]["options"]
+    compute = start_compute(args.device, options["precision"], options["compile"], options["chunk"])
+    real = load_data(options["dataset"], args.data_path, compute.device, im_size=options["im_size"],
+                     resize=options["resize"], seed=options["seed"])
+    if real.fingerprint != meta["fingerprint"]:
+        raise ValueError(f"{args.data_path} holds other data than {args.result} was made from; name the right "
+                         "folder with --data_path")
+    common = dict(protocols=protocols_of(meta), rng=Streams(meta["seed"]), compute=compute)
+    random = random_real(real, options["ipc"], num_eval=max(5, options["num_eval"]), **common)
+    if args.save:
+        save_baselines(args.result, meta, random)
+    full = full_data(real, num_eval=args.full, **common) if args.full else {}
+    print_table(rows(result, real, random, full))
 
 
 def parse():
@@ -44,29 +62,23 @@ def parse():
     parser.add_argument("result", help="result file of a method script")
     parser.add_argument("--data_path", default="data", help="folder (or file) of its data [data]")
     parser.add_argument("--full", type=int, default=0, metavar="N", help="networks on the whole training set [0]")
+    parser.add_argument("--save", action="store_true", help="write <result>_baselines.json beside the result")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps [auto]")
     return parser.parse_args()
 
 
-def rows(result, real, args):
-    """Return [(what it was trained on, images, network, accuracies)]."""
-    meta, options = result["meta"], result["meta"]["options"]
-    compute = start_compute(args.device, options["precision"], options["compile"], options["chunk"])
-    common = dict(protocols=protocols_of(meta), rng=Streams(meta["seed"]), compute=compute)
-    table, ipc = [], options["ipc"]
-    random = random_real(real, ipc, num_eval=max(5, options["num_eval"]), **common)
+def rows(result, real, random, full):
+    """Return [(what it was trained on, images, network, accuracies, verdict)]."""
+    table, images = [], result["meta"]["options"]["ipc"] * real.num_classes
     for model, accuracies in result["accs_all_exps"].items():
         others = [score.test_accuracy for score in random[model]]
         verdict = ""
         if min(len(accuracies), len(others)) >= 5:
             verdict = "beats random" if beats(accuracies, others) else "does not beat random"
-        table.append((f"condensed ({meta['method']})", ipc * real.num_classes, model, accuracies, verdict))
-        table.append(("random real images", ipc * real.num_classes, model, others, ""))
-    if args.full:
-        full = full_data(real, num_eval=args.full, **common)
-        table += [("full training set", len(real), model, [score.test_accuracy for score in scores], "")
-                  for model, scores in full.items()]
-    return table
+        table.append((f"condensed ({result['meta']['method']})", images, model, accuracies, verdict))
+        table.append(("random real images", images, model, others, ""))
+    return table + [("full training set", len(real), model, [score.test_accuracy for score in scores], "")
+                    for model, scores in full.items()]
 
 
 def print_table(table):

@@ -2,11 +2,14 @@
 
 import os
 import stat
+import subprocess
+import sys
+import threading
 from pathlib import Path
 
 import pytest
 
-from condense.files import atomic_path, cache_folder
+from condense.files import atomic_path, cache_folder, locked
 
 
 def test_success_puts_the_whole_file_in_place(tmp_path):
@@ -90,3 +93,42 @@ def test_cache_folder_obeys_its_variables_in_order(monkeypatch):
     assert cache_folder() == Path("/c/condense")
     monkeypatch.setenv("XDG_CACHE_HOME", "")
     assert cache_folder() == Path.home() / ".cache" / "condense"
+
+
+needs_locks = pytest.mark.skipif(os.name != "posix", reason="file locks are a POSIX matter")
+
+
+@needs_locks
+def test_second_holder_of_a_lock_waits_for_the_first_and_says_so(tmp_path):
+    happened, waiting = [], threading.Event()
+
+    def second():
+        with locked(tmp_path / "lock", waiting.set):
+            happened.append("second")
+
+    with locked(tmp_path / "lock"):
+        other = threading.Thread(target=second)
+        other.start()
+        assert waiting.wait(10)
+        happened.append("first")
+    other.join()
+    assert happened == ["first", "second"]
+
+
+@needs_locks
+def test_a_free_lock_is_had_at_once_also_after_an_error(tmp_path):
+    with pytest.raises(ZeroDivisionError), locked(tmp_path / "lock"):
+        raise ZeroDivisionError
+    with locked(tmp_path / "lock", lambda: pytest.fail("nobody has it")):
+        pass
+
+
+@needs_locks
+def test_a_child_that_inherits_the_file_holds_the_lock_until_it_ends(tmp_path):
+    with locked(tmp_path / "lock") as file:
+        child = subprocess.Popen([sys.executable, "-S", "-c", "input()"], stdin=subprocess.PIPE,
+                                 pass_fds=[file.fileno()])
+    waited = []
+    with locked(tmp_path / "lock", lambda: (waited.append(True), child.kill())):
+        assert waited
+    child.communicate()

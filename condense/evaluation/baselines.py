@@ -1,14 +1,26 @@
-"""What a synthetic set is held against: random real images at the same ipc, and the whole training set."""
+"""What a synthetic set is held against: random real images at the same ipc, and the whole training set.
 
+Scores are kept in the cache folder, network by network, so that each is paid for once on a machine.
+"""
+
+import contextlib
+import dataclasses
+import hashlib
+import json
+import logging
 import math
 import statistics
-from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 from condense.evaluation.protocols import Protocol
-from condense.evaluation.score import evaluate
+from condense.evaluation.score import Score, evaluate
 from condense.evaluation.train import TensorSet
+from condense.files import atomic_path, cache_folder, locked
 
+log = logging.getLogger("condense")
+
+RECIPE_VERSION = 1                        # raise it when a change to this file or to training changes scores
 NO_EXPERIMENT = 2**31                     # the baselines' streams lie where no run has experiments
 RANDOM, FULL = 1, 2
 FULL_RECIPE = {"epochs": 100}             # same optimiser and augmentation as the set was scored with
@@ -16,21 +28,70 @@ FULL_RECIPE_DIGITS = {"epochs": 30, "batch_size": 32}        # 1,438 images: eno
 
 
 def random_real(real, ipc, protocols, num_eval, rng, compute, progress=True):
-    """Score random real images, `ipc` of each class: a new draw per network, {network name: [Score]}."""
+    """Score random real images, `ipc` of each class: a new draw per network, {network name: [Score]}.
+
+    `rng` are the `Streams` of the run that is compared.
+    """
     def draw(i):
         batch = real.sample(real.classes, ipc, rng("data", NO_EXPERIMENT, RANDOM, i))
         return TensorSet(batch.images(), batch.labels)
 
     streams = partial(rng, "evaluation", NO_EXPERIMENT, RANDOM)
-    return evaluate(draw, real, protocols, num_eval, streams, compute, progress)
+    score = partial(_score, draw, real, num_eval=num_eval, streams=streams, compute=compute, progress=progress)
+    return _kept("random", ipc, real, protocols, num_eval, rng, compute, score)
 
 
 def full_data(real, protocols, num_eval, rng, compute, progress=True):
-    """Score the whole training set by the recipe `full`."""
+    """Score the whole training set by the recipe `full`, {network name: [Score]}; `rng` as in `random_real`."""
     recipe = FULL_RECIPE_DIGITS if real.name == "Digits" else FULL_RECIPE
-    recipes = {model: replace(protocol, **recipe) for model, protocol in protocols.items()}
+    recipes = {model: dataclasses.replace(protocol, **recipe) for model, protocol in protocols.items()}
     streams = partial(rng, "evaluation", NO_EXPERIMENT, FULL)
-    return evaluate(real.sample(real.classes), real, recipes, num_eval, streams, compute, progress)
+    score = partial(_score, real.sample(real.classes), real, num_eval=num_eval, streams=streams, compute=compute,
+                    progress=progress)
+    return _kept("full", None, real, recipes, num_eval, rng, compute, score)
+
+
+def _score(data, real, model, protocol, num_eval, streams, compute, progress):
+    return evaluate(data, real, {model: protocol}, num_eval, streams, compute, progress)[model]
+
+
+def _kept(kind, ipc, real, protocols, num_eval, rng, compute, score):
+    """Return {network name: [Score]}, each network's from the cache, or by `score(model, protocol)`."""
+    return {model: _remembered({"recipe": RECIPE_VERSION, "data": real.fingerprint, "kind": kind, "ipc": ipc,
+                                "network": model, "protocol": dataclasses.asdict(protocol), "num_eval": num_eval,
+                                "seed": rng.seed, "precision": compute.precision}, partial(score, model, protocol))
+            for model, protocol in protocols.items()}
+
+
+def _remembered(key, score):
+    """Return `score()`, or what it returned when somebody first asked for it under `key`."""
+    name = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
+    path = cache_folder() / "baselines" / f"{name}.json"
+    with contextlib.ExitStack() as stack:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(locked(path.with_suffix(".lock")))          # who asks second waits, and reads
+        except OSError as error:
+            log.warning("cannot keep baselines in %s (%s); name another folder in CONDENSE_CACHE", path.parent,
+                        error.strerror or error)
+            return score()
+        scores = _read(path, key)
+        if scores is None:
+            scores = score()
+            with contextlib.suppress(OSError), atomic_path(path) as temporary:   # a full disk costs time, no result
+                temporary.write_text(json.dumps({"key": key, "scores": [dataclasses.asdict(s) for s in scores]}))
+        return scores
+
+
+def _read(path, key):
+    """Return the scores kept at `path`, or None where there are none, or not whole ones of `key`."""
+    try:
+        content = json.loads(path.read_text())
+        scores = [Score(**values) for values in content["scores"]]
+        whole = all(type(value) is float for score in scores for value in dataclasses.astuple(score))
+        return scores if whole and content["key"] == key and len(scores) == key["num_eval"] else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def beats(ours, theirs):
@@ -48,3 +109,39 @@ def beats(ours, theirs):
 def protocols_of(meta):
     """Return {network name: `Protocol`} that a result with this `meta` was scored by, in its pool's order."""
     return {model: Protocol(**values) for model, values in meta["protocols"].items()}
+
+
+def baselines_path(result_path):
+    """Return where the baselines of a result are saved: beside it."""
+    return Path(result_path).with_name(f"{Path(result_path).stem}_baselines.json")
+
+
+def save_baselines(result_path, meta, random):
+    """Save `random` {network name: [Score]} beside the result that `meta` describes, atomically."""
+    accuracies = {model: [score.test_accuracy for score in scores] for model, scores in random.items()}
+    with atomic_path(baselines_path(result_path)) as path:
+        path.write_text(json.dumps({**_belonging(meta), "random": accuracies}))
+
+
+def load_baselines(result_path, meta):
+    """Return {network name: [accuracies of random real images]} as saved beside a result; {} where nothing is.
+
+    Raises ValueError for a file that is not whole, or was made for a result of other data or protocols.
+    """
+    path = baselines_path(result_path)
+    if not path.exists():
+        return {}
+    try:
+        content = json.loads(path.read_text())
+        if {key: content[key] for key in _belonging(meta)} == _belonging(meta):
+            return {model: [float(value) for value in content["random"][model]] for model in meta["protocols"]}
+    except (ValueError, KeyError, TypeError, AttributeError):
+        pass
+    raise ValueError(f"{path} does not belong to its result; make it again: python scripts/baselines.py "
+                     f"{result_path} --save")
+
+
+def _belonging(meta):
+    """Return what a result and its baselines must have in common."""
+    return {"recipe": RECIPE_VERSION, "fingerprint": meta["fingerprint"], "protocols": meta["protocols"],
+            "ipc": meta["options"]["ipc"], "seed": meta["seed"], "precision": meta["options"]["precision"]}

@@ -30,7 +30,7 @@ class PerClass:
 
     def __init__(self, net, compute, chunk):
         self.parameters, self.chunk = list(net.parameters()), chunk
-        self.forward, self.twice = compute.wrap(net), compute.wrap(net, compiled=False)
+        self.forward, self.twice = (compute.wrap(net, twice=twice) for twice in (False, True))
 
     def together(self, images_real, images_syn):
         """Return how many classes with so many images each are taken at a time."""
@@ -57,7 +57,7 @@ class Vectorised:
 
     def __init__(self, net, compute, chunk):
         self.net, self.parameters, self.chunk = net, list(net.parameters()), chunk
-        self.forward, self.twice = (compute.call(self._vectorise(), compiled) for compiled in (True, False))
+        self.forward, self.twice = (compute.call(self._vectorise(), twice=twice) for twice in (False, True))
 
     def _vectorise(self):
         def loss(parameters, buffers, labels, images):

@@ -1,15 +1,18 @@
-"""3x3 convolution by Winograd's minimal filtering, for forward passes on a CPU that nobody differentiates.
+"""3x3 convolution by Winograd's minimal filtering, for passes on a CPU that are differentiated once at most.
 
 Lavin & Gray, "Fast Algorithms for Convolutional Neural Networks", CVPR 2016: F(4x4, 3x3) makes a 4x4 tile of
 output from 36 products per pair of channels where the direct way takes 144. The transforms are small matrix
-products here, so that the whole runs at the speed of matrix multiplication. Real features and test passes,
-most of the work of distribution matching, take it. The result differs from a direct convolution by float32
-rounding, about 1e-5 of the map's scale; GPU libraries choose the same algorithm on their own.
+products here, so that the whole runs at the speed of matrix multiplication. The gradients are the transposes of
+the same three steps, so that they cost a quarter of the products, too. Values and gradients differ from a direct
+convolution's by float32 rounding, about 1e-5 of their scale; GPU libraries choose the same algorithm on their own.
 """
 
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.autograd.function import once_differentiable
+
+from condense.device import is_differentiated_once
 
 TILE, PATCH = 4, 6                                       # outputs and inputs of a tile, per side
 LEAST_SIDE, LEAST_CHANNELS = 8, 64                       # below, the transforms cost more than they save
@@ -36,21 +39,104 @@ def transform_kernel(weight):
     return (KERNEL @ weight.permute(2, 3, 1, 0).reshape(9, -1)).view(PATCH**2, inputs, outputs)
 
 
-def convolve(x, kernel, bias):
-    """Convolve channels_last `x` (N, C, H, W), H and W multiples of 4, with padding 1 -> (N, K, H, W)."""
-    count, inputs, height, width = x.shape
-    rows, columns, outputs = height // TILE, width // TILE, kernel.shape[2]
-    padded = F.pad(x.permute(0, 2, 3, 1), (0, 0, 1, 1, 1, 1))
-    windows = padded.unfold(1, PATCH, TILE).unfold(2, PATCH, TILE)         # (N, rows, columns, C, 6, 6)
-    tiles = count * rows * columns
-    # One tile of zeros more: rows a power of two apart would fight for the same lines of the cache.
-    patches = x.new_empty(PATCH**2, tiles + 1, inputs)
-    patches[:, tiles] = 0
-    patches[:, :tiles] = windows.permute(4, 5, 0, 1, 2, 3).reshape(PATCH**2, tiles, inputs)
-    products = torch.bmm((INPUT @ patches.flatten(1)).view(PATCH**2, tiles + 1, inputs), kernel)
-    y = (OUTPUT @ products.flatten(1)).view(TILE, TILE, tiles + 1, outputs)[:, :, :tiles]
-    y = y.reshape(TILE, TILE, count, rows, columns, outputs).permute(2, 3, 0, 4, 1, 5)
-    return (y.reshape(count, height, width, outputs) + bias).permute(0, 3, 1, 2)
+def convolve(x, weight, bias):
+    """Convolve channels_last `x` (N, C, H, W), H and W multiples of 4, with (K, C, 3, 3), padding 1 -> (N, K, H, W).
+
+    Differentiable once in all three.
+    """
+    return _Convolution.apply(x, weight, bias)
+
+
+class _Convolution(torch.autograd.Function):
+    """The three steps, and their transposes: patches to the domain of the products, products, products to tiles."""
+
+    @staticmethod
+    def forward(ctx, x, weight, bias):
+        kernel = transform_kernel(weight)                                  # (36, C, K)
+        patches = _transformed(INPUT, _patches(x))                         # (36, tiles + 1, C)
+        if any(ctx.needs_input_grad):
+            ctx.save_for_backward(patches if ctx.needs_input_grad[1] else None, kernel)
+        ctx.size = x.shape
+        tiles = _transformed(OUTPUT, torch.bmm(patches, kernel))           # (16, tiles + 1, K)
+        return (_from_tiles(tiles, x.shape) + bias).permute(0, 3, 1, 2)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad):
+        patches, kernel = ctx.saved_tensors
+        grad = grad.contiguous(memory_format=torch.channels_last)
+        products = _transformed(OUTPUT.T, _to_tiles(grad))                 # (36, tiles + 1, K)
+        grad_x = grad_weight = None
+        if ctx.needs_input_grad[0]:
+            grad_x = _add_patches(_transformed(INPUT.T, torch.bmm(products, kernel.transpose(1, 2))), ctx.size)
+        if ctx.needs_input_grad[1]:
+            grad_weight = transposed_kernel(torch.bmm(patches.transpose(1, 2), products))
+        return grad_x, grad_weight, grad.sum((0, 2, 3)) if ctx.needs_input_grad[2] else None
+
+
+def transposed_kernel(grad):
+    """Return the gradient (K, C, 3, 3) of kernels whose transforms have the gradient (36, C, K)."""
+    return (KERNEL.T @ grad.flatten(1)).view(3, 3, *grad.shape[1:]).permute(3, 2, 0, 1)
+
+
+def _transformed(matrix, blocks):
+    """Return `matrix` (to, from) applied to flattened blocks (from, tiles, C): (to, tiles, C)."""
+    return (matrix @ blocks.flatten(1)).view(len(matrix), *blocks.shape[1:])
+
+
+def _blocks(x, size, tiles):
+    """Return an empty (size, tiles + 1, C) for the blocks of `x`; the last tile is zero and is nobody's.
+
+    Without it rows a power of two apart would fight for the same lines of the cache.
+    """
+    blocks = x.new_empty(size, tiles + 1, x.shape[1])
+    blocks[:, tiles] = 0
+    return blocks
+
+
+def _grid(size):
+    """Return (rows, columns) of tiles in maps of `size` (N, C, H, W)."""
+    return size[2] // TILE, size[3] // TILE
+
+
+def _patches(x):
+    """Return the overlapping 6x6 patches around all 4x4 tiles of `x` (N, C, H, W), (36, tiles + 1, C)."""
+    tiles = len(x) * x[0, 0].numel() // TILE**2
+    windows = F.pad(x.permute(0, 2, 3, 1), (0, 0, 1, 1, 1, 1)).unfold(1, PATCH, TILE).unfold(2, PATCH, TILE)
+    blocks = _blocks(x, PATCH**2, tiles)
+    blocks[:, :tiles] = windows.permute(4, 5, 0, 1, 2, 3).reshape(PATCH**2, tiles, -1)
+    return blocks
+
+
+def _add_patches(patches, size):
+    """Transpose of `_patches`: add up overlapping patches (36, tiles + 1, C) -> (N, C, H, W)."""
+    (count, channels, height, width), (rows, columns) = size, _grid(size)
+    patches = patches[:, :-1].reshape(PATCH, PATCH, count, rows, columns, channels)
+    padded = patches.new_zeros(count, rows + 1, TILE, columns + 1, TILE, channels)
+    cells = padded.permute(2, 4, 0, 1, 3, 5)                               # (4, 4, N, rows + 1, columns + 1, C)
+    rest = PATCH - TILE                                                    # a patch reaches so far into the next tile
+    cells[:, :, :, :rows, :columns] += patches[:TILE, :TILE]
+    cells[:rest, :, :, 1:, :columns] += patches[TILE:, :TILE]
+    cells[:, :rest, :, :rows, 1:] += patches[:TILE, TILE:]
+    cells[:rest, :rest, :, 1:, 1:] += patches[TILE:, TILE:]
+    padded = padded.view(count, (rows + 1) * TILE, (columns + 1) * TILE, channels)
+    return padded[:, 1:height + 1, 1:width + 1].permute(0, 3, 1, 2)
+
+
+def _from_tiles(tiles, size):
+    """Put tiles (16, tiles + 1, K) together: (N, H, W, K), for maps of `size` (N, C, H, W)."""
+    (count, _, height, width), (rows, columns) = size, _grid(size)
+    tiles = tiles[:, :-1].reshape(TILE, TILE, count, rows, columns, -1).permute(2, 3, 0, 4, 1, 5)
+    return tiles.reshape(count, height, width, -1)
+
+
+def _to_tiles(maps):
+    """Transpose of `_from_tiles`: cut maps (N, K, H, W) into tiles (16, tiles + 1, K)."""
+    (count, channels, _, _), (rows, columns) = maps.shape, _grid(maps.shape)
+    blocks = _blocks(maps, TILE**2, count * rows * columns)
+    cells = maps.permute(0, 2, 3, 1).reshape(count, rows, TILE, columns, TILE, channels).permute(2, 4, 0, 1, 3, 5)
+    blocks[:, :-1] = cells.reshape(TILE**2, -1, channels)
+    return blocks
 
 
 class Conv3x3(nn.Conv2d):
@@ -61,12 +147,14 @@ class Conv3x3(nn.Conv2d):
 
     def forward(self, x):
         if self._takes(x):
-            return convolve(x, transform_kernel(self.weight), self.bias)
+            return convolve(x, self.weight, self.bias)
         return super().forward(x)
 
     def _takes(self, x):
         """Say whether `x` is worth the transforms: plain float32 on a CPU, channels_last, large and even enough."""
-        if torch.is_grad_enabled() or torch._C._are_functorch_transforms_active() or torch.is_autocast_enabled("cpu"):
+        if torch.is_grad_enabled() and (torch.compiler.is_compiling() or not is_differentiated_once()):
+            return False                             # compiled, the transposed steps are slower than a direct gradient
+        if torch._C._are_functorch_transforms_active() or torch.is_autocast_enabled("cpu"):
             return False
         return (x.device.type == "cpu" and x.dtype == torch.float32 and x.dim() == 4 and x.stride(1) == 1
                 and min(self.weight.shape[:2]) >= LEAST_CHANNELS and min(x.shape[2:]) >= LEAST_SIDE

@@ -29,6 +29,14 @@ def test_training_images_are_sorted_by_class_and_keep_their_labels():
     assert (real.class_counts, real.class_starts) == ([5, 9, 3], [0, 5, 14])
 
 
+def test_order_leads_from_rows_to_the_images_as_they_came_in():
+    rng = torch.Generator().manual_seed(3)
+    images = torch.randint(0, 256, (40, 1, 3, 3), dtype=torch.uint8, generator=rng)
+    labels = torch.arange(40) % 4
+    real = RealData("toy", images.clone(), labels, images[:4], labels[:4], list("abcd"))
+    assert torch.equal(images[real.order], real.images) and torch.equal(labels[real.order], real.labels)
+
+
 def test_spec_and_sizes_describe_the_set():
     real = make_real(size=(4, 6))
     assert real.spec == (3, 3, (4, 6)) and list(real.classes) == [0, 1, 2] and len(real) == 17

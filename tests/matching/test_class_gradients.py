@@ -37,8 +37,8 @@ class Batch:
 class Contiguous(Compute):
     """A policy that leaves the layout alone, so that PyTorch's own norm kernels are on the path as on a GPU."""
 
-    def wrap(self, function, compiled=True):
-        return self.wrap_stacked(function, compiled)
+    def wrap(self, function, compiled=True, twice=False):
+        return self.wrap_stacked(function, compiled, twice)
 
 
 def drawn(shape, seed):

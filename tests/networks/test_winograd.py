@@ -4,8 +4,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from condense.device import Compute, differentiated_once
 from condense.networks import get_network, reset, winograd
-from condense.networks.winograd import Conv3x3, convolve, transform_kernel
+from condense.networks.winograd import Conv3x3, convolve
 
 
 def made(*shape, seed=0):
@@ -24,17 +25,21 @@ def channels_last(x):
 def test_equals_a_direct_convolution_in_float64(shape):
     x, weight, bias = made(*shape), made(72, shape[1], 3, 3, seed=1) / 24, made(72, seed=2)
     exact = F.conv2d(x.double(), weight.double(), bias.double(), padding=1)
-    ours = convolve(channels_last(x), transform_kernel(weight), bias)
+    ours = convolve(channels_last(x), weight, bias)
     assert (ours - exact).abs().max() < 5e-5 * exact.std()
     assert ours.is_contiguous(memory_format=torch.channels_last)
 
 
-def test_transforms_are_exact_in_float64(monkeypatch):
+@pytest.fixture
+def float64(monkeypatch):
     """In exact arithmetic minimal filtering is convolution, so float64 leaves nothing but its own rounding."""
     for name in ("INPUT", "KERNEL", "OUTPUT"):
         monkeypatch.setattr(winograd, name, winograd._both_sides(getattr(winograd, f"_{name}"), torch.float64))
+
+
+def test_transforms_are_exact_in_float64(float64):
     x, weight, bias = made(2, 5, 8, 12).double(), made(7, 5, 3, 3, seed=1).double(), made(7, seed=2).double()
-    ours = convolve(x, transform_kernel(weight), bias)
+    ours = convolve(x, weight, bias)
     torch.testing.assert_close(ours, F.conv2d(x, weight, bias, padding=1), rtol=1e-12, atol=1e-12)
 
 
@@ -45,14 +50,68 @@ def counted(monkeypatch):
     return calls
 
 
-def test_is_taken_by_undifferentiated_forward_passes_alone(counted):
+def gradients(function, *inputs, seed=9):
+    inputs = [x.detach().requires_grad_() for x in inputs]
+    y = function(*inputs)
+    return torch.autograd.grad(y, inputs, made(*y.shape, seed=seed).to(y))
+
+
+def direct(x, weight, bias):
+    return F.conv2d(x, weight, bias, padding=1)
+
+
+@pytest.mark.parametrize("shape", [(2, 5, 8, 12), (1, 3, 16, 8), (3, 4, 4, 4)], ids=str)
+def test_gradients_are_exact_in_float64(float64, shape):
+    inputs = made(*shape).double(), made(7, shape[1], 3, 3, seed=1).double(), made(7, seed=2).double()
+    for ours, exact in zip(gradients(convolve, *inputs), gradients(direct, *inputs), strict=True):
+        torch.testing.assert_close(ours, exact, rtol=1e-11, atol=1e-11)
+
+
+@pytest.mark.parametrize("shape", [(3, 64, 8, 8), (2, 128, 16, 16), (1, 64, 12, 20)], ids=str)
+def test_gradients_stay_within_float32_rounding(shape):
+    inputs = channels_last(made(*shape)), made(72, shape[1], 3, 3, seed=1) / 24, made(72, seed=2)
+    exact = gradients(direct, *(x.double() for x in inputs))
+    for ours, theirs in zip(gradients(convolve, *inputs), exact, strict=True):
+        assert (ours - theirs).abs().max() < 1e-4 * theirs.std()
+
+
+@pytest.mark.parametrize("wanted", [(0,), (1,), (2,), (0, 1), (1, 2)])
+def test_frozen_inputs_and_weights_get_no_gradient(float64, wanted):
+    inputs = [made(2, 5, 8, 8).double(), made(7, 5, 3, 3, seed=1).double(), made(7, seed=2).double()]
+    for number in wanted:
+        inputs[number].requires_grad_()
+    grad = made(2, 7, 8, 8, seed=3).double()
+    found, expected = (torch.autograd.grad(f(*inputs), [inputs[i] for i in wanted], grad) for f in (convolve, direct))
+    torch.testing.assert_close(found, expected, rtol=1e-11, atol=1e-11)
+
+
+def test_a_second_derivative_is_refused_and_never_wrong():
+    x, weight = channels_last(made(2, 64, 8, 8)).requires_grad_(), made(64, 64, 3, 3, seed=1).requires_grad_()
+    slope, = torch.autograd.grad(convolve(x, weight, made(64)).square().sum(), weight, create_graph=True)
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        slope.sum().backward()
+
+
+def test_is_taken_where_nothing_is_differentiated_twice(counted):
     conv, x = layer(), channels_last(made(2, 64, 8, 8))
+    expected = direct(x, conv.weight, conv.bias)
     with torch.no_grad():
-        fast = conv(x)
+        torch.testing.assert_close(conv(x), expected, rtol=1e-4, atol=1e-4)
     assert len(counted) == 1
-    direct = conv(x)
+    with differentiated_once():
+        torch.testing.assert_close(conv(x), expected, rtol=1e-4, atol=1e-4)
+        with differentiated_once(False):
+            assert torch.equal(conv(x), expected)
+    assert len(counted) == 2
+    assert torch.equal(conv(x), expected) and len(counted) == 2
+
+
+def test_the_device_policy_says_which_way(counted):
+    conv, x = layer(), channels_last(made(2, 64, 8, 8))
+    Compute().wrap(conv, twice=True)(x)
+    assert not counted
+    Compute().wrap(conv)(x)
     assert len(counted) == 1
-    torch.testing.assert_close(fast, direct, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("shape, dtype, layout, channels", [
