@@ -81,12 +81,12 @@ def loops(cfg):
                  for given, auto in zip((cfg.outer_loop, cfg.inner_loop), published))
 
 
-def main(cfg):
+def main(cfg, name=None):
     pool = eval_pool(cfg.eval_mode, cfg.model)
     parse_strategy("none" if cfg.dsa_strategy == "auto" else cfg.dsa_strategy)
+    run = start_run(cfg, name or cfg.method)
     if cfg.method == "DC" and cfg.dsa_strategy not in ("auto", "none"):
         logging.getLogger("condense").info("--dsa_strategy has no effect with --method DC, which does not augment")
-    run = start_run(cfg, cfg.method)
     real = load_data(cfg.dataset, cfg.data_path, run.device, im_size=cfg.im_size, resize=cfg.resize, seed=cfg.seed,
                      progress=cfg.progress)
     strategy, protocols = recipes(cfg, pool, real)
@@ -104,7 +104,8 @@ def main(cfg):
     run.begin(real, scorer, cadence if cfg.eval_every == "auto" else cfg.eval_every)
 
     for exp in run.experiments():
-        synthetic = build_synthetic("pixels", real, cfg.ipc, cfg.init, run.rng("init", exp))
+        synthetic = build_synthetic(cfg.parameterization, real, cfg.ipc, cfg.init, run.rng("init", exp),
+                                    **cfg.form_options())
         optimizer = torch.optim.SGD(synthetic.param_groups(cfg.lr_img, momentum=0.5))
         for it in run.iterations(exp, synthetic, optimizer):     # progress, due evaluations, checkpoints
             reset(net, run.rng("nets", exp, it))                 # a fresh random network, in place
@@ -123,7 +124,7 @@ def main(cfg):
                 optimizer.step()
                 last = outer == outer_loop - 1
                 synthetic.after_step(augment, run.rng("set", *key, 1), end=last)
-                if not last:                                     # after the last step nobody needs the network
+                if inner_loop and not last:                      # after the last step nobody needs the network
                     current = TensorSet(synthetic.images().detach(), synthetic.labels)
                     train_network(net, current, training, run.rng("nets", *key), forward, chunk)
     return run.save()

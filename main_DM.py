@@ -47,10 +47,10 @@ def matching_loss(mean_real, mean_syn):
     return (mean_real - mean_syn).square().sum()
 
 
-def main(cfg):
+def main(cfg, name="DM"):
     pool = eval_pool(cfg.eval_mode, cfg.model)
     parse_strategy("none" if cfg.dsa_strategy == "auto" else cfg.dsa_strategy)
-    run = start_run(cfg, "DM")
+    run = start_run(cfg, name)
     real = load_data(cfg.dataset, cfg.data_path, run.device, im_size=cfg.im_size, resize=cfg.resize, seed=cfg.seed,
                      progress=cfg.progress)
     strategy = default_strategy(real.name) if cfg.dsa_strategy == "auto" else cfg.dsa_strategy
@@ -64,7 +64,8 @@ def main(cfg):
     run.begin(real, scorer, cadence if cfg.eval_every == "auto" else cfg.eval_every)
 
     for exp in run.experiments():
-        synthetic = build_synthetic("pixels", real, cfg.ipc, cfg.init, run.rng("init", exp))
+        synthetic = build_synthetic(cfg.parameterization, real, cfg.ipc, cfg.init, run.rng("init", exp),
+                                    **cfg.form_options())
         optimizer = torch.optim.SGD(synthetic.param_groups(cfg.lr_img, momentum=0.5))
         for it in run.iterations(exp, synthetic, optimizer):     # progress, due evaluations, checkpoints
             reset(net, run.rng("nets", exp, it))                 # a fresh random network, in place

@@ -59,6 +59,8 @@ class Config(RunConfig):
     epoch_eval_train: int | str = redefault("epoch_eval_train", "auto", choices=("auto",), help="epochs an evaluation "
                                             "network trains; auto: 1000, for dc without augmentation 300")
     Iteration: ClassVar[int] = 0                                 # chosen images are never updated, so that these
+    parameterization: ClassVar[str] = "pixels"
+    save: ClassVar[str] = "images"
     init: ClassVar[None] = None                                  # options of other runs are none of this one
     eval_every: ClassVar[int] = 0
     checkpoint_every: ClassVar[int] = 1

@@ -2,8 +2,9 @@
 
 import sys
 
-from condense.options import OptionError, parse
+from condense.options import OptionError, parse, with_forms
 from condense.runtime import Finished, Interrupted, Run
+from condense.synthetic import PARAMETERIZATIONS
 
 
 def run_script(main, config_class, description, argv=None):
@@ -15,7 +16,7 @@ def run_script(main, config_class, description, argv=None):
     debug = "--debug" in (sys.argv if argv is None else argv)
     Run.latest = None
     try:
-        main(parse(config_class, argv, description))
+        main(parse(with_forms(config_class, PARAMETERIZATIONS), argv, description))
     except OptionError as error:
         _leave(error, 2, debug)
     except Finished as done:

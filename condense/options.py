@@ -13,21 +13,24 @@ import yaml
 
 from condense.registry import nearest, unknown
 
-GROUPS = ("what to condense", "method", "evaluation", "run")
+DATA, SET, METHOD, EVALUATION, RUN = GROUPS = ("what to condense", "synthetic set", "method", "evaluation", "run")
+FORM = "parameterization"                  # the option that others may belong to
 
 
 class OptionError(ValueError):
     """A flag, config key or value that cannot work; its text is one line with the mend."""
 
 
-def option(default, help, *, group="method", choices=None, least=None, above=None, neutral=False, dead=None):
+def option(default, help, *, group=METHOD, choices=None, least=None, above=None, neutral=False, dead=None, forms=()):
     """Declare one option of a config dataclass.
 
     `choices` lists the words allowed, `least` the smallest number, `above` a bound numbers must exceed.
     `neutral` options (paths, how often to save) do not belong to what a result is. A `dead` option is one
-    that does nothing in the original: accepted, hidden, and answered by the line in `dead`.
+    that does nothing in the original: accepted, hidden, and answered by the line in `dead`. `forms` names the
+    parameterizations that alone have this option.
     """
-    metadata = dict(help=help, group=group, choices=choices, least=least, above=above, neutral=neutral, dead=dead)
+    metadata = dict(help=help, group=group, choices=choices, least=least, above=above, neutral=neutral, dead=dead,
+                    forms=forms)
     return dataclasses.field(default=default, metadata=metadata)
 
 
@@ -35,46 +38,58 @@ def option(default, help, *, group="method", choices=None, least=None, above=Non
 class RunConfig:
     """What every method script shares: data, synthetic set, evaluation and the run itself."""
 
-    dataset: str = option("CIFAR10", "data set by name; 'folder' or 'file' for your own", group=GROUPS[0])
-    data_path: str = option("data", "folder (or file) of the data; known sets download there", group=GROUPS[0],
+    dataset: str = option("CIFAR10", "data set by name; 'folder' or 'file' for your own", group=DATA)
+    data_path: str = option("data", "folder (or file) of the data; known sets download there", group=DATA,
                             neutral=True)
-    im_size: int | None = option(None, "side in pixels to bring a folder's images to", group=GROUPS[0], least=4)
-    resize: str = option("crop", "how: short side and centre crop, or squash", group=GROUPS[0],
+    im_size: int | None = option(None, "side in pixels to bring a folder's images to", group=DATA, least=4)
+    resize: str = option("crop", "how: short side and centre crop, or squash", group=DATA,
                          choices=("crop", "squash"))
-    model: str = option("ConvNet", "network to condense with", group=GROUPS[0])
-    ipc: int = option(1, "images per class of the synthetic set", group=GROUPS[0], least=1)
-    init: str = option("noise", "start from noise or from real images", group=GROUPS[0], choices=("noise", "real"))
+    model: str = option("ConvNet", "network to condense with", group=DATA)
+    ipc: int = option(1, "images per class: what the synthetic set may store", group=DATA, least=1)
+
+    parameterization: str = option("pixels", "form of the synthetic set", group=SET)
+    init: str = option("noise", "start from noise or from real images", group=SET)
+    save: str = option("both", "what the result holds of a set that is no plain pixels: what it stores (factors), the "
+                       "decoded images, or both", group=SET, choices=("both", "factors", "images"))
 
     eval_mode: str = option("S", "networks to score on: S (condensing network without batch norm), SS (as it is),"
-                            " M, B, W, D, A, P, N (pools)", group=GROUPS[2])
-    num_exp: int = option(5, "experiments: whole condensations", group=GROUPS[2], least=1)
-    num_eval: int = option(20, "fresh networks per evaluation", group=GROUPS[2], least=1)
-    epoch_eval_train: int = option(1000, "epochs an evaluation network trains", group=GROUPS[2], least=0)
-    lr_net: float = option(0.01, "learning rate of networks", group=GROUPS[2], above=0)
-    batch_train: int = option(256, "minibatch of network training", group=GROUPS[2], least=1)
+                            " M, B, W, D, A, P, N (pools)", group=EVALUATION)
+    num_exp: int = option(5, "experiments: whole condensations", group=EVALUATION, least=1)
+    num_eval: int = option(20, "fresh networks per evaluation", group=EVALUATION, least=1)
+    epoch_eval_train: int = option(1000, "epochs an evaluation network trains", group=EVALUATION, least=0)
+    lr_net: float = option(0.01, "learning rate of networks", group=EVALUATION, above=0)
+    batch_train: int = option(256, "minibatch of network training", group=EVALUATION, least=1)
     eval_every: int = option(1000, "iterations between evaluations; the first and last are always evaluated",
-                             group=GROUPS[2], least=1)
+                             group=EVALUATION, least=1)
 
-    config: str | None = option(None, "YAML file of options; flags override it", group=GROUPS[3], neutral=True)
-    seed: int = option(0, "seed of every random number", group=GROUPS[3], least=0)
-    device: str = option("auto", "auto, cpu, cuda, cuda:N or mps", group=GROUPS[3])
-    precision: str = option("fp32", "arithmetic of networks", group=GROUPS[3], choices=("fp32", "tf32", "bf16"))
-    compile: bool = option(False, "compile networks: minutes at the start, then faster", group=GROUPS[3])
-    deterministic: bool = option(False, "identical tensors on a GPU too, at some cost", group=GROUPS[3])
-    chunk: int | None = option(None, "images through a network at a time; chosen by device", group=GROUPS[3],
+    config: str | None = option(None, "YAML file of options; flags override it", group=RUN, neutral=True)
+    seed: int = option(0, "seed of every random number", group=RUN, least=0)
+    device: str = option("auto", "auto, cpu, cuda, cuda:N or mps", group=RUN)
+    precision: str = option("fp32", "arithmetic of networks", group=RUN, choices=("fp32", "tf32", "bf16"))
+    compile: bool = option(False, "compile networks: minutes at the start, then faster", group=RUN)
+    deterministic: bool = option(False, "identical tensors on a GPU too, at some cost", group=RUN)
+    chunk: int | None = option(None, "images through a network at a time; chosen by device", group=RUN,
                                least=1)
-    save_path: str = option("result", "folder of results", group=GROUPS[3], neutral=True)
-    checkpoint_every: int = option(500, "iterations between checkpoints", group=GROUPS[3], least=1, neutral=True)
-    resume: bool = option(False, "go on from the checkpoint in save_path", group=GROUPS[3], neutral=True)
-    overwrite: bool = option(False, "replace a result or checkpoint of other options", group=GROUPS[3], neutral=True)
-    tensorboard: bool = option(False, "write TensorBoard events too", group=GROUPS[3], neutral=True)
-    progress: bool = option(True, "progress bars on a terminal", group=GROUPS[3], neutral=True)
-    debug: bool = option(False, "show tracebacks", group=GROUPS[3], neutral=True)
+    save_path: str = option("result", "folder of results", group=RUN, neutral=True)
+    checkpoint_every: int = option(500, "iterations between checkpoints", group=RUN, least=1, neutral=True)
+    resume: bool = option(False, "go on from the checkpoint in save_path", group=RUN, neutral=True)
+    overwrite: bool = option(False, "replace a result or checkpoint of other options", group=RUN, neutral=True)
+    tensorboard: bool = option(False, "write TensorBoard events too", group=RUN, neutral=True)
+    progress: bool = option(True, "progress bars on a terminal", group=RUN, neutral=True)
+    debug: bool = option(False, "show tracebacks", group=RUN, neutral=True)
 
     def identity(self):
         """Return the options that make a result what it is, as a dict of plain values."""
         return {f.name: getattr(self, f.name) for f in dataclasses.fields(self)
-                if not f.metadata["neutral"] and not f.metadata["dead"]}
+                if not f.metadata["neutral"] and not f.metadata["dead"] and self._has(f)}
+
+    def form_options(self):
+        """Return the options that the parameterization alone has, as a dict."""
+        return {f.name: getattr(self, f.name) for f in dataclasses.fields(self)
+                if f.metadata["forms"] and self._has(f)}
+
+    def _has(self, field):
+        return not field.metadata["forms"] or getattr(self, FORM) in field.metadata["forms"]
 
 
 def redefault(name, default, **changes):
@@ -107,7 +122,32 @@ def build(config_class, values):
     for field in dataclasses.fields(config_class):
         if field.name in values:
             values[field.name] = _checked(field, hints[field.name], values[field.name], f"--{field.name}")
-    return config_class(**values)
+    config = config_class(**values)
+    for field in dataclasses.fields(config_class):
+        if field.name in values and not config._has(field):
+            raise OptionError(f"--{field.name} belongs to --{FORM} {' or '.join(field.metadata['forms'])}, not "
+                              f"{getattr(config, FORM)}; leave it out")
+    return config
+
+
+def with_forms(config_class, forms):
+    """Return `config_class` with the options of parameterizations `forms` {name: synthetic set class}.
+
+    `--parameterization` and `--init` allow what they offer, and each of their own options is a field.
+    """
+    own = {}
+    for form, kind in forms.items():
+        for name, declared in kind.OPTIONS.items():
+            own.setdefault(name, {**declared, "forms": ()})["forms"] += (form,)
+    known = {f.name: f for f in dataclasses.fields(config_class)}
+    if FORM not in known:                                 # a script whose sets have one form
+        return config_class
+    starts = dict.fromkeys(how for kind in forms.values() for how in kind.INITS)
+    fields = [(name, str, dataclasses.field(default=known[name].default,
+                                            metadata={**known[name].metadata, "choices": tuple(choices)}))
+              for name, choices in ((FORM, forms), ("init", starts))]
+    fields += [(name, type(declared["default"]), option(**declared, group=SET)) for name, declared in own.items()]
+    return dataclasses.make_dataclass(config_class.__name__, fields, bases=(config_class,), frozen=True)
 
 
 def dead_flags(config):

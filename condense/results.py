@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 
 from condense.files import NUMPY_TYPES, atomic_path
+from condense.synthetic import restore_synthetic
 
 FORMAT_VERSION = 1
 TINY = 28                                  # sides below this many pixels are shown enlarged
@@ -30,14 +31,18 @@ def describe(real, method, options, storage, **more):
             "options": dict(options), "seed": options["seed"], "storage": dict(storage), **more}
 
 
-def save_result(path, data, accuracies, meta):
+def save_result(path, data, accuracies, meta, factors=()):
     """Write a result atomically: `data` list of [images, labels], `accuracies` {network: [fractions]}, `meta`.
 
-    Raises OSError where the disk cannot take it; an existing file then stays as it was.
+    `factors` lists what each set stores in place of its images, where it does. Raises OSError where the disk
+    cannot take it; an existing file then stays as it was.
     """
     content = {"data": [[_whole(images.float()), _whole(labels)] for images, labels in data],
                "accs_all_exps": {model: [float(a) for a in values] for model, values in accuracies.items()},
                "meta": meta}
+    if factors:
+        content["factors"] = [{name: _whole(value) if torch.is_tensor(value) else value for name, value in of.items()}
+                              for of in factors]
     save_atomically(content, path)
 
 
@@ -71,7 +76,7 @@ def _canonical(content, strings):
 
 
 def load_result(path):
-    """Read and check a result file; returns the dict.
+    """Read and check a result file; returns the dict. Where it holds factors alone, `data` is decoded from them.
 
     Raises FileNotFoundError, or ValueError in one line for a file that is cut off or of another layout.
     """
@@ -89,7 +94,16 @@ def load_result(path):
     for entry in content["data"] if isinstance(content["data"], list) else [None]:
         if not _is_entry(entry):
             raise ValueError(f"{path}: an entry of data is not [images (n, C, H, W), labels (n,)]")
+    if content.get("factors") and not content["data"]:
+        content["data"] = _decoded(path, content["factors"])
     return content
+
+
+def _decoded(path, factors):
+    try:
+        return [list(restore_synthetic(of).snapshot()) for of in factors]
+    except (ValueError, TypeError, AttributeError) as error:
+        raise ValueError(f"{path}: its factors are not whole: {error}") from error
 
 
 def _is_entry(entry):

@@ -28,6 +28,7 @@ from condense.journal import Journal, duration, log_to_terminal
 from condense.options import OptionError, dead_flags
 from condense.randomness import Streams
 from condense.results import describe, load_result, result_stem, save_picture, save_result
+from condense.synthetic import restore_synthetic
 
 log = logging.getLogger("condense")
 
@@ -67,7 +68,7 @@ class Run:
         refuse_other_result(self.result_path, self.options, cfg.overwrite)
         self.checkpoint = Checkpoint(folder / f"{stem}.ckpt", self.options)
         self.state = self.checkpoint.load(cfg.resume, cfg.overwrite)
-        self.data, self.accuracies, self.facts = [], {}, {}
+        self.data, self.factors, self.accuracies, self.facts = [], [], {}, {}
         self.running = self.rehearsing = self.rehearsed = False
         self.stop_signal, self.may_stop_now, self.good, self.step = None, False, None, None
         for line in dead_flags(cfg):
@@ -83,7 +84,7 @@ class Run:
         self.real, self.scorer, self.eval_every = real, scorer, eval_every
         self._refuse_other_data()
         if self.state:
-            self.data = [tuple(entry) for entry in self.state["data"]]
+            self.data, self.factors = [tuple(entry) for entry in self.state["data"]], self.state["factors"]
             self.accuracies, self.facts = self.state["accuracies"], self.state["facts"]
             log.info("going on at experiment %d, iteration %d", self.state["exp"], self.state["iteration"])
 
@@ -123,6 +124,7 @@ class Run:
             self.journal = Journal(self.journal_path, self.cfg.tensorboard, position)
             self.journal.write_start(self.options, self.device)
             self.running = True
+            log.info(stored(synthetic.storage(), max(synthetic.counts)))
         self.good, self.exp, self.owners = None, exp, (synthetic, *optimizers)
         first, last = self._take_up(exp), self.cfg.Iteration
         yield from self._rehearse(first)
@@ -184,7 +186,7 @@ class Run:
     def save(self):
         """Write the result, clear what only an unfinished run needs, and return the result's content."""
         meta = self._meta()
-        save_result(self.result_path, self.data, self.accuracies, meta)
+        self._save_set(self.result_path, self.data, self.factors, meta)
         self.unfinished_path.unlink(missing_ok=True)
         self.checkpoint.remove()
         for model, values in self.accuracies.items():
@@ -192,8 +194,14 @@ class Run:
             self.journal.write("final", model=model, mean=statistics.fmean(values), accuracies=values)
         self.journal.write("end")
         self.journal.close()
-        log.info("synthetic set: %s", self.result_path)
+        log.info("synthetic set: %s (%s bytes)", self.result_path, f"{self.result_path.stat().st_size:,}")
         return {"data": self.data, "accs_all_exps": self.accuracies, "meta": meta}
+
+    def _save_set(self, path, data, factors, meta):
+        """Save what --save asks for: sets that are plain pixels have no factors, and are their images."""
+        factors = [of for of in factors if of is not None]
+        kept = getattr(self.cfg, "save", "both") if factors else "images"
+        save_result(path, [] if kept == "factors" else data, self.accuracies, meta, [] if kept == "images" else factors)
 
     def _meta(self):
         return describe(self.real, self.method, self.options, self.storage, num_exp=len(self.data), **self.facts,
@@ -265,25 +273,31 @@ class Run:
         owners = copy_state(*self.owners) if exp is None else []
         where = {"exp": self.exp, "iteration": self.it} if exp is None else {"exp": exp, "iteration": 0}
         self.checkpoint.save(**where, owners=owners, data=[list(entry) for entry in self.data],
-                             accuracies=self.accuracies, facts=self.facts, journal=self.journal.position(),
-                             fingerprint=self.real.fingerprint)
+                             factors=self.factors, accuracies=self.accuracies, facts=self.facts,
+                             journal=self.journal.position(), fingerprint=self.real.fingerprint)
 
     def _finish(self, exp, synthetic):
-        self.data.append(synthetic.snapshot())
+        images, factors = as_stored(synthetic)
+        self.data.append(images)
+        self.factors.append(factors)
         if exp + 1 < self.cfg.num_exp:
-            self._save_unfinished(self.data)
+            self._save_unfinished()
             self._save_checkpoint(exp + 1)
 
-    def _save_unfinished(self, data):
-        meta = {**self._meta(), "unfinished": True, "num_exp": len(data)}
-        save_result(self.unfinished_path, data, self.accuracies, meta)
+    def _save_unfinished(self, current=None):
+        """Save the sets of finished experiments, and the `current` one as it is."""
+        sets, factors = list(self.data), list(self.factors)
+        if current is not None:
+            for kept, part in zip((sets, factors), as_stored(current)):
+                kept.append(part)
+        self._save_set(self.unfinished_path, sets, factors, {**self._meta(), "unfinished": True, "num_exp": len(sets)})
 
     def _stop_at_nonsense(self, what):
         """Keep the last set whose loss was finite, and raise RunError."""
         kept = "no finite set was seen"
         if self.good:
             restore_state(self.good[1], self.owners[0])
-            self._save_unfinished([*self.data, self.owners[0].snapshot()])
+            self._save_unfinished(self.owners[0])
             kept = f"the set of iteration {self.good[0]} is in {self.unfinished_path}"
         raise RunError(f"{what} at experiment {self.exp}, iteration {self.it}; {kept}; try a smaller --lr_img")
 
@@ -325,9 +339,24 @@ class Run:
         if self.stop_signal is None:
             return
         self._save_checkpoint()
-        self._save_unfinished([*self.data, self.owners[0].snapshot()])
+        self._save_unfinished(self.owners[0])
         raise Interrupted(f"stopped before iteration {self.it} of experiment {self.exp}; the set so far is in "
                           f"{self.unfinished_path}; go on with the same command and --resume", self.stop_signal)
+
+
+def as_stored(synthetic):
+    """Return ((images, labels), factors) of a set as the result file holds them; factors None for plain pixels.
+
+    Images are decoded from the factors as every reader does it, so that both agree to the bit, whatever the device.
+    """
+    factors = synthetic.factors()
+    return (restore_synthetic(factors) if factors else synthetic).snapshot(), factors
+
+
+def stored(storage, images_per_class):
+    """Word what a set stores, against its budget."""
+    return (f"stored: {storage['floats']:,} of {storage['budget_floats']:,} floats ({storage['bytes']:,} of "
+            f"{storage['budget_bytes']:,} bytes), decoded to {images_per_class} images per class")
 
 
 def percent(fractions):

@@ -81,8 +81,8 @@ plan() {
 run() {
     local result="$OUT/$folder/res_${method}_${name}_${model}_${ipc}ipc.pt"
     [ "$method" != DSA ] || set -- --init real "$@"
-    case "$method $model" in "DC MLP"|"DSA MLP") set -- --lr_img 0.01 "$@" ;; esac
-    case "$method" in DC|DSA) set -- "$@" --method "$method" ;; esac
+    case "$method $model" in *DC\ MLP|*DSA\ MLP) set -- --lr_img 0.01 "$@" ;; esac
+    case "$method" in *DC|*DSA) set -- "$@" --method "${method#Lo}" ;; esac
     while [ "$busy" -ge "$JOBS" ]; do wait_a_moment; done
     [ -z "$stopped" ] || return 0
     "$PYTHON" "$ROOT/scripts/sweep_cell.py" $$ "$result" "$PYTHON" "$ROOT/$(script_of "$method")" "$@" \
@@ -93,7 +93,7 @@ run() {
 }
 
 script_of() {
-    case "$1" in DSA) echo main_DC.py ;; *) echo "main_$1.py" ;; esac
+    case "$1" in DSA) echo main_DC.py ;; LoDSA) echo main_LoDC.py ;; *) echo "main_$1.py" ;; esac
 }
 
 wait_a_moment() {

@@ -4,7 +4,8 @@
 
 Accuracies of runs that differ in nothing but their seed are pooled. --rows and --columns name options of the method
 scripts, or `method` or `network` (the one evaluated); without --rows all that differ. The baselines are those that
-`python scripts/baselines.py RESULT --save` left beside each result.
+`python scripts/baselines.py RESULT --save` left beside each result. `images` (decoded, per class) and `bytes` (stored,
+whole set) can be named too.
 """
 
 import argparse
@@ -21,7 +22,8 @@ from condense.files import atomic_path  # noqa: E402
 from condense.registry import unknown  # noqa: E402
 from condense.results import load_result  # noqa: E402
 
-POOLED = {"seed", "device", "chunk", "compile", "deterministic", "order"}        # never told apart
+POOLED = {"seed", "device", "chunk", "compile", "deterministic", "order", "save",
+          "bytes", "images"}               # what does not tell results apart, or only follows from what does
 MOST_NAMED = 10                            # missing cells that a note names
 LATEX = str.maketrans({"\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_",
                        "{": r"\{", "}": r"\}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
@@ -103,6 +105,8 @@ def read_result(path, run, problems):
     meta = result["meta"]
     options = {name: str(value) for name, value in meta["options"].items()}
     options |= {"method": meta["method"], **read_plan(path.parent)}
+    if result["data"] and "storage" in meta:
+        options |= {"bytes": f"{meta['storage']['bytes']:,}", "images": images_per_class(result["data"][0][1])}
     try:
         random = load_baselines(path, meta)
     except ValueError as error:
@@ -110,6 +114,12 @@ def read_result(path, run, problems):
         random = {}
     return [Entry(run, {**options, "network": model}, accuracies, random.get(model, []))
             for model, accuracies in result["accs_all_exps"].items()]
+
+
+def images_per_class(labels):
+    """Return how many images a set gives each class to train on, as text: "8", or "7-8" where classes differ."""
+    counts = sorted({int(count) for count in labels.unique(return_counts=True)[1]})
+    return "-".join(map(str, counts if len(counts) < 2 else (counts[0], counts[-1])))
 
 
 def read_plan(cell):

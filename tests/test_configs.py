@@ -8,16 +8,21 @@ import pytest
 
 import main_DC
 import main_DM
+import main_LoDC
+import main_LoDM
 from condense.augmentation import parse_strategy
 from condense.data import DATASETS
 from condense.evaluation import eval_pool
 from condense.networks import NETWORKS
-from condense.options import parse
+from condense.options import parse, with_forms
+from condense.synthetic import PARAMETERIZATIONS, LowRank
 
 CONFIGS = sorted(Path("configs").rglob("*.yaml"))
 CELLS = [path for path in CONFIGS if path.parent.name != "configs"]            # one per published run
 MATCHING = [path for path in CELLS if path.parent.name in ("DC", "DSA")]
-SCRIPTS = {"DC": main_DC, "DSA": main_DC, "DM": main_DM, "configs": main_DM}
+LOW_RANK = [path for path in CELLS if path.parent.name in ("LoDC", "LoDSA", "LoDM")]
+SCRIPTS = {"DC": main_DC, "DSA": main_DC, "DM": main_DM, "LoDC": main_LoDC, "LoDSA": main_LoDC, "LoDM": main_LoDM,
+           "configs": main_DM}
 
 # (method, data set): {images per class: test accuracy in %}, ConvNet
 PUBLISHED = {
@@ -38,12 +43,17 @@ PUBLISHED = {
                         500: "76.1 ± 0.3", 1000: "79.8 ± 0.3", 1250: "80.8 ± 0.3"},
     ("DM", "CIFAR100"): {1: "11.4 ± 0.3", 10: "29.7 ± 0.3", 50: "43.6 ± 0.4", 100: "unknown", 125: "unknown"},
     ("DM", "TinyImageNet"): {1: "3.9 ± 0.2", 10: "12.9 ± 0.4", 50: "24.1 ± 0.3"},
+    **{(method, dataset): dict.fromkeys(ipcs, "unknown") for method, cells in {
+        "LoDC": {"MNIST": (1, 10), "CIFAR10": (1, 10), "CIFAR100": (1, 10)},
+        "LoDSA": {"MNIST": (1, 10, 50), "CIFAR10": (1,), "CIFAR100": (1, 10)},
+        "LoDM": {"MNIST": (1, 10, 50), "CIFAR10": (1, 10, 50), "CIFAR100": (1, 10), "TinyImageNet": (1, 10)},
+    }.items() for dataset, ipcs in cells.items()},
 }
 
 
 def read(path):
     """Return the options that the config at `path` gives its script."""
-    return parse(SCRIPTS[path.parent.name].Config, ["--config", str(path)])
+    return parse(with_forms(SCRIPTS[path.parent.name].Config, PARAMETERIZATIONS), ["--config", str(path)])
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=str)
@@ -65,7 +75,7 @@ def test_config_opens_with_its_command_and_the_published_accuracy(path):
 @pytest.mark.parametrize("path", CELLS, ids=str)
 def test_config_is_named_for_what_it_sets(path):
     cfg = read(path)
-    assert getattr(cfg, "method", "DM") == path.parent.name
+    assert path.parent.name in (getattr(cfg, "method", "DM"), f"Lo{getattr(cfg, 'method', 'DM')}")
     name = f"{cfg.dataset}_ipc{cfg.ipc}"
     main_table = cfg.model in ("ConvNet", "ConvNetD4") and cfg.eval_mode in ("S", "SS")
     assert path.stem == (name if main_table else f"{name}_{cfg.model}")
@@ -139,3 +149,12 @@ def test_evaluation_trains_the_epochs_that_the_config_says_auto_means(path):
 def test_cross_architecture_runs_cover_the_condensing_networks_of_the_readme(mode, folder, models):
     runs = [read(path) for path in CELLS if path.parent.name == folder]
     assert {cfg.model for cfg in runs if cfg.eval_mode == mode} == models
+
+
+@pytest.mark.parametrize("path", LOW_RANK, ids=str)
+def test_low_rank_cells_start_from_noise_and_say_how_many_images_their_budget_holds(path):
+    cfg = read(path)
+    assert (cfg.parameterization, cfg.init) == ("low_rank", "noise")
+    said = int(re.search(r"^rank: \d+ +# (\d+) images? per class", path.read_text(encoding="utf-8"), re.M)[1])
+    sizes = {"MNIST": (1, (28, 28)), "TinyImageNet": (3, (64, 64))}
+    assert LowRank(1, cfg.ipc, *sizes.get(cfg.dataset, (3, (32, 32))), cfg.rank).counts == [said]

@@ -6,11 +6,21 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from condense.options import OptionError, RunConfig, build, dead_flags, load_yaml, option, parse
+from condense.options import (
+    OptionError,
+    RunConfig,
+    build,
+    dead_flags,
+    load_yaml,
+    option,
+    parse,
+    with_forms,
+)
+from condense.synthetic import PARAMETERIZATIONS, SyntheticSet
 
 
 @dataclasses.dataclass(frozen=True)
-class Config(RunConfig):
+class Script(RunConfig):
     lr_img: float = option(0.1, "step size, 100% honest", above=0)
     batch_real: int | str = option(256, "images or all", choices=("all",), least=1)
     cadence: int | str = option("auto", "how often", choices=("auto",), least=0)
@@ -20,6 +30,9 @@ class Config(RunConfig):
     secret_path: str = option("here", "a place", neutral=True)
     dis_metric: str = option("ours", "", dead="--dis_metric has no effect here")
     fast: bool = option(True, "", dead="--fast has no effect here")
+
+
+Config = with_forms(Script, PARAMETERIZATIONS)
 
 
 def flags(*argv):
@@ -256,3 +269,43 @@ def test_build_checks_values_from_anywhere():
     assert build(Config, {"ipc": 3, "lr_img": 1}).lr_img == 1.0
     with pytest.raises(OptionError, match="--ipc must be 1 or larger"):
         build(Config, {"ipc": 0})
+
+
+def test_a_parameterization_has_its_own_options_and_no_others_have_them(yaml_file):
+    assert flags("--parameterization", "low_rank", "--rank", "3").form_options() == {"rank": 3}
+    assert flags("--parameterization", "low_rank").form_options() == {"rank": 2}
+    assert flags().form_options() == {}
+    assert "--rank belongs to --parameterization low_rank, not pixels; leave it out" in refusal("--rank", "3")
+    assert "--rank belongs to" in refusal("--config", yaml_file("rank: 3"))
+    assert "--rank must be 1 or larger" in refusal("--parameterization", "low_rank", "--rank", "0")
+    assert "did you mean low_rank?" in refusal("--parameterization", "low-rank")
+
+
+def test_options_of_other_parameterizations_do_not_belong_to_what_a_result_is():
+    assert "rank" not in flags().identity()
+    assert flags("--parameterization", "low_rank").identity()["rank"] == 2
+
+
+def test_starts_are_those_that_some_parameterization_offers():
+    assert flags("--init", "noise_scaled").init == "noise_scaled"
+
+
+def test_an_option_that_two_parameterizations_share_belongs_to_both():
+    class One(SyntheticSet):
+        OPTIONS = {"factor": dict(default=2, help="how often", least=1)}
+
+    class Two(One):
+        pass
+
+    shared = with_forms(Script, {"one": One, "two": Two, "pixels": SyntheticSet})
+    assert all(parse(shared, ["--parameterization", form, "--factor", "4"]).form_options() == {"factor": 4}
+               for form in ("one", "two"))
+    with pytest.raises(OptionError, match="belongs to --parameterization one or two, not pixels"):
+        parse(shared, ["--factor", "4"])
+
+
+def test_help_shows_the_set_and_its_options_under_a_heading_of_their_own(capsys):
+    with pytest.raises(SystemExit):
+        flags("--help")
+    own = capsys.readouterr().out.split("synthetic set:")[1].split("\n\n")[0]
+    assert "--parameterization {pixels,low_rank}" in own and "--rank N" in own and "--init" in own

@@ -8,8 +8,12 @@ class SyntheticSet(nn.Module):
     """A learnable, class-major set of labelled images.
 
     `labels` (n,) int64; `counts` images of each class; `budget` the floats that `ipc` images per class take.
-    Subclasses give `images` and hold their parameters; everything else has a default.
+    Subclasses give `images` and hold their parameters; everything else has a default. `INITS` are the ways that
+    `init_from` can start, `OPTIONS` what the constructor takes beside (num_classes, ipc, channel, im_size):
+    {name: dict(default=, help=, and further keywords of `condense.options.option`)}.
     """
+
+    INITS, OPTIONS = (), {}
 
     def __init__(self, labels, counts, budget):
         super().__init__()
@@ -42,6 +46,13 @@ class SyntheticSet(nn.Module):
         """Return what is stored as {'floats', 'bytes', 'budget_floats', 'budget_bytes'}; labels not counted."""
         floats = sum(parameter.numel() for parameter in self.parameters())
         return {"floats": floats, "bytes": 4 * floats, "budget_floats": self.budget, "budget_bytes": 4 * self.budget}
+
+    def factors(self):
+        """Return what is stored, for the result file, where that is more than images: else None, as for pixels.
+
+        A dict of CPU tensors and plain numbers: the name of the `parameterization`, and all from which the class
+        method `from_factors` of its set rebuilds the same images.
+        """
 
     @torch.no_grad()
     def snapshot(self):

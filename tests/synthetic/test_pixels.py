@@ -122,7 +122,7 @@ def test_what_cannot_be_built_is_refused_in_one_line(digits):
         build_synthetic("pixel", digits, 1, "noise", seeded())
     with pytest.raises(ValueError, match="--ipc must be 1 or larger, not 0"):
         build_synthetic("pixels", digits, 0, "noise", seeded())
-    with pytest.raises(ValueError, match="--init must be noise or real, not 'reel'"):
+    with pytest.raises(ValueError, match="unknown start 'reel'; did you mean real"):
         build_synthetic("pixels", digits, 1, "reel", seeded())
 
 

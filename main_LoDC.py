@@ -1,0 +1,26 @@
+"""LoDC and LoDSA: gradient matching whose images are products of thin matrices, more of them in the same space.
+
+Yang et al., "An Efficient Dataset Condensation Plugin and Its Application to Continual Learning", NeurIPS 2023:
+main_DC.py with --parameterization low_rank. The loops follow from --ipc, the storage budget.
+
+    python main_LoDC.py --dataset CIFAR10 --ipc 10 --rank 2
+    python main_LoDC.py --method DSA --config configs/LoDSA/CIFAR10_ipc1.yaml
+"""
+
+from dataclasses import dataclass
+
+import main_DC
+from utils import redefault, run_script
+
+
+@dataclass(frozen=True)
+class Config(main_DC.Config):
+    parameterization: str = redefault("parameterization", "low_rank")
+
+
+def main(cfg):
+    return main_DC.main(cfg, name=f"Lo{cfg.method}")
+
+
+if __name__ == "__main__":
+    run_script(main, Config, __doc__)

@@ -1,0 +1,28 @@
+"""LoDM: distribution matching whose images are products of thin matrices, more of them in the same space.
+
+Yang et al., "An Efficient Dataset Condensation Plugin and Its Application to Continual Learning", NeurIPS 2023:
+main_DM.py with --parameterization low_rank, and that paper's defaults.
+
+    python main_LoDM.py --dataset CIFAR10 --ipc 10 --rank 2
+    python main_LoDM.py --config configs/LoDM/CIFAR10_ipc10.yaml
+"""
+
+from dataclasses import dataclass
+from functools import partial
+
+import main_DM
+from utils import redefault, run_script
+
+
+@dataclass(frozen=True)
+class Config(main_DM.Config):
+    dataset: str = redefault("dataset", "MNIST")
+    ipc: int = redefault("ipc", 1)
+    parameterization: str = redefault("parameterization", "low_rank")
+    init: str = redefault("init", "noise")
+
+
+main = partial(main_DM.main, name="LoDM")
+
+if __name__ == "__main__":
+    run_script(main, Config, __doc__)

@@ -1,0 +1,28 @@
+#!/usr/bin/env bash
+# Low rank against its host at equal stored bytes: same data, seeds, start and protocol. LoDM holds as many more images
+# per class as fit into the bytes of DM's.
+#
+#   DATASETS=Digits MODELS=ConvNetD2 bash scripts/compare_low_rank.sh --Iteration 200 --num_exp 1 --num_eval 5
+#   METHODS="DSA LoDSA" DATASETS=MNIST bash scripts/compare_low_rank.sh --rank 4
+#
+#   DATASETS [MNIST]  IPCS [1]  METHODS [DM LoDM; each LoX beside its host X]  MODELS [ConvNet]
+#   START [real]      where both start: real (for LoX by truncated SVD) or noise
+#   RANK  [2]         of the LoX methods
+#
+
+# shellcheck source=scripts/sweep.sh
+source "$(dirname "${BASH_SOURCE[0]}")/sweep.sh"
+
+: "${DATASETS:=MNIST}" "${IPCS:=1}" "${METHODS:=DM LoDM}" "${MODELS:=ConvNet}" "${START:=real}" "${RANK:=2}"
+both=$METHODS
+
+cells() {
+    local METHODS
+    for METHODS in $both; do
+        case "$METHODS" in
+            Lo*) grid rank "$RANK" --init "$START" "$@" ;;
+            *) grid "" "" --init "$START" "$@" ;;
+        esac
+    done
+}
+sweep dataset,ipc,model,method,images,bytes dataset "$@"
