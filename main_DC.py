@@ -113,7 +113,7 @@ def main(cfg, name=None):
                 key = exp, it, outer
                 if has_batchnorm(net):                           # statistics of real images, held still while matching
                     some = real.sample(real.classes, BATCHNORM_IMAGES, run.rng("data", *key, 1))
-                    freeze_batchnorm(net, some.images())
+                    freeze_batchnorm(net, some.images(), forward)
                 augment = draw_siamese(strategy, real.num_classes, run.rng("augmentation", *key), run.device)
                 batch = real.sample(real.classes, batch_real, run.rng("data", *key, 0))
                 loss = matching_over_classes(distance, gradients, batch, synthetic, augment)

@@ -15,7 +15,7 @@ from utils import redefault, run_script
 
 @dataclass(frozen=True)
 class Config(main_DC.Config):
-    parameterization: str = redefault("parameterization", "low_rank")
+    parameterization: str = redefault("parameterization", "low_rank", choices=("low_rank",))
 
 
 def main(cfg):

@@ -18,7 +18,7 @@ from utils import redefault, run_script
 class Config(main_DM.Config):
     dataset: str = redefault("dataset", "MNIST")
     ipc: int = redefault("ipc", 1)
-    parameterization: str = redefault("parameterization", "low_rank")
+    parameterization: str = redefault("parameterization", "low_rank", choices=("low_rank",))
     init: str = redefault("init", "noise")
 
 

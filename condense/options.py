@@ -50,7 +50,7 @@ class RunConfig:
     parameterization: str = option("pixels", "form of the synthetic set", group=SET)
     init: str = option("noise", "start from noise or from real images", group=SET)
     save: str = option("both", "what the result holds of a set that is no plain pixels: what it stores (factors), the "
-                       "decoded images, or both", group=SET, choices=("both", "factors", "images"))
+                       "decoded images, or both", group=SET, choices=("both", "factors", "images"), neutral=True)
 
     eval_mode: str = option("S", "networks to score on: S (condensing network without batch norm), SS (as it is),"
                             " M, B, W, D, A, P, N (pools)", group=EVALUATION)
@@ -84,9 +84,9 @@ class RunConfig:
                 if not f.metadata["neutral"] and not f.metadata["dead"] and self._has(f)}
 
     def form_options(self):
-        """Return the options that the parameterization alone has, as a dict."""
+        """Return the options that the parameterization alone has and that make it what it is, as a dict."""
         return {f.name: getattr(self, f.name) for f in dataclasses.fields(self)
-                if f.metadata["forms"] and self._has(f)}
+                if f.metadata["forms"] and self._has(f) and not f.metadata["neutral"]}
 
     def _has(self, field):
         return not field.metadata["forms"] or getattr(self, FORM) in field.metadata["forms"]
@@ -133,7 +133,8 @@ def build(config_class, values):
 def with_forms(config_class, forms):
     """Return `config_class` with the options of parameterizations `forms` {name: synthetic set class}.
 
-    `--parameterization` and `--init` allow what they offer, and each of their own options is a field.
+    `--parameterization` and `--init` allow what they offer, unless the script has choices of its own; each of their
+    options is a field, and `--save` belongs to those that store something else than images.
     """
     own = {}
     for form, kind in forms.items():
@@ -143,9 +144,11 @@ def with_forms(config_class, forms):
     if FORM not in known:                                 # a script whose sets have one form
         return config_class
     starts = dict.fromkeys(how for kind in forms.values() for how in kind.INITS)
-    fields = [(name, str, dataclasses.field(default=known[name].default,
-                                            metadata={**known[name].metadata, "choices": tuple(choices)}))
-              for name, choices in ((FORM, forms), ("init", starts))]
+    changes = {FORM: {"choices": known[FORM].metadata["choices"] or tuple(forms)},
+               "init": {"choices": known["init"].metadata["choices"] or tuple(starts)},
+               "save": {"forms": tuple(form for form, kind in forms.items() if kind.HAS_FACTORS)}}
+    fields = [(name, str, dataclasses.field(default=known[name].default, metadata={**known[name].metadata, **change}))
+              for name, change in changes.items()]
     fields += [(name, type(declared["default"]), option(**declared, group=SET)) for name, declared in own.items()]
     return dataclasses.make_dataclass(config_class.__name__, fields, bases=(config_class,), frozen=True)
 

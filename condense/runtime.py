@@ -26,9 +26,9 @@ from condense.checkpoints import (
 from condense.device import start_compute
 from condense.journal import Journal, duration, log_to_terminal
 from condense.options import OptionError, dead_flags
+from condense.outcome import Outcome
 from condense.randomness import Streams
-from condense.results import describe, load_result, result_stem, save_picture, save_result
-from condense.synthetic import restore_synthetic
+from condense.results import describe, load_result, result_stem, save_picture
 
 log = logging.getLogger("condense")
 
@@ -68,7 +68,7 @@ class Run:
         refuse_other_result(self.result_path, self.options, cfg.overwrite)
         self.checkpoint = Checkpoint(folder / f"{stem}.ckpt", self.options)
         self.state = self.checkpoint.load(cfg.resume, cfg.overwrite)
-        self.data, self.factors, self.accuracies, self.facts = [], [], {}, {}
+        self.outcome, self.storage = Outcome(cfg.save), None
         self.running = self.rehearsing = self.rehearsed = False
         self.stop_signal, self.may_stop_now, self.good, self.step = None, False, None, None
         for line in dead_flags(cfg):
@@ -84,8 +84,7 @@ class Run:
         self.real, self.scorer, self.eval_every = real, scorer, eval_every
         self._refuse_other_data()
         if self.state:
-            self.data, self.factors = [tuple(entry) for entry in self.state["data"]], self.state["factors"]
-            self.accuracies, self.facts = self.state["accuracies"], self.state["facts"]
+            self.outcome.restore(self.state["outcome"])
             log.info("going on at experiment %d, iteration %d", self.state["exp"], self.state["iteration"])
 
     def _refuse_other_data(self):
@@ -110,8 +109,7 @@ class Run:
 
     def note(self, exp, **facts):
         """Put plain values about experiment `exp` into the result's `meta`, where each is a list over experiments."""
-        for name, fact in facts.items():                  # a resumed experiment says again what it had said
-            self.facts[name] = [*self.facts.get(name, [])[:exp], fact]
+        self.outcome.note(exp, facts)
 
     def iterations(self, exp, synthetic, *optimizers):
         """Yield the iterations of one experiment, 0..K-1; evaluates, saves and stops where due.
@@ -124,14 +122,18 @@ class Run:
             self.journal = Journal(self.journal_path, self.cfg.tensorboard, position)
             self.journal.write_start(self.options, self.device)
             self.running = True
-            log.info(stored(synthetic.storage(), max(synthetic.counts)))
         self.good, self.exp, self.owners = None, exp, (synthetic, *optimizers)
-        first, last = self._take_up(exp), self.cfg.Iteration
-        yield from self._rehearse(first)
-        self.storage = synthetic.storage()
-        with self._signals(), tqdm(total=last, initial=first, unit="it", dynamic_ncols=True,
-                                   desc=f"{self.method} experiment {exp + 1}/{self.cfg.num_exp}",
-                                   disable=None if self.cfg.progress else True) as self.bar:
+        first = self._take_up(exp)
+        with self._signals():
+            yield from self._rehearse(first)
+            self._tell_storage(synthetic)
+            yield from self._steps(first, self.cfg.Iteration)
+        self._finish(exp, synthetic)
+
+    def _steps(self, first, last):
+        with tqdm(total=last, initial=first, unit="it", dynamic_ncols=True,
+                  desc=f"{self.method} experiment {self.exp + 1}/{self.cfg.num_exp}",
+                  disable=None if self.cfg.progress else True) as self.bar:
             for it in range(first, last + 1):
                 self.it = it
                 if it > first and it < last and it % self.cfg.checkpoint_every == 0:
@@ -145,7 +147,6 @@ class Run:
                 yield it
                 self._write_step()
                 self.bar.update()
-        self._finish(exp, synthetic)
 
     def outer_steps(self, number):
         """Yield the outer steps of one iteration, 0..number-1, for methods that have several.
@@ -186,25 +187,20 @@ class Run:
     def save(self):
         """Write the result, clear what only an unfinished run needs, and return the result's content."""
         meta = self._meta()
-        self._save_set(self.result_path, self.data, self.factors, meta)
+        self.outcome.save(self.result_path, meta)
         self.unfinished_path.unlink(missing_ok=True)
         self.checkpoint.remove()
-        for model, values in self.accuracies.items():
+        for model, values in self.outcome.accuracies.items():
             log.info("%s: %s over %d networks", model, percent(values), len(values))
             self.journal.write("final", model=model, mean=statistics.fmean(values), accuracies=values)
         self.journal.write("end")
         self.journal.close()
         log.info("synthetic set: %s (%s bytes)", self.result_path, f"{self.result_path.stat().st_size:,}")
-        return {"data": self.data, "accs_all_exps": self.accuracies, "meta": meta}
-
-    def _save_set(self, path, data, factors, meta):
-        """Save what --save asks for: sets that are plain pixels have no factors, and are their images."""
-        factors = [of for of in factors if of is not None]
-        kept = getattr(self.cfg, "save", "both") if factors else "images"
-        save_result(path, [] if kept == "factors" else data, self.accuracies, meta, [] if kept == "images" else factors)
+        return {"data": self.outcome.data, "accs_all_exps": self.outcome.accuracies, "meta": meta}
 
     def _meta(self):
-        return describe(self.real, self.method, self.options, self.storage, num_exp=len(self.data), **self.facts,
+        return describe(self.real, self.method, self.options, self.storage, num_exp=len(self.outcome),
+                        **self.outcome.facts,
                         protocols={model: dataclasses.asdict(protocol)
                                    for model, protocol in self.scorer.protocols.items()})
 
@@ -231,7 +227,7 @@ class Run:
                                train_accuracies=[score.train_accuracy for score in of_model],
                                train_losses=[score.train_loss for score in of_model])
             if it == self.cfg.Iteration:
-                self.accuracies.setdefault(model, []).extend(values)
+                self.outcome.accuracies.setdefault(model, []).extend(values)
 
     def _rehearse(self, it):
         """Run the first step twice, undo it, time an evaluation epoch, and say how long everything will take."""
@@ -249,9 +245,14 @@ class Run:
         self.rehearsing = False
         self._announce(per_step, self.scorer.estimate(self.owners[0]), it)
 
+    def _tell_storage(self, synthetic):
+        first, self.storage = self.storage is None, synthetic.storage()
+        if first:
+            log.info(stored(self.storage, max(synthetic.counts)))
+
     def _announce(self, per_step, per_evaluation, it):
         evaluations = sum(map(self._evaluation_due, range(self.cfg.Iteration + 1)))
-        left = self.cfg.num_exp - len(self.data)
+        left = self.cfg.num_exp - len(self.outcome)
         total = left * (self.cfg.Iteration * per_step + evaluations * per_evaluation) - it * per_step
         log.info("about %s in all: %d experiment%s of %d iterations (%.3g s each) and %d evaluation%s (%s each); "
                  "shorter with --num_exp, --Iteration, --eval_every, --num_eval, --epoch_eval_train",
@@ -272,32 +273,24 @@ class Run:
             self._stop_at_nonsense("the images are not finite")
         owners = copy_state(*self.owners) if exp is None else []
         where = {"exp": self.exp, "iteration": self.it} if exp is None else {"exp": exp, "iteration": 0}
-        self.checkpoint.save(**where, owners=owners, data=[list(entry) for entry in self.data],
-                             factors=self.factors, accuracies=self.accuracies, facts=self.facts,
-                             journal=self.journal.position(), fingerprint=self.real.fingerprint)
+        self.checkpoint.save(**where, owners=owners, outcome=self.outcome.state(), journal=self.journal.position(),
+                             fingerprint=self.real.fingerprint)
 
     def _finish(self, exp, synthetic):
-        images, factors = as_stored(synthetic)
-        self.data.append(images)
-        self.factors.append(factors)
+        self.outcome.add(synthetic)
         if exp + 1 < self.cfg.num_exp:
-            self._save_unfinished()
+            self._save_unfinished(self.outcome)
             self._save_checkpoint(exp + 1)
 
-    def _save_unfinished(self, current=None):
-        """Save the sets of finished experiments, and the `current` one as it is."""
-        sets, factors = list(self.data), list(self.factors)
-        if current is not None:
-            for kept, part in zip((sets, factors), as_stored(current)):
-                kept.append(part)
-        self._save_set(self.unfinished_path, sets, factors, {**self._meta(), "unfinished": True, "num_exp": len(sets)})
+    def _save_unfinished(self, outcome):
+        outcome.save(self.unfinished_path, {**self._meta(), "unfinished": True, "num_exp": len(outcome)})
 
     def _stop_at_nonsense(self, what):
         """Keep the last set whose loss was finite, and raise RunError."""
         kept = "no finite set was seen"
         if self.good:
             restore_state(self.good[1], self.owners[0])
-            self._save_unfinished(self.owners[0])
+            self._save_unfinished(self.outcome.with_current(self.owners[0]))
             kept = f"the set of iteration {self.good[0]} is in {self.unfinished_path}"
         raise RunError(f"{what} at experiment {self.exp}, iteration {self.it}; {kept}; try a smaller --lr_img")
 
@@ -339,18 +332,9 @@ class Run:
         if self.stop_signal is None:
             return
         self._save_checkpoint()
-        self._save_unfinished(self.owners[0])
+        self._save_unfinished(self.outcome.with_current(self.owners[0]))
         raise Interrupted(f"stopped before iteration {self.it} of experiment {self.exp}; the set so far is in "
                           f"{self.unfinished_path}; go on with the same command and --resume", self.stop_signal)
-
-
-def as_stored(synthetic):
-    """Return ((images, labels), factors) of a set as the result file holds them; factors None for plain pixels.
-
-    Images are decoded from the factors as every reader does it, so that both agree to the bit, whatever the device.
-    """
-    factors = synthetic.factors()
-    return (restore_synthetic(factors) if factors else synthetic).snapshot(), factors
 
 
 def stored(storage, images_per_class):

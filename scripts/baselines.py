@@ -36,6 +36,8 @@ def main():
         compare(args)
     except (ValueError, OSError) as error:
         sys.exit(_complain(error))
+    except KeyError as error:
+        sys.exit(_complain(f"{args.result} has no {error}; it is from another program"))
 
 
 def compare(args):
@@ -69,14 +71,14 @@ def parse():
 
 def rows(result, real, random, full):
     """Return [(what it was trained on, images, network, accuracies, verdict)]."""
-    table, images = [], result["meta"]["options"]["ipc"] * real.num_classes
+    table, images = [], len(result["data"][0][1])
     for model, accuracies in result["accs_all_exps"].items():
         others = [score.test_accuracy for score in random[model]]
         verdict = ""
         if min(len(accuracies), len(others)) >= 5:
             verdict = "beats random" if beats(accuracies, others) else "does not beat random"
         table.append((f"condensed ({result['meta']['method']})", images, model, accuracies, verdict))
-        table.append(("random real images", images, model, others, ""))
+        table.append(("random real images", result["meta"]["options"]["ipc"] * real.num_classes, model, others, ""))
     return table + [("full training set", len(real), model, [score.test_accuracy for score in scores], "")
                     for model, scores in full.items()]
 

@@ -58,8 +58,12 @@ grid() {
 
 # cell OPTION VALUE FLAG...: plan or run the cell that the loops of `grid` are at.
 cell() {
-    local option="$1" value="$2" name="${dataset%%:*}" path="$DATA_PATH" label base folder
+    local option="$1" value="$2" name="${dataset%%:*}" path="$DATA_PATH" label base folder flag
     shift 2
+    for flag in "$@"; do
+        [ -z "$option" ] || [ "${flag%%=*}" != "--$option" ] \
+            || complain "this sweep sets --$option itself; say which in the list that --help names"
+    done
     [ "$name" = "$dataset" ] || path="${dataset#*:}"
     base="$(basename "$path")"
     case "$name" in folder) label="folder-$base" ;; file) label="file-${base%.*}" ;; *) label="$name" ;; esac

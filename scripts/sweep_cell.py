@@ -70,7 +70,8 @@ def finished(folder, words):
     A file counts as the same if size and time are: otherwise the method's script looks.
     """
     named = [Path(word.split("=", 1)[-1]) for word in words]         # the script, --config, --data_path of a file
-    ours = [ROOT / "condense/options.py", ROOT / "condense/evaluation/baselines.py"]
+    ours = [*sorted(ROOT.glob("main_*.py")), *sorted(ROOT.glob("condense/synthetic/*.py")),
+            ROOT / "condense/options.py", ROOT / "condense/evaluation/baselines.py"]
     files = [*ours, *named, *sorted(folder.glob("res_*"))]
     stats = {str(path): path.stat() for path in files if path.is_file()}
     return {"command": [word for word in words if word != "--overwrite"],

@@ -231,7 +231,8 @@ def notes(common, sizes, pools, entries):
         "in brackets the networks of each"
     lines = [f"{', '.join(common)}."] if common else []
     lines.append(f"Test accuracy in percent, mean ± population standard deviation over the networks of all "
-                 f"experiments and seeds; in parentheses random real images, as many per class, same protocol; {size}.")
+                 "experiments and seeds; in parentheses random real images, as many as --ipc says, same protocol; "
+                 f"{size}.")
     if "†" in marks:
         lines.append("† does not beat random real images: not better by more than three standard errors.")
     if "‡" in marks:

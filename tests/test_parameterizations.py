@@ -90,12 +90,6 @@ def test_a_file_of_factors_stays_within_the_budget_and_64_kB(tmp_path):
     assert path.stat().st_size <= 2 * result["meta"]["storage"]["budget_bytes"] + 64_000
 
 
-def test_pixels_are_their_images_whatever_is_asked_for(tmp_path):
-    run(main_DM, tmp_path, "--ipc", "1", "--save", "factors")
-    content = torch.load(tmp_path / "res_DM_Digits_ConvNetD1_1ipc.pt", weights_only=True)
-    assert len(content["data"]) == 1 and "factors" not in content
-
-
 @pytest.mark.parametrize("damage, mend", [
     (lambda f: f.pop("b"), "without b"),
     (lambda f: f.update(a=f["a"][:, :, :-1]), "its factors are not whole: a .*20, 1, 7, 2"),
@@ -114,14 +108,23 @@ def test_factors_that_are_not_whole_are_refused_by_name(tmp_path, damage, mend):
 @pytest.mark.parametrize("flags, mend", [
     (["--rank", "0"], "--rank must be 1 or larger, not 0"),
     (["--rank", "5"], "--rank 4 or less, or --ipc 2 or more"),
-    (["--parameterization", "pixels", "--rank", "2"], "--rank belongs to --parameterization low_rank, not pixels"),
     (["--init", "reel"], "did you mean real?"),
-    (["--parameterization", "pixels", "--init", "noise_scaled"], "unknown start 'noise_scaled'"),
+    (["--parameterization", "pixels"], "unknown value 'pixels'; choose one of: low_rank"),
     (["--ipc", "100", "--init", "real"], "use --ipc 69 or less, or --init noise"),
     (["--save", "factor"], "did you mean factors?"),
 ])
 @pytest.mark.parametrize("script", [main_LoDM, main_LoDC])
 def test_what_cannot_be_is_refused_before_anything_is_written(tmp_path, capsys, script, flags, mend):
+    assert mend in refusal(script, tmp_path, capsys, *flags)
+
+
+@pytest.mark.parametrize("flags, mend", [
+    (["--rank", "2"], "--rank belongs to --parameterization low_rank, not pixels"),
+    (["--save", "factors"], "--save belongs to --parameterization low_rank, not pixels"),
+    (["--init", "noise_scaled"], "unknown start 'noise_scaled'"),
+])
+@pytest.mark.parametrize("script", [main_DM, main_DC])
+def test_pixels_refuse_what_only_other_forms_have(tmp_path, capsys, script, flags, mend):
     assert mend in refusal(script, tmp_path, capsys, *flags)
 
 

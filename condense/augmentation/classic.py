@@ -9,6 +9,7 @@ with one run of tensor kernels per operation and no loop over images.
 """
 
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 import torch
@@ -141,8 +142,7 @@ def _take(images, rows, columns, fill):
 
 def _gather(images, rows, columns):
     """Return images[n, :, rows[n], columns[n]], with (n, H, W)-broadcastable indices, as (n, C, H, W)."""
-    number, channel = torch.arange(images.shape[0]), torch.arange(images.shape[1])
-    number, channel = number.to(images.device), channel.to(images.device)
+    number, channel = (torch.arange(size, device=images.device) for size in images.shape[:2])
     return images[number[:, None, None, None], channel[:, None, None], rows[:, None], columns[:, None]]
 
 
@@ -214,6 +214,7 @@ def _mirror(index, side):
     return torch.minimum(index, 2 * (side - 1) - index).clamp(0, side - 1)
 
 
+@cache
 def _spline_operator(side):
     """Return the (side, side) float64 matrix from pixels to the coefficients of the spline through them."""
     index = torch.arange(side)

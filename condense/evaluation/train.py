@@ -78,7 +78,7 @@ def train_network(net, data, protocol, rng, forward=None, chunk=None, tick=None)
         for index, operator, part in zip(order.split(protocol.batch_size), operators,
                                          uniforms.split(protocol.batch_size)):
             images, labels = data.images(index).detach(), data.labels[index]
-            images = _augment(images, protocol, names, [operator] * len(images), part, draws.rng)
+            images = _augment(images, protocol, names, [operator] * len(images), part, draws.host)
             totals += _step(forward, optimizer, images, labels, chunk or len(images))
         if tick:
             tick()
@@ -171,7 +171,7 @@ def _stacked_minibatch(datasets, protocol, names, epoch_draws, number, draws):
         uniforms = torch.cat([u[part] for _, _, u in epoch_draws])
         images = _augment(torch.cat(images), protocol, names, operators, uniforms, None)
         return images.view(len(datasets), -1, *images.shape[1:]), labels
-    images = [_augment(x, protocol, (), [], None, draw.rng) for x, draw in zip(images, draws)]
+    images = [_augment(x, protocol, (), [], None, draw.host) for x, draw in zip(images, draws)]
     return torch.stack(images), labels
 
 

@@ -11,18 +11,22 @@ one or a few at a time, and only those have a graph of the second order alive.
 import numpy as np
 import torch
 import torch.nn.functional as F
+from torch import nn
 from torch.func import functional_call, grad, vmap
 
-SECOND_ORDER = 4                          # images whose gradient is differentiated again take this much more memory
+# Memory of an image, over what one takes that goes through without a gradient: the unit of a chunk.
+FIRST_ORDER, SECOND_ORDER = 2, 8
 
 
 def class_gradients(net, compute, chunk):
     """Return how `net`'s gradients are taken on the device of `compute`, `chunk` images at a time.
 
     One vectorised call for many classes on a GPU, where launching kernels is what costs; class after class
-    elsewhere, where a chunk that stays in the cache is what counts.
+    elsewhere, where a chunk that stays in the cache is what counts, and for batch norm in bf16, which PyTorch does
+    not vectorise.
     """
-    return (Vectorised if compute.device.type == "cuda" else PerClass)(net, compute, chunk)
+    mixed = compute.precision == "bf16" and any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in net.modules())
+    return (Vectorised if compute.device.type == "cuda" and not mixed else PerClass)(net, compute, chunk)
 
 
 class PerClass:
@@ -67,7 +71,7 @@ class Vectorised:
         return vmap(grad(loss), in_dims=(None, None, 0, 0))
 
     def together(self, images_real, images_syn):
-        return max(1, self.chunk // max(images_real, SECOND_ORDER * images_syn))
+        return max(1, self.chunk // max(FIRST_ORDER * images_real, SECOND_ORDER * images_syn))
 
     def first_order(self, images, labels):
         with torch.no_grad():

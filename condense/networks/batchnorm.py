@@ -13,14 +13,15 @@ def has_batchnorm(net):
 
 
 @torch.no_grad()
-def freeze_batchnorm(net, images):
+def freeze_batchnorm(net, images, forward=None):
     """Let the running statistics take in `images` (N, C, H, W), then hold them still; returns `net`.
 
-    All other modules are left in train mode. PyTorch's momentum of 0.1 stays, so that a fresh network's
-    statistics move a tenth of the way: kept, the published numbers have it. `net.train()` thaws them.
+    `forward` (default `net`) is how the network is run. All other modules are left in train mode. PyTorch's momentum
+    of 0.1 stays, so that a fresh network's statistics move a tenth of the way: kept, the published numbers have it.
+    `net.train()` thaws them.
     """
     net.train()
-    net(images)
+    (forward or net)(images)
     for module in filter(_is_batchnorm, net.modules()):
         module.eval()
     return net

@@ -10,10 +10,11 @@ class SyntheticSet(nn.Module):
     `labels` (n,) int64; `counts` images of each class; `budget` the floats that `ipc` images per class take.
     Subclasses give `images` and hold their parameters; everything else has a default. `INITS` are the ways that
     `init_from` can start, `OPTIONS` what the constructor takes beside (num_classes, ipc, channel, im_size):
-    {name: dict(default=, help=, and further keywords of `condense.options.option`)}.
+    {name: dict(default=, help=, and further keywords of `condense.options.option`)}. `HAS_FACTORS` says whether
+    it stores something else than images, which `factors` returns.
     """
 
-    INITS, OPTIONS = (), {}
+    INITS, OPTIONS, HAS_FACTORS = (), {}, False
 
     def __init__(self, labels, counts, budget):
         super().__init__()

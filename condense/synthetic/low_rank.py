@@ -33,7 +33,7 @@ class LowRank(SyntheticSet):
     Raises ValueError for a rank below 1, and where the budget holds no image.
     """
 
-    INITS = ("noise", "noise_scaled", "real")
+    INITS, HAS_FACTORS = ("noise", "noise_scaled", "real"), True
     OPTIONS = {"rank": {"default": 2, "help": "inner side r of the two factors of each channel; stored are r (h + w) "
                         "numbers instead of h w", "least": 1}}
 
