@@ -1,10 +1,14 @@
-"""Fixtures for all tests: the real data sets where this checkout has them, and a cache folder of our own."""
+"""Fixtures for all tests: method scripts as users run them, real data where there is some, a cache of our own."""
 
 import gzip
+import json
 import os
 import shutil
+import subprocess
+import sys
 import tarfile
 import tempfile
+import time
 from pathlib import Path
 
 import pytest
@@ -12,6 +16,75 @@ from filelock import FileLock
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 REAL_DATA = [REPOSITORY.parent / "shared" / "data", REPOSITORY / "shared" / "data"]
+
+TINY = ["--dataset", "Digits", "--ipc", "2", "--Iteration", "6", "--num_exp", "1", "--num_eval", "2",
+        "--epoch_eval_train", "2", "--model", "ConvNetW32", "--batch_real", "16", "--no-progress", "--device", "cpu"]
+
+
+class Script:
+    """A method script as a user runs it, with the settings TINY; flags override them."""
+
+    def __init__(self, module, *settings):
+        self.module, self.settings = module, [*TINY, *settings]
+
+    def run(self, folder, *flags):
+        """Run the script in this process; returns the result file's content."""
+        from condense.cli import run_script
+        arguments = [*self.settings, "--save_path", str(folder), *flags]
+        run_script(self.module.main, self.module.Config, self.module.__doc__, arguments)
+        return self.load(folder)
+
+    def start(self, folder, *flags):
+        """Start the script as a process of its own."""
+        command = [sys.executable, self.module.__file__, *self.settings, "--save_path", str(folder), *flags]
+        return subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+    def error_line(self, capsys, folder, *flags):
+        """Run into an error; returns (exit code, its only line)."""
+        with pytest.raises(SystemExit) as stop:
+            self.run(folder, *flags)
+        lines = capsys.readouterr().err.strip().splitlines()
+        assert len(lines) == 1, lines
+        return stop.value.code, lines[0]
+
+    def path(self, folder, pattern="res_*ipc.pt"):
+        """Return the only file like `pattern`, by default the result file."""
+        (path,) = folder.glob(pattern)
+        return path
+
+    def load(self, folder, pattern="res_*ipc.pt"):
+        import torch
+        return torch.load(self.path(folder, pattern), weights_only=True)
+
+    def journal(self, folder):
+        """Return the lines written beside the result."""
+        return [json.loads(line) for line in self.path(folder, "*.jsonl").read_text().splitlines()]
+
+    def wait_for_progress(self, process, folder, more_s, pattern="*.jsonl"):
+        """Wait until the process writes a file like `pattern`, by default its journal, then `more_s` longer."""
+        before = written(folder, pattern)
+        while process.poll() is None and written(folder, pattern) == before:
+            time.sleep(0.01)
+        time.sleep(more_s)
+
+
+def written(folder, pattern):
+    """Return what changes when a file like `pattern` in `folder` is written."""
+    return [(path.stat().st_mtime_ns, path.stat().st_size) for path in folder.glob(pattern)]
+
+
+@pytest.fixture(scope="session")
+def dm():
+    import main_DM
+    return Script(main_DM)
+
+
+@pytest.fixture(scope="session")
+def dc():
+    """main_DC.py with several outer steps."""
+    import main_DC
+    return Script(main_DC, "--outer_loop", "3", "--inner_loop", "2", "--model", "ConvNetD1", "--Iteration", "2",
+                  "--batch_real", "8")
 
 
 def real_file(name):
