@@ -124,7 +124,7 @@ def main(cfg, name=None):
                 optimizer.step()
                 last = outer == outer_loop - 1
                 synthetic.after_step(augment, run.rng("set", *key, 1), end=last)
-                if inner_loop and not last:                      # after the last step nobody needs the network
+                if not last:                                     # after the last step nobody needs the network
                     current = TensorSet(synthetic.images().detach(), synthetic.labels)
                     train_network(net, current, training, run.rng("nets", *key), forward, chunk)
     return run.save()

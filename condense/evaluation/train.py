@@ -70,6 +70,7 @@ def train_network(net, data, protocol, rng, forward=None, chunk=None, tick=None)
     draws = TrainingDraws(rng, len(data.labels), protocol.batch_size, len(names), data.labels.device)
     optimizer = _sgd(net.parameters(), protocol, protocol.lr)
     net.train()
+    totals = torch.full((2,), torch.nan, device=data.labels.device)       # of no epoch nothing is known
     for epoch in range(protocol.num_epochs):
         if epoch == protocol.drop_epoch:
             optimizer = _sgd(net.parameters(), protocol, 0.1 * protocol.lr)
@@ -140,6 +141,7 @@ def train_stacked(nets, datasets, protocol, rngs, wrap=None, tick=None):
     call, parameters, buffers = _stack([net.train() for net in nets])
     call = wrap(call) if wrap else call
     optimizer = _sgd(parameters.values(), protocol, protocol.lr)
+    totals = torch.full((2, len(nets)), torch.nan, device=device)
     for epoch in range(protocol.num_epochs):
         if epoch == protocol.drop_epoch:
             optimizer = _sgd(parameters.values(), protocol, 0.1 * protocol.lr)

@@ -157,6 +157,27 @@ def test_networks_with_batch_norm_see_their_minibatches_whole(data):
     assert spy.seen == [8, 8, 7]
 
 
+def test_no_epochs_leave_the_network_as_it_is_and_tell_nothing(data):
+    none = replace(PLAIN, epochs=0, schedule="constant")
+    for train in (lambda net: train_network(net, data, none, seeded()),
+                  lambda net: train_stacked([net], [data], none, [seeded()])):
+        net, before = build("MLP"), build("MLP")
+        assert all(bool(figure.isnan().all()) for figure in train(net))
+        assert_same_state(net, before, 0)
+
+
+def test_constant_schedule_trains_its_epochs_at_one_learning_rate(data):
+    protocol = replace(PLAIN, epochs=4, schedule="constant", momentum=0, weight_decay=0, batch_size=len(data.labels))
+    net, expected = build("MLP"), build("MLP")
+    train_network(net, data, protocol, seeded())
+    optimizer = torch.optim.SGD(expected.parameters(), lr=protocol.lr)
+    for _ in range(4):
+        optimizer.zero_grad()
+        torch.nn.functional.cross_entropy(expected(data.images()), data.labels).backward()
+        optimizer.step()
+    assert_same_state(net, expected, 1e-6)
+
+
 def test_training_obeys_the_generator_alone(data):
     protocol = replace(PLAIN, augmentation="siamese", strategy=FULL, epochs=2)
     one, two, other = build("MLP"), build("MLP"), build("MLP")
