@@ -244,7 +244,7 @@ def planned(tmp_path):
     python.chmod(0o755)
 
     def plan(script, *flags, **environment):
-        variables = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
+        variables = {name: value for name, value in os.environ.items() if name not in ("OMP_NUM_THREADS", "JOBS")}
         variables |= {"PYTHON": str(python), "OUT": str(tmp_path / "out"), **environment}
         noted.write_text("")
         subprocess.run(["bash", str(REPOSITORY / "scripts" / script), *flags], env=variables, check=True,
