@@ -340,7 +340,8 @@ class Run:
 def stored(storage, images_per_class):
     """Word what a set stores, against its budget."""
     return (f"stored: {storage['floats']:,} of {storage['budget_floats']:,} floats ({storage['bytes']:,} of "
-            f"{storage['budget_bytes']:,} bytes), decoded to {images_per_class} image{'s' * (images_per_class != 1)} per class")
+            f"{storage['budget_bytes']:,} bytes), decoded to {images_per_class} image{'s' * (images_per_class != 1)} "
+            "per class")
 
 
 def percent(fractions):
