@@ -15,15 +15,15 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from torch.utils.data import DataLoader, TensorDataset
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.dm_step import BATCH_REAL, CLASSES, random_cifar  # noqa: E402
+from benchmarks.evaluation import EPOCHS, plain_training, random_set  # noqa: E402
 from benchmarks.timing import bare_convolutions, fastest, interleaved, machine, peak_memory, table  # noqa: E402
-from condense.augmentation import FULL_STRATEGY, draw_independent, draw_siamese  # noqa: E402
+from condense.augmentation import FULL_STRATEGY, draw_siamese  # noqa: E402
 from condense.device import start_compute  # noqa: E402
-from condense.evaluation import Protocol, TensorSet  # noqa: E402
+from condense.evaluation import Protocol  # noqa: E402
 from condense.evaluation.train import train_network  # noqa: E402
 from condense.matching.class_gradients import class_gradients, matching_over_classes  # noqa: E402
 from condense.matching.gradients import gradient_distance  # noqa: E402
@@ -32,7 +32,6 @@ from condense.randomness import Streams  # noqa: E402
 from condense.synthetic import build_synthetic  # noqa: E402
 from main_DC import matching_loss  # noqa: E402
 
-EPOCHS = 4                                # of one timed inner training, so that setting up does not count
 FORWARD_AND_GRADIENTS = ("forward", "weight", "input")
 
 
@@ -94,37 +93,12 @@ def bare_step(ipc, device):
     return lambda: (real(), syn())
 
 
-def random_set(ipc, device):
-    images = torch.randn(CLASSES * ipc, 3, 32, 32, generator=torch.Generator().manual_seed(0))
-    return TensorSet(images.to(device), torch.arange(CLASSES, device=device).repeat_interleave(ipc))
-
-
 def our_training(data, compute, strategy):
     """The training of main_DC.py between two matching steps."""
     net = compute.prepare(get_network("ConvNet", 3, CLASSES, (32, 32)))
     protocol = Protocol(EPOCHS, momentum=0, weight_decay=0, strategy=strategy, schedule="constant")
     rng = torch.Generator().manual_seed(0)
     return lambda: train_network(net, data, protocol, rng, compute.wrap(net), compute.chunk_for((32, 32)))
-
-
-def plain_training(data, strategy):
-    """The plain way: a DataLoader over a fresh copy of the set, default layout, a sync per minibatch."""
-    net = get_network("ConvNet", 3, CLASSES, (32, 32)).to(data.labels.device)
-    optimizer = torch.optim.SGD(net.parameters(), lr=0.01)
-
-    def train():
-        copy = TensorDataset(data.tensor.clone(), data.labels.clone())
-        loader = DataLoader(copy, batch_size=256, shuffle=True)
-        for _ in range(EPOCHS):
-            for images, labels in loader:
-                images = draw_independent(strategy, len(images), device=images.device)(images)
-                loss = F.cross_entropy(net(images), labels)
-                optimizer.zero_grad()
-                loss.backward()
-                optimizer.step()
-                loss.item()
-
-    return train
 
 
 def time_matching(ipc, strategy, real, policies, runs):

@@ -49,16 +49,16 @@ def our_training_together(data, compute, networks):
     return lambda: train_stacked(nets, [data] * networks, PROTOCOL, rngs, compute.wrap_stacked)
 
 
-def plain_training(data):
+def plain_training(data, strategy=FULL_STRATEGY, **sgd):
     """The plain way: DataLoader, one augmentation per minibatch, default layout, a sync per minibatch."""
     net = get_network("ConvNet", 3, CLASSES, SIZE).to(data.labels.device)
     loader = DataLoader(TensorDataset(data.tensor, data.labels), batch_size=256, shuffle=True)
-    optimizer = torch.optim.SGD(net.parameters(), lr=0.01, momentum=0.9, weight_decay=5e-4)
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.01, **sgd)
 
     def train():
         for _ in range(EPOCHS):
             for images, labels in loader:
-                images = draw_independent(FULL_STRATEGY, len(images), device=images.device)(images)
+                images = draw_independent(strategy, len(images), device=images.device)(images)
                 loss = F.cross_entropy(net(images), labels)
                 optimizer.zero_grad()
                 loss.backward()
@@ -81,7 +81,8 @@ def main():
     print(machine(device))
     name, bare = fastest(bare_convolutions(CLASSES * args.ipc, ("forward", "input", "weight"), device), device)
     print(f"bare convolutions run fastest as {name}")
-    steps = {"bare convolutions": lambda: [bare() for _ in range(EPOCHS)], "plain way": plain_training(data),
+    steps = {"bare convolutions": lambda: [bare() for _ in range(EPOCHS)],
+             "plain way": plain_training(data, momentum=0.9, weight_decay=5e-4),
              "ours, eager": our_training(data, compute)}
     compiled = start_compute(args.device, args.precision, compile=True)
     if compiled.compile:

@@ -6,11 +6,8 @@ A method script reads as its paper's algorithm because everything around the alg
 import dataclasses
 import logging
 import math
-import signal
 import statistics
-import threading
 import time
-from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -29,6 +26,7 @@ from condense.options import OptionError, dead_flags
 from condense.outcome import Outcome
 from condense.randomness import Streams
 from condense.results import describe, load_result, result_stem, save_picture
+from condense.stopping import Interrupted, StopRequest
 
 log = logging.getLogger("condense")
 
@@ -41,14 +39,6 @@ class RunError(RuntimeError):
 
 class Finished(Exception):
     """There is nothing left to do: the result is there."""
-
-
-class Interrupted(BaseException):
-    """The run was asked to stop and has put everything down; `signal` is the number that asked."""
-
-    def __init__(self, message, number):
-        super().__init__(message)
-        self.signal = number
 
 
 class Run:
@@ -70,7 +60,7 @@ class Run:
         self.state = self.checkpoint.load(cfg.resume, cfg.overwrite)
         self.outcome, self.storage = Outcome(cfg.save), None
         self.running = self.rehearsing = self.rehearsed = False
-        self.stop_signal, self.may_stop_now, self.good, self.step = None, False, None, None
+        self.stop, self.good, self.step = StopRequest(), None, None
         for line in dead_flags(cfg):
             log.info(line)
         Run.latest = self
@@ -124,7 +114,7 @@ class Run:
             self.running = True
         self.good, self.exp, self.owners = None, exp, (synthetic, *optimizers)
         first = self._take_up(exp)
-        with self._signals():
+        with self.stop.listening():
             yield from self._rehearse(first)
             self._tell_storage(synthetic)
             yield from self._steps(first, self.cfg.Iteration)
@@ -159,7 +149,7 @@ class Run:
             return
         before = copy_state(*self.owners)
         for step in range(number):
-            if self.stop_signal is not None:
+            if self.stop.number is not None:
                 restore_state(before, *self.owners)
             self._stop_if_asked()
             self.step = f"{step + 1}/{number}"
@@ -215,8 +205,12 @@ class Run:
             self._stop_at_nonsense("the images are not finite")
         picture = self.picture_stem.with_name(f"{self.picture_stem.name}_exp{exp}_iter{it}.png")
         save_picture(picture, self.real.denormalise(images), len(images) // self.real.num_classes)
-        with self._stopping_at_once():
-            scores = self.scorer(synthetic, exp, it)
+        self._stop_if_asked()
+        try:
+            with self.stop.at_once():
+                scores = self.scorer(synthetic, exp, it)
+        except Interrupted:
+            self._stop_if_asked()
         for model, of_model in scores.items():
             values = [score.test_accuracy for score in of_model]
             log.info("experiment %d, iteration %d, %s: test accuracy %s over %d networks (training accuracy %s)",
@@ -294,47 +288,13 @@ class Run:
             kept = f"the set of iteration {self.good[0]} is in {self.unfinished_path}"
         raise RunError(f"{what} at experiment {self.exp}, iteration {self.it}; {kept}; try a smaller --lr_img")
 
-    @contextmanager
-    def _signals(self):
-        """Take SIGINT and SIGTERM as a request to stop between two steps; a second one stops at once."""
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-        before = {number: signal.signal(number, self._on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
-
-    def _on_signal(self, number, frame):
-        again, self.stop_signal = self.stop_signal is not None, number
-        if again:
-            raise KeyboardInterrupt
-        log.info("stopping after this step; once more stops at once")
-        if self.may_stop_now:
-            raise Interrupted("", number)
-
-    @contextmanager
-    def _stopping_at_once(self):
-        """Within: a signal ends the block immediately, for blocks that change nothing."""
-        self._stop_if_asked()
-        self.may_stop_now = True
-        try:
-            yield
-        except Interrupted:
-            self.may_stop_now = False
-            self._stop_if_asked()
-        finally:
-            self.may_stop_now = False
-
     def _stop_if_asked(self):
-        if self.stop_signal is None:
+        if self.stop.number is None:
             return
         self._save_checkpoint()
         self._save_unfinished(self.outcome.with_current(self.owners[0]))
         raise Interrupted(f"stopped before iteration {self.it} of experiment {self.exp}; the set so far is in "
-                          f"{self.unfinished_path}; go on with the same command and --resume", self.stop_signal)
+                          f"{self.unfinished_path}; go on with the same command and --resume", self.stop.number)
 
 
 def stored(storage, images_per_class):
