@@ -21,16 +21,17 @@ class OptionError(ValueError):
     """A flag, config key or value that cannot work; its text is one line with the mend."""
 
 
-def option(default, help, *, group=METHOD, choices=None, least=None, above=None, neutral=False, dead=None, forms=()):
+def option(default, help, *, group=METHOD, choices=None, least=None, above=None, neutral=False, dead=None, forms=(),
+           aliases=()):
     """Declare one option of a config dataclass.
 
     `choices` lists the words allowed, `least` the smallest number, `above` a bound numbers must exceed.
     `neutral` options (paths, how often to save) do not belong to what a result is. A `dead` option is one
     that does nothing in the original: accepted, hidden, and answered by the line in `dead`. `forms` names the
-    parameterizations that alone have this option.
+    parameterizations that alone have this option, `aliases` further names of it, as flags and as YAML keys.
     """
     metadata = dict(help=help, group=group, choices=choices, least=least, above=above, neutral=neutral, dead=dead,
-                    forms=forms)
+                    forms=forms, aliases=aliases)
     return dataclasses.field(default=default, metadata=metadata)
 
 
@@ -41,9 +42,14 @@ class RunConfig:
     dataset: str = option("CIFAR10", "data set by name; 'folder' or 'file' for your own", group=DATA)
     data_path: str = option("data", "folder (or file) of the data; known sets download there", group=DATA,
                             neutral=True)
-    im_size: int | None = option(None, "side in pixels to bring a folder's images to", group=DATA, least=4)
-    resize: str = option("crop", "how: short side and centre crop, or squash", group=DATA,
-                         choices=("crop", "squash"))
+    im_size: int | None = option(None, "side in pixels to bring image files to; ImageNet without it: 128", group=DATA,
+                                 least=4, aliases=("res",))
+    resize: str = option("auto", "how: crop (short side, then the centre), squash (both sides), or auto: squash for "
+                         "ImageNet, else crop", group=DATA, choices=("auto", "crop", "squash"))
+    subset: str | None = option(None, "ten classes of ImageNet: imagenette, imagewoof, imagemeow, imagesquawk, "
+                                "imagefruit or imageyellow", group=DATA)
+    zca: bool = option(False, "whiten images by ZCA (fitted on the training images) instead of normalising them",
+                       group=DATA)
     model: str = option("ConvNet", "network to condense with", group=DATA)
     ipc: int = option(1, "images per class: what the synthetic set may store", group=DATA, least=1)
 
@@ -92,9 +98,9 @@ class RunConfig:
         return not field.metadata["forms"] or getattr(self, FORM) in field.metadata["forms"]
 
 
-def redefault(name, default, **changes):
-    """Declare a shared option of RunConfig again with another default, and other metadata where given."""
-    metadata = {**RunConfig.__dataclass_fields__[name].metadata, **changes}
+def redefault(name, default, of=RunConfig, **changes):
+    """Declare an option of `of` again with another default, and other metadata where given."""
+    metadata = {**of.__dataclass_fields__[name].metadata, **changes}
     return dataclasses.field(default=default, metadata=metadata)
 
 
@@ -171,12 +177,15 @@ def load_yaml(config_class, path):
         raise OptionError(f"{path}:{line} is not YAML; write one 'key: value' per line") from None
     if not isinstance(content, dict):
         raise OptionError(f"{path}: holds no options; write one 'key: value' per line")
-    fields = {f.name: f for f in dataclasses.fields(config_class)}
+    fields = {key: f for f in dataclasses.fields(config_class) for key in (f.name, *f.metadata["aliases"])}
     hints, values = get_type_hints(config_class), {}
     for key, value in content.items():
         if key not in fields or key == "config":
             raise OptionError(f"{path}: {unknown('key', key, [name for name in fields if name != 'config'])}")
-        values[key] = _checked(fields[key], hints[key], value, f"{path}: {key}")
+        name = fields[key].name
+        if name in values:
+            raise OptionError(f"{path}: {key} is another name of an option that is there already; keep one of them")
+        values[name] = _checked(fields[key], hints[name], value, f"{path}: {key}")
     return values
 
 
@@ -222,12 +231,12 @@ def _parser(config_class, description):
     groups = {title: parser.add_argument_group(title) for title in GROUPS}
     hints = get_type_hints(config_class)
     for field in dataclasses.fields(config_class):
-        meta, flag = field.metadata, f"--{field.name}"
+        meta, flags = field.metadata, [f"--{name}" for name in (field.name, *field.metadata["aliases"])]
         text = argparse.SUPPRESS if meta["dead"] else _help(field).replace("%", "%%")
         if hints[field.name] is bool:
-            groups[meta["group"]].add_argument(flag, action=argparse.BooleanOptionalAction, help=text)
+            groups[meta["group"]].add_argument(*flags, action=argparse.BooleanOptionalAction, help=text)
         else:
-            groups[meta["group"]].add_argument(flag, metavar=_metavar(field, hints[field.name]), help=text)
+            groups[meta["group"]].add_argument(*flags, metavar=_metavar(field, hints[field.name]), help=text)
     return parser
 
 

@@ -24,26 +24,40 @@ def result_stem(method, dataset, model, ipc):
 
 
 def describe(real, method, options, storage, **more):
-    """Return the `meta` of a result: what is needed to use, display and repeat it; plain types only."""
+    """Return the `meta` of a result: what is needed to use, display and repeat it; tensors and plain types only.
+
+    `mean` and `std` undo the normalisation of its images. Where they are whitened instead, `zca` is what
+    `Whitening.from_state` takes, and `mean` and `std` are None: a reader that overlooks it fails at once, and shows no
+    wrong colours.
+    """
+    whitened = real.zca is not None
     return {"format_version": FORMAT_VERSION, "method": method, "dataset": real.name,
             "class_names": list(real.class_names), "channel": real.channel, "im_size": list(real.im_size),
-            "mean": list(real.mean), "std": list(real.std), "zca": None, "fingerprint": real.fingerprint,
+            "mean": None if whitened else list(real.mean), "std": None if whitened else list(real.std),
+            "zca": real.zca.state() if whitened else None, "fingerprint": real.fingerprint,
             "options": dict(options), "seed": options["seed"], "storage": dict(storage), **more}
 
 
-def save_result(path, data, accuracies, meta, factors=()):
+def save_result(path, data, accuracies, meta, factors=(), best=(), best_factors=()):
     """Write a result atomically: `data` list of [images, labels], `accuracies` {network: [fractions]}, `meta`.
 
-    `factors` lists what each set stores in place of its images, where it does. Raises OSError where the disk
+    `factors` lists what each set stores in place of its images, where it does; `best` and `best_factors` are the
+    same of the iterations chosen, where they are. Raises OSError where the disk
     cannot take it; an existing file then stays as it was.
     """
-    content = {"data": [[_whole(images.float()), _whole(labels)] for images, labels in data],
+    content = {"data": _whole_sets(data),
                "accs_all_exps": {model: [float(a) for a in values] for model, values in accuracies.items()},
                "meta": meta}
-    if factors:
-        content["factors"] = [{name: _whole(value) if torch.is_tensor(value) else value for name, value in of.items()}
-                              for of in factors]
+    content |= {"best": _whole_sets(best)} if best else {}
+    for name, listed in (("factors", factors), ("best_factors", best_factors)):
+        if listed:
+            content[name] = [{key: _whole(value) if torch.is_tensor(value) else value for key, value in of.items()}
+                             for of in listed]
     save_atomically(content, path)
+
+
+def _whole_sets(sets):
+    return [[_whole(images.float()), _whole(labels)] for images, labels in sets]
 
 
 def _whole(tensor):
@@ -76,7 +90,9 @@ def _canonical(content, strings):
 
 
 def load_result(path):
-    """Read and check a result file; returns the dict. Where it holds factors alone, `data` is decoded from them.
+    """Read and check a result file; returns the dict.
+
+    Where it holds factors alone, `data` (and `best`, where there is one) are decoded from them.
 
     Raises FileNotFoundError, or ValueError in one line for a file that is cut off or of another layout.
     """
@@ -94,8 +110,9 @@ def load_result(path):
     for entry in content["data"] if isinstance(content["data"], list) else [None]:
         if not _is_entry(entry):
             raise ValueError(f"{path}: an entry of data is not [images (n, C, H, W), labels (n,)]")
-    if content.get("factors") and not content["data"]:
-        content["data"] = _decoded(path, content["factors"])
+    for images, factors in (("data", "factors"), ("best", "best_factors")):
+        if content.get(factors) and not content.get(images):
+            content[images] = _decoded(path, content[factors])
     return content
 
 

@@ -47,7 +47,8 @@ def compare(args):
     meta, options = result["meta"], result["meta"]["options"]
     compute = start_compute(args.device, options["precision"], options["compile"], options["chunk"])
     real = load_data(options["dataset"], args.data_path, compute.device, im_size=options["im_size"],
-                     resize=options["resize"], seed=options["seed"])
+                     resize=options["resize"], seed=options["seed"], zca=options.get("zca", False),
+                     subset=options.get("subset"))
     if real.fingerprint != meta["fingerprint"]:
         raise ValueError(f"{args.data_path} holds other data than {args.result} was made from; name the right "
                          "folder with --data_path")

@@ -4,14 +4,16 @@ from pathlib import Path
 
 from condense.data.digits import load_digits
 from condense.data.folder import load_folder
+from condense.data.imagenet import SIDE, SUBSETS, load_imagenet
 from condense.data.real import RealBatch, RealData
 from condense.data.request import Request
 from condense.data.tensor_file import load_tensor_file
 from condense.data.tiny import load_tiny_imagenet
-from condense.data.torchvision_sets import load_torchvision
+from condense.data.torchvision_sets import ROWS, load_torchvision
+from condense.data.zca import Whitening, fitted_whitening, require_practical
 from condense.registry import lookup
 
-__all__ = ["DATASETS", "RealBatch", "RealData", "load_data"]
+__all__ = ["DATASETS", "SUBSETS", "RealBatch", "RealData", "Whitening", "default_side", "load_data"]
 
 # A loader takes a `Request` and returns a `RealData`. A new data set is a file beside these, and a line here.
 DATASETS = {
@@ -22,18 +24,45 @@ DATASETS = {
     "CIFAR10": load_torchvision,
     "CIFAR100": load_torchvision,
     "TinyImageNet": load_tiny_imagenet,
+    "ImageNet": load_imagenet,
     "folder": load_folder,
     "file": load_tensor_file,
 }
 
 
-def load_data(name, data_path="data", device="cpu", *, im_size=None, resize="crop", seed=0, progress=True):
+# Sides in pixels, where a data set has one or a default.
+SIDES = {"Digits": 8, **{name: row.size for name, row in ROWS.items()}, "TinyImageNet": 64, "ImageNet": SIDE}
+OWN = ("folder", "file")                                 # of which nothing is known before loading
+
+
+def load_data(name, data_path="data", device="cpu", *, im_size=None, resize="auto", seed=0, progress=True,
+              zca=False, subset=None):
     """Load a data set of DATASETS on `device`, as a `RealData`.
 
     `data_path` is the folder of data sets, or for "folder" and "file" the folder or file itself.
-    `im_size` (an int N) and `resize` ("crop": short side to N, then the centre; "squash": both sides to N)
-    apply to image files. `seed` decides what is held out where there is no test part; `progress` shows a
-    bar while images are decoded. Raises ValueError or FileNotFoundError in one line with the mend.
+    `im_size` (an int N) and `resize` ("crop": short side to N, then the centre; "squash": both sides to N;
+    "auto": squash for ImageNet, else crop) apply to image files. `seed` decides what is held out where there is no
+    test part; `progress` shows a bar while images are decoded. `zca` whitens both parts by the training part in
+    place of normalising them. `subset` names ten classes of ImageNet (SUBSETS). Raises ValueError or
+    FileNotFoundError in one line with the mend.
     """
-    loader = lookup(DATASETS, name, "dataset")
-    return loader(Request(name, Path(data_path), device, im_size, resize, seed, progress))
+    loader, side = lookup(DATASETS, name, "dataset"), default_side(name, im_size)
+    if subset is not None and name != "ImageNet":
+        raise ValueError(f"--subset {subset} is one of --dataset ImageNet, not of {name}; leave it out")
+    if zca and side:                                     # what is too large anyhow need not be decoded first
+        require_practical(1 if name in OWN else 3, side, side)
+    if resize == "auto":
+        resize = "squash" if name == "ImageNet" else "crop"
+    real = loader(Request(name, Path(data_path), device, im_size, resize, seed, progress, subset))
+    if zca:
+        real.whiten(fitted_whitening(real))
+    return real
+
+
+def default_side(dataset, im_size=None):
+    """Return the side in pixels that images of `dataset` will have, with `im_size` as given; None if unknown yet.
+
+    Raises ValueError for a name that is not in DATASETS.
+    """
+    lookup(DATASETS, dataset, "dataset")
+    return SIDES.get(dataset) if im_size is None else im_size

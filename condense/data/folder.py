@@ -57,7 +57,7 @@ def _load_two_trees(root, test_part, request):
 def _has_classes(folder):
     """Whether `folder` is a part of a data set: it has folders and no images of its own, as a class has."""
     entries = list(os.scandir(folder)) if folder.is_dir() else []
-    return any(map(_is_folder, entries)) and not any(map(_is_image, entries))
+    return any(map(is_folder, entries)) and not any(map(is_image, entries))
 
 
 def _files_by_class(root, part):
@@ -65,8 +65,8 @@ def _files_by_class(root, part):
 
     Classes without images are left out. Raises FileNotFoundError or ValueError if fewer than two remain.
     """
-    folders = {entry.name: entry.path for entry in os.scandir(root / part) if _is_folder(entry)}
-    found = {name: sorted(_image_names(folders[name], os.path.join(part, name))) for name in sorted(folders)}
+    folders = {entry.name: entry.path for entry in os.scandir(root / part) if is_folder(entry)}
+    found = {name: sorted(image_names(folders[name], os.path.join(part, name))) for name in sorted(folders)}
     found = {name: names for name, names in found.items() if names}
     if not found:
         raise FileNotFoundError(f"no images in folders under {root / part}; {LAYOUT}"
@@ -77,20 +77,20 @@ def _files_by_class(root, part):
     return found
 
 
-def _image_names(folder, name):
+def image_names(folder, name):
     """Yield the images at any depth of `folder`, which is itself called `name`."""
     for entry in os.scandir(folder):
-        if _is_image(entry):
+        if is_image(entry):
             yield f"{name}/{entry.name}"
-        elif _is_folder(entry):
-            yield from _image_names(entry.path, f"{name}/{entry.name}")
+        elif is_folder(entry):
+            yield from image_names(entry.path, f"{name}/{entry.name}")
 
 
-def _is_image(entry):
+def is_image(entry):
     return entry.name.lower().endswith(EXTENSIONS) and not entry.name.startswith(".") and entry.is_file()
 
 
-def _is_folder(entry):
+def is_folder(entry):
     return not entry.name.startswith(".") and entry.is_dir()
 
 

@@ -1,4 +1,4 @@
-"""The real data of a run: uint8 pixels on its device, sorted by class, normalised on the fly."""
+"""The real data of a run on its device, sorted by class: uint8 pixels normalised on the fly, or whitened images."""
 
 import hashlib
 import json
@@ -7,7 +7,7 @@ from functools import cached_property
 
 import torch
 
-from condense.data.pixels import channel_statistics, reorder_rows
+from condense.data.pixels import BLOCK_BYTES, channel_statistics, reorder_rows
 from condense.randomness import generator_on
 
 MAX_PLANS = 512                                          # remembered (classes, n) pairs; a run uses a handful
@@ -20,6 +20,10 @@ class RealData:
     came in as row `order[i]`, (N,) int64 on the CPU. `test_images` and `test_labels` keep the order they
     came in. Class c occupies `class_counts[c]` rows from `class_starts[c]`; both are lists of int, so that
     asking costs no device synchronisation. `mean` and `std` are per channel, on pixels scaled to [0, 1].
+
+    `zca` is None, or after `whiten` the `Whitening` that takes the place of mean and std: `images` and
+    `test_images` are then float32 and whitened, as every batch is, and mean and std, which still describe the
+    pixels, are applied by nothing.
     """
 
     def __init__(self, name, images, labels, test_images, test_labels, class_names,
@@ -56,6 +60,7 @@ class RealData:
         self._shift = (-mean / std).to(torch.float32).to(self.device)
         self._std, self._mean = std.to(torch.float32).to(self.device), mean.to(torch.float32).to(self.device)
         self._plans = {}
+        self.zca = None
 
     def __len__(self):
         return len(self.labels)
@@ -63,7 +68,8 @@ class RealData:
     def __repr__(self):
         height, width = self.im_size
         return (f"RealData({self.name}: {len(self)} training and {len(self.test_labels)} test images,"
-                f" {self.channel}x{height}x{width}, {self.num_classes} classes, on {self.device})")
+                f" {self.channel}x{height}x{width}{', whitened' * (self.zca is not None)}, {self.num_classes} classes,"
+                f" on {self.device})")
 
     @property
     def num_classes(self):
@@ -90,7 +96,10 @@ class RealData:
 
     @cached_property
     def fingerprint(self):
-        """Hex sha256 of pixels and labels of both parts, mean, std and class names; equal on any device."""
+        """Hex sha256 of pixels and labels of both parts, mean, std and class names; equal on any device.
+
+        That of a whitened set is derived from its pixels' and the settings of the whitening.
+        """
         shapes = [list(images.shape) for images in (self.images, self.test_images)]
         described = json.dumps([shapes, self.mean, self.std, self.class_names])
         digest = hashlib.sha256(described.encode())
@@ -99,15 +108,34 @@ class RealData:
                 digest.update(block.contiguous().cpu().numpy())
         return digest.hexdigest()
 
-    def normalise(self, pixels):
-        """uint8 pixels (..., C, H, W) -> float32 (pixels / 255 - mean) / std.
+    def whiten(self, whitening):
+        """Make a float32 copy of both parts, whitened by `whitening`, the store in place of the pixels.
 
-        One multiply-add that reads bytes and writes floats: a single pass over memory.
+        `whitening` is the one fitted on the training part: the fingerprint names its settings, not its rounding.
+        Raises ValueError for a set that is whitened, or has images of another size than `whitening` is for.
         """
+        if self.zca is not None:
+            raise ValueError(f"{self.name} is whitened already; load it anew for another whitening")
+        settings = json.dumps([self.fingerprint, "zca", whitening.eps])
+        self.test_images = _whitened(self.test_images, whitening)
+        self.images = _whitened(self.images, whitening)
+        self.fingerprint = hashlib.sha256(settings.encode()).hexdigest()
+        self.zca = whitening
+
+    def normalise(self, pixels):
+        """uint8 pixels (..., C, H, W) -> float32 (pixels / 255 - mean) / std; of a whitened set, whitened instead.
+
+        One multiply-add that reads bytes and writes floats: a single pass over memory. The images that a whitened
+        set stores need nothing more: floats come back as they are.
+        """
+        if self.zca is not None:
+            return self.zca.whiten(pixels.float() / 255) if pixels.dtype == torch.uint8 else pixels
         return torch.addcmul(self._shift.to(pixels.device), pixels, self._scale.to(pixels.device))
 
     def denormalise(self, images):
-        """Normalised images (..., C, H, W) -> pixels in [0, 1], clamped; differentiable inside that range."""
+        """Normalised or whitened images (..., C, H, W) -> pixels in [0, 1], clamped; differentiable inside."""
+        if self.zca is not None:
+            return self.zca.restore(images).clamp(0, 1)
         std, mean = self._std.to(images.device), self._mean.to(images.device)
         return torch.addcmul(mean, images, std).clamp(0, 1)
 
@@ -145,7 +173,7 @@ class RealData:
         return RealBatch(self, index, plan.labels, plan.counts)
 
     def test_batches(self, size=256):
-        """Yield the test set in order as (normalised images, labels), `size` at a time, on the device."""
+        """Yield the test set in order as (normalised or whitened images, labels), `size` at a time, on the device."""
         for pixels, labels in zip(self.test_images.split(size), self.test_labels.split(size)):
             yield self.normalise(pixels), labels
 
@@ -193,7 +221,7 @@ class RealBatch:
         return len(self.index)
 
     def images(self, index=None):
-        """Normalised float32 (M, C, H, W) of the whole batch, or of a slice or tensor of positions in it."""
+        """Normalised float32 (M, C, H, W), or whitened, of the whole batch or a slice or tensor of positions in it."""
         rows = self.index if index is None else self.index[index]
         return self.real.normalise(self.real.images.index_select(0, rows))
 
@@ -209,6 +237,15 @@ class _Plan:
     take: int | None = None                              # largest count
     beyond: torch.Tensor | None = None                   # (K, width) True where a class has no such image
     keep: torch.Tensor | None = None                     # positions of real draws in K * take
+
+
+def _whitened(pixels, whitening):
+    """Return uint8 `pixels` (N, C, H, W) whitened, a block at a time."""
+    images = torch.empty(pixels.shape, dtype=torch.float32, device=pixels.device)
+    rows = max(1, BLOCK_BYTES // images[0].nbytes)
+    for whitened, block in zip(images.split(rows), pixels.split(rows)):
+        whitened.copy_(whitening.whiten(block.float() / 255))
+    return images
 
 
 def _running_starts(counts):

@@ -14,7 +14,10 @@ log = logging.getLogger("condense")
 
 @dataclass(frozen=True)
 class Request:
-    """One call of `load_data`: `im_size` and `resize` concern image files, `seed` a held-out test part."""
+    """One call of `load_data`: `im_size` and `resize` concern image files, `seed` a held-out test part.
+
+    `subset` names classes of ImageNet.
+    """
 
     name: str
     data_path: Path
@@ -23,6 +26,7 @@ class Request:
     resize: str = "crop"
     seed: int = 0
     progress: bool = True
+    subset: str | None = None
 
     def require_size(self, height, width):
         """Raise ValueError if another size is asked of a set whose pixels come in one size."""
