@@ -37,6 +37,16 @@ def resolve_device(name):
     return device
 
 
+def memory_of(device):
+    """Return the bytes of memory that `device` has; of a CPU or an Apple GPU, the machine's."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_properties(device).total_memory
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):          # Windows
+        return 8 << 30
+
+
 def can_compile(device):
     """Say whether torch.compile works here, by trying it; without a compiler it logs one line."""
     try:
@@ -48,25 +58,6 @@ def can_compile(device):
     finally:
         torch.compiler.reset()
     return True
-
-
-_once = False                             # inside a function of `Compute` that is differentiated once at most
-
-
-def is_differentiated_once():
-    """Say whether what is computed now is differentiated once at most, so that faster ways without a second are fit."""
-    return _once
-
-
-@contextlib.contextmanager
-def differentiated_once(once=True):
-    """Within: promise (or, with False, do not promise) that nothing computed here is differentiated twice."""
-    global _once
-    before, _once = _once, once
-    try:
-        yield
-    finally:
-        _once = before
 
 
 @dataclass(frozen=True)
@@ -89,7 +80,7 @@ class Compute:
         """Return `function` (images -> tensor) run in this precision and layout; its result has the images' dtype.
 
         Compiled where --compile asks for it, unless `compiled` is False. `twice`: the result can be differentiated
-        twice, which neither compiled code nor the fastest convolutions can.
+        twice, which compiled code cannot.
         """
         wrapped = self.wrap_stacked(function, compiled, twice)
         return lambda images: wrapped(images.contiguous(memory_format=torch.channels_last))
@@ -105,7 +96,7 @@ class Compute:
             function = torch.compile(function, dynamic=False)
 
         def run(*args):
-            with self.autocast(), differentiated_once(not twice):
+            with self.autocast():
                 return function(*args)
 
         return run

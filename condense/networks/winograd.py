@@ -1,18 +1,17 @@
-"""3x3 convolution by Winograd's minimal filtering, for passes on a CPU that are differentiated once at most.
+"""3x3 convolution by Winograd's minimal filtering on a CPU, its gradients, and the gradients of those.
 
 Lavin & Gray, "Fast Algorithms for Convolutional Neural Networks", CVPR 2016: F(4x4, 3x3) makes a 4x4 tile of
 output from 36 products per pair of channels where the direct way takes 144. The transforms are small matrix
 products here, so that the whole runs at the speed of matrix multiplication. The gradients are the transposes of
-the same three steps, so that they cost a quarter of the products, too. Values and gradients differ from a direct
-convolution's by float32 rounding, about 1e-5 of their scale; GPU libraries choose the same algorithm on their own.
+the same three steps, so that they cost a quarter of the products, too; they are bilinear themselves, and so are
+theirs. Values and gradients differ from a direct convolution's by float32 rounding, about 1e-5 of their scale; GPU
+libraries choose the same algorithm on their own.
 """
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 from torch.autograd.function import once_differentiable
-
-from condense.device import is_differentiated_once
 
 TILE, PATCH = 4, 6                                       # outputs and inputs of a tile, per side
 LEAST_SIDE, LEAST_CHANNELS = 8, 64                       # below, the transforms cost more than they save
@@ -42,36 +41,79 @@ def transform_kernel(weight):
 def convolve(x, weight, bias):
     """Convolve channels_last `x` (N, C, H, W), H and W multiples of 4, with (K, C, 3, 3), padding 1 -> (N, K, H, W).
 
-    Differentiable once in all three.
+    Differentiable twice in all three.
     """
     return _Convolution.apply(x, weight, bias)
 
 
 class _Convolution(torch.autograd.Function):
-    """The three steps, and their transposes: patches to the domain of the products, products, products to tiles."""
+    """The three steps: patches to the domain of the products, products, products to tiles."""
 
     @staticmethod
     def forward(ctx, x, weight, bias):
         kernel = transform_kernel(weight)                                  # (36, C, K)
         patches = _transformed(INPUT, _patches(x))                         # (36, tiles + 1, C)
         if any(ctx.needs_input_grad):
-            ctx.save_for_backward(patches if ctx.needs_input_grad[1] else None, kernel)
-        ctx.size = x.shape
+            ctx.save_for_backward(x, weight, patches if ctx.needs_input_grad[1] else None, kernel)
         tiles = _transformed(OUTPUT, torch.bmm(patches, kernel))           # (16, tiles + 1, K)
         return (_from_tiles(tiles, x.shape) + bias).permute(0, 3, 1, 2)
 
     @staticmethod
-    @once_differentiable
     def backward(ctx, grad):
-        patches, kernel = ctx.saved_tensors
-        grad = grad.contiguous(memory_format=torch.channels_last)
-        products = _transformed(OUTPUT.T, _to_tiles(grad))                 # (36, tiles + 1, K)
-        grad_x = grad_weight = None
-        if ctx.needs_input_grad[0]:
-            grad_x = _add_patches(_transformed(INPUT.T, torch.bmm(products, kernel.transpose(1, 2))), ctx.size)
-        if ctx.needs_input_grad[1]:
-            grad_weight = transposed_kernel(torch.bmm(patches.transpose(1, 2), products))
-        return grad_x, grad_weight, grad.sum((0, 2, 3)) if ctx.needs_input_grad[2] else None
+        wanted = ctx.needs_input_grad[:2]
+        of_both = _Gradients.apply(grad, *ctx.saved_tensors, wanted) if any(wanted) else (None, None)
+        return *of_both, grad.sum((0, 2, 3)) if ctx.needs_input_grad[2] else None
+
+
+class _Gradients(torch.autograd.Function):
+    """(grad, x, weight) -> gradients of the convolution by x and weight: the transposed steps.
+
+    Bilinear in grad and weight, and in grad and x, so that its own gradients are made of the same steps again.
+    `patches` and `kernel` are x and weight in the domain of the products, where the convolution left them.
+    """
+
+    @staticmethod
+    def forward(ctx, grad, x, weight, patches, kernel, wanted):
+        products = _transformed(OUTPUT.T, _to_tiles(_channels_last(grad)))            # (36, tiles + 1, K)
+        ctx.save_for_backward(products, patches, kernel)
+        ctx.size = x.shape
+        ctx.set_materialize_grads(False)
+        grad_x = _to_input(products, kernel, x.shape) if wanted[0] else None
+        grad_weight = _to_weight(patches, products) if wanted[1] else None
+        return grad_x, grad_weight
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, of_x, of_weight):
+        products, patches, kernel = ctx.saved_tensors
+        grad = grad_x = grad_weight = None
+        tiles = []
+        if of_x is not None:
+            moved = _transformed(INPUT, _patches(_channels_last(of_x)))
+            tiles.append(torch.bmm(moved, kernel))
+            grad_weight = _to_weight(moved, products) if ctx.needs_input_grad[2] else None
+        if of_weight is not None:
+            changed = transform_kernel(of_weight)
+            tiles.append(torch.bmm(patches, changed))
+            grad_x = _to_input(products, changed, ctx.size) if ctx.needs_input_grad[1] else None
+        if tiles and ctx.needs_input_grad[0]:
+            total = tiles[0] if len(tiles) == 1 else tiles[0].add_(tiles[1])
+            grad = _from_tiles(_transformed(OUTPUT, total), ctx.size).permute(0, 3, 1, 2)
+        return grad, grad_x, grad_weight, None, None, None
+
+
+def _channels_last(x):
+    return x.contiguous(memory_format=torch.channels_last)
+
+
+def _to_input(products, kernel, size):
+    """Gradient by the input of `size`: products (36, tiles + 1, K) with kernel (36, C, K) -> (N, C, H, W)."""
+    return _add_patches(_transformed(INPUT.T, torch.bmm(products, kernel.transpose(1, 2))), size)
+
+
+def _to_weight(patches, products):
+    """Gradient by the weight: patches (36, tiles + 1, C) with products (36, tiles + 1, K) -> (K, C, 3, 3)."""
+    return transposed_kernel(torch.bmm(patches.transpose(1, 2), products))
 
 
 def transposed_kernel(grad):
@@ -152,7 +194,7 @@ class Conv3x3(nn.Conv2d):
 
     def _takes(self, x):
         """Say whether `x` is worth the transforms: plain float32 on a CPU, channels_last, large and even enough."""
-        if torch.is_grad_enabled() and (torch.compiler.is_compiling() or not is_differentiated_once()):
+        if torch.is_grad_enabled() and torch.compiler.is_compiling():
             return False                             # compiled, the transposed steps are slower than a direct gradient
         if torch._C._are_functorch_transforms_active() or torch.is_autocast_enabled("cpu"):
             return False
