@@ -1,21 +1,23 @@
 """What the experiments of a run leave: their sets as the result file holds them, accuracies, and further facts."""
 
 import copy
+import statistics
 
+from condense.options import OptionError
 from condense.results import save_result
-from condense.synthetic import restore_synthetic
+from condense.synthetic import restore_synthetic, stored_factors
 
 
 class Outcome:
     """Finished experiments, in order: `data` (images, labels), `factors` (None for plain pixels) and `facts`.
 
-    `accuracies` {network name: [fractions]} over all of them. `kept` says what a file holds of sets with factors:
-    both, factors or images.
+    `accuracies` {network name: [fractions]} over all of them. `best` has an entry of `Best.found` for each, where
+    iterations are chosen. `kept` says what a file holds of sets with factors: both, factors or images.
     """
 
     def __init__(self, kept="both"):
         self.kept = kept
-        self.data, self.factors, self.accuracies, self.facts = [], [], {}, {}
+        self.data, self.factors, self.accuracies, self.facts, self.best = [], [], {}, {}, []
 
     def __len__(self):
         return len(self.data)
@@ -23,37 +25,51 @@ class Outcome:
     def state(self):
         """Return all of it as plain values, for a checkpoint."""
         return {"data": [list(entry) for entry in self.data], "factors": self.factors,
-                "accuracies": self.accuracies, "facts": self.facts}
+                "accuracies": self.accuracies, "facts": self.facts, "best": self.best}
 
     def restore(self, state):
         """Take over what `state` returned."""
         self.data = [tuple(entry) for entry in state["data"]]
         self.factors, self.accuracies, self.facts = state["factors"], state["accuracies"], state["facts"]
+        self.best = list(state["best"])
 
     def note(self, exp, facts):
-        """Keep plain values about experiment `exp`; a resumed experiment says again what it had said."""
-        for name, fact in facts.items():
-            self.facts[name] = [*self.facts.get(name, [])[:exp], fact]
+        """Keep plain values about experiment `exp`; a resumed experiment says again what it had said.
 
-    def add(self, synthetic):
-        """Take in the set of a finished experiment."""
+        Raises OptionError where it says something else: what it was made from is no longer there.
+        """
+        for name, fact in facts.items():
+            said = self.facts.get(name, [])
+            if len(said) > exp and said[exp] != fact:
+                raise OptionError(f"--resume: the run began with other {name} than it finds now; put them back, or "
+                                  "start afresh with --overwrite")
+            self.facts[name] = [*said[:exp], fact]
+
+    def add(self, synthetic, best=None):
+        """Take in the set of a finished experiment, and the `Best` of its iterations."""
         images, factors = as_stored(synthetic)
         self.data.append(images)
         self.factors.append(factors)
+        if best and best.found:
+            self.best.append(best.found)
 
-    def with_current(self, synthetic):
+    def with_current(self, synthetic, best=None):
         """Return a copy that has the set of an unfinished experiment, too."""
         more = copy.copy(self)
-        more.data, more.factors = list(self.data), list(self.factors)
-        more.add(synthetic)
+        more.data, more.factors, more.best = list(self.data), list(self.factors), list(self.best)
+        more.facts = dict(self.facts)
+        more.add(synthetic, best)
         return more
 
     def save(self, path, meta):
         """Write the result file."""
-        factors = [of for of in self.factors if of is not None]
-        kept = self.kept if factors else "images"
-        save_result(path, [] if kept == "factors" else self.data, self.accuracies, meta,
-                    [] if kept == "images" else factors)
+        best = {"best": [of["set"] for of in self.best], "best_factors": [of["factors"] for of in self.best]}
+        chosen = {"best": [of["facts"] for of in self.best]} if self.best else {}
+        sets = {"data": self.data, "factors": self.factors, **best}
+        kept = self.kept if any(of is not None for of in self.factors) else "images"
+        dropped = {"both": (), "factors": ("data", "best"), "images": ("factors", "best_factors")}[kept]
+        save_result(path, accuracies=self.accuracies, meta={**meta, **chosen},
+                    **{name: [] if name in dropped else of for name, of in sets.items()})
 
 
 def as_stored(synthetic):
@@ -61,5 +77,38 @@ def as_stored(synthetic):
 
     Images are decoded from the factors as every reader does it, so that both agree to the bit, whatever the device.
     """
-    factors = synthetic.factors()
+    factors = stored_factors(synthetic)
     return (restore_synthetic(factors) if factors else synthetic).snapshot(), factors
+
+
+CAVEATS = {"val": "experts and a start from real images may have seen the images it was chosen on",
+           "test": "chosen on the test set, which flatters its test accuracy"}
+
+
+class Best:
+    """The best iteration of one experiment so far, by the mean accuracy of the first network of the pool.
+
+    `select_on` is "val" (the images kept for selection, `number` of them) or "test". `found` is None or a dict: the
+    `set` as stored, and `facts` about it for the result's `meta`.
+    """
+
+    def __init__(self, select_on, number=None):
+        self.select_on, self.number, self.found = select_on, number, None
+
+    def offer(self, scores, it, stored, step_size):
+        """Take the set of iteration `it`, `stored`() if needed, where its `scores` {network: [Score]} are better."""
+        figure = statistics.fmean(map(self._figure, next(iter(scores.values()))))
+        if self.found and figure <= self.found["facts"]["selection_accuracy"]:
+            return
+        accuracies = {model: [score.test_accuracy for score in of_model] for model, of_model in scores.items()}
+        facts = {"iteration": it, "selection_accuracy": figure, "accuracies": accuracies, "selected_on": self.name(),
+                 "caveat": CAVEATS[self.select_on], **({} if step_size is None else {"syn_lr": step_size})}
+        images, factors = stored()
+        self.found = {"set": list(images), "factors": factors, "facts": facts}
+
+    def _figure(self, score):
+        return score.test_accuracy if self.select_on == "test" else score.selection_accuracy
+
+    def name(self):
+        """Word what the iteration is chosen on."""
+        return "the TEST set" if self.select_on == "test" else f"{self.number} training images kept for selection"

@@ -21,10 +21,11 @@ from condense.checkpoints import (
     restore_state,
 )
 from condense.device import start_compute
-from condense.journal import Journal, duration, log_to_terminal
+from condense.journal import Journal, log_to_terminal
 from condense.options import OptionError, dead_flags
-from condense.outcome import Outcome
+from condense.outcome import Best, Outcome, as_stored
 from condense.randomness import Streams
+from condense.reports import report_result, report_scores, stored, time_needed
 from condense.results import describe, load_result, result_stem, save_picture
 from condense.stopping import Interrupted, StopRequest
 
@@ -60,18 +61,20 @@ class Run:
         self.state = self.checkpoint.load(cfg.resume, cfg.overwrite)
         self.outcome, self.storage = Outcome(cfg.save), None
         self.running = self.rehearsing = self.rehearsed = False
+        self.best = None
         self.stop, self.good, self.step = StopRequest(), None, None
         for line in dead_flags(cfg):
             log.info(line)
         Run.latest = self
 
-    def begin(self, real, scorer, eval_every):
+    def begin(self, real, scorer, eval_every, select_on=None):
         """Say what the run works on, after every other check and before the first experiment.
 
         `scorer(synthetic, exp, it)` returns {network: scores}, `scorer.estimate(synthetic)` the seconds that
-        takes. `eval_every` is the cadence of evaluations; 0 evaluates the last iteration only.
+        takes. `eval_every` is the cadence of evaluations; 0 evaluates the last iteration only. `select_on` "val" or
+        "test" keeps the best of the iterations evaluated, beside the last.
         """
-        self.real, self.scorer, self.eval_every = real, scorer, eval_every
+        self.real, self.scorer, self.eval_every, self.select_on = real, scorer, eval_every, select_on
         self._refuse_other_data()
         if self.state:
             self.outcome.restore(self.state["outcome"])
@@ -113,6 +116,7 @@ class Run:
             self.journal.write_start(self.options, self.device)
             self.running = True
         self.good, self.exp, self.owners = None, exp, (synthetic, *optimizers)
+        self.best = Best(self.select_on, len(self.scorer.selection or ())) if self.select_on else None
         first = self._take_up(exp)
         with self.stop.listening():
             yield from self._rehearse(first)
@@ -156,43 +160,54 @@ class Run:
             yield step
 
     def log(self, loss):
-        """Take note of the `loss` in front of a step; stops the run where it is not finite.
+        """Take note of the `loss` in front of a step; stops the run where it, or a learned step size, is no use.
 
         May be a tensor: it is read in every tenth iteration, and on a CPU, where that is free, in all of them.
         The journal gets the mean over an iteration's steps.
         """
         if self.rehearsing or (self.it % LOG_EVERY and self.device.type != "cpu"):
             return
+        self._require_step_size()
         self.losses.append(float(loss))
         if not math.isfinite(self.losses[-1]):
             self._stop_at_nonsense(f"the loss is {self.losses[-1]}")
         self.good = self.it, copy_state(self.owners[0])
-        steps = {"step": self.step} if self.step else {}
-        self.bar.set_postfix({"loss": f"{self.losses[-1]:.4g}", **steps}, refresh=bool(steps))
+        more = {"step": self.step} if self.step else {}
+        more |= {name: f"{value:.4g}" for name, value in self._learned().items()}
+        self.bar.set_postfix({"loss": f"{self.losses[-1]:.4g}", **more}, refresh=bool(self.step))
+
+    def _learned(self):
+        """Return {"syn_lr": value} where the set learns its step size, else nothing."""
+        syn_lr = self.owners[0].syn_lr
+        return {} if syn_lr is None else {"syn_lr": float(syn_lr.detach())}
+
+    def _require_step_size(self):
+        for syn_lr in self._learned().values():
+            if not (math.isfinite(syn_lr) and syn_lr > 0):
+                self._stop_at_nonsense(f"the learned step size is {syn_lr:.4g}", "--lr_lr")
 
     def _write_step(self):
         if self.losses and self.it % LOG_EVERY == 0:
-            self.journal.write("step", exp=self.exp, iteration=self.it, loss=statistics.fmean(self.losses))
+            self.journal.write("step", exp=self.exp, iteration=self.it, loss=statistics.fmean(self.losses),
+                               **self._learned())
 
     def save(self):
         """Write the result, clear what only an unfinished run needs, and return the result's content."""
-        meta = self._meta()
+        meta = self._meta(self.outcome)
         self.outcome.save(self.result_path, meta)
         self.unfinished_path.unlink(missing_ok=True)
         self.checkpoint.remove()
-        for model, values in self.outcome.accuracies.items():
-            log.info("%s: %s over %d networks", model, percent(values), len(values))
-            self.journal.write("final", model=model, mean=statistics.fmean(values), accuracies=values)
+        report_result(self.outcome, self.journal)
         self.journal.write("end")
         self.journal.close()
         log.info("synthetic set: %s (%s bytes)", self.result_path, f"{self.result_path.stat().st_size:,}")
         return {"data": self.outcome.data, "accs_all_exps": self.outcome.accuracies, "meta": meta}
 
-    def _meta(self):
-        return describe(self.real, self.method, self.options, self.storage, num_exp=len(self.outcome),
-                        **self.outcome.facts,
-                        protocols={model: dataclasses.asdict(protocol)
-                                   for model, protocol in self.scorer.protocols.items()})
+    def _meta(self, outcome):
+        step_sizes = outcome.facts.get("syn_lr")               # one of each experiment: the recipe has their mean
+        protocols = self.scorer.protocols_with(statistics.fmean(step_sizes) if step_sizes else None)
+        return describe(self.real, self.method, self.options, self.storage, num_exp=len(outcome), **outcome.facts,
+                        protocols={model: dataclasses.asdict(protocol) for model, protocol in protocols.items()})
 
     def _evaluation_due(self, it):
         return it == self.cfg.Iteration or (self.eval_every > 0 and it % self.eval_every == 0)
@@ -203,6 +218,7 @@ class Run:
         images, _ = synthetic.snapshot()
         if not bool(images.isfinite().all()):
             self._stop_at_nonsense("the images are not finite")
+        self._require_step_size()
         picture = self.picture_stem.with_name(f"{self.picture_stem.name}_exp{exp}_iter{it}.png")
         save_picture(picture, self.real.denormalise(images), len(images) // self.real.num_classes)
         self._stop_if_asked()
@@ -211,17 +227,12 @@ class Run:
                 scores = self.scorer(synthetic, exp, it)
         except Interrupted:
             self._stop_if_asked()
-        for model, of_model in scores.items():
-            values = [score.test_accuracy for score in of_model]
-            log.info("experiment %d, iteration %d, %s: test accuracy %s over %d networks (training accuracy %s)",
-                     exp, it, model, percent(values), len(values),
-                     percent([score.train_accuracy for score in of_model]))
-            self.journal.write("evaluation", exp=exp, iteration=it, model=model, mean=statistics.fmean(values),
-                               std=statistics.pstdev(values), accuracies=values, picture=picture.name,
-                               train_accuracies=[score.train_accuracy for score in of_model],
-                               train_losses=[score.train_loss for score in of_model])
-            if it == self.cfg.Iteration:
-                self.outcome.accuracies.setdefault(model, []).extend(values)
+        report_scores(scores, self.journal, exp, it, picture, self._learned().get("syn_lr"))
+        if self.best:
+            self.best.offer(scores, it, lambda: as_stored(synthetic), self._learned().get("syn_lr"))
+        if it == self.cfg.Iteration:
+            for model, of_model in scores.items():
+                self.outcome.accuracies.setdefault(model, []).extend(score.test_accuracy for score in of_model)
 
     def _rehearse(self, it):
         """Run the first step twice, undo it, time an evaluation epoch, and say how long everything will take."""
@@ -248,10 +259,7 @@ class Run:
         evaluations = sum(map(self._evaluation_due, range(self.cfg.Iteration + 1)))
         left = self.cfg.num_exp - len(self.outcome)
         total = left * (self.cfg.Iteration * per_step + evaluations * per_evaluation) - it * per_step
-        log.info("about %s in all: %d experiment%s of %d iterations (%.3g s each) and %d evaluation%s (%s each); "
-                 "shorter with --num_exp, --Iteration, --eval_every, --num_eval, --epoch_eval_train",
-                 duration(total), left, "s" * (left != 1), self.cfg.Iteration, per_step, evaluations,
-                 "s" * (evaluations != 1), duration(per_evaluation))
+        log.info(time_needed(total, left, self.cfg.Iteration, per_step, evaluations, per_evaluation))
 
     def _take_up(self, exp):
         """Return the iteration to begin with; restores the checkpoint that belongs to this experiment."""
@@ -259,6 +267,8 @@ class Run:
         if not state or state["exp"] != exp or not state["owners"]:
             return 0
         restore_state(state["owners"], *self.owners)
+        if self.best:
+            self.best.found = state["best"]
         return state["iteration"]
 
     def _save_checkpoint(self, exp=None):
@@ -267,46 +277,42 @@ class Run:
             self._stop_at_nonsense("the images are not finite")
         owners = copy_state(*self.owners) if exp is None else []
         where = {"exp": self.exp, "iteration": self.it} if exp is None else {"exp": exp, "iteration": 0}
-        self.checkpoint.save(**where, owners=owners, outcome=self.outcome.state(), journal=self.journal.position(),
-                             fingerprint=self.real.fingerprint)
+        best = self.best.found if self.best and exp is None else None
+        self.checkpoint.save(**where, owners=owners, best=best, outcome=self.outcome.state(),
+                             journal=self.journal.position(), fingerprint=self.real.fingerprint)
 
     def _finish(self, exp, synthetic):
-        self.outcome.add(synthetic)
+        self.note(exp, **self._learned())
+        self.outcome.add(synthetic, self.best)
         if exp + 1 < self.cfg.num_exp:
             self._save_unfinished(self.outcome)
             self._save_checkpoint(exp + 1)
 
     def _save_unfinished(self, outcome):
-        outcome.save(self.unfinished_path, {**self._meta(), "unfinished": True, "num_exp": len(outcome)})
+        outcome.save(self.unfinished_path, {**self._meta(outcome), "unfinished": True})
 
-    def _stop_at_nonsense(self, what):
-        """Keep the last set whose loss was finite, and raise RunError."""
+    def _outcome_so_far(self):
+        """Return the outcome with the set of the experiment under way."""
+        so_far = self.outcome.with_current(self.owners[0], self.best)
+        so_far.note(self.exp, self._learned())
+        return so_far
+
+    def _stop_at_nonsense(self, what, flag="--lr_img"):
+        """Keep the last set whose loss was finite, and raise RunError that names the `flag` to lower."""
         kept = "no finite set was seen"
         if self.good:
             restore_state(self.good[1], self.owners[0])
-            self._save_unfinished(self.outcome.with_current(self.owners[0]))
+            self._save_unfinished(self._outcome_so_far())
             kept = f"the set of iteration {self.good[0]} is in {self.unfinished_path}"
-        raise RunError(f"{what} at experiment {self.exp}, iteration {self.it}; {kept}; try a smaller --lr_img")
+        raise RunError(f"{what} at experiment {self.exp}, iteration {self.it}; {kept}; try a smaller {flag}")
 
     def _stop_if_asked(self):
         if self.stop.number is None:
             return
         self._save_checkpoint()
-        self._save_unfinished(self.outcome.with_current(self.owners[0]))
+        self._save_unfinished(self._outcome_so_far())
         raise Interrupted(f"stopped before iteration {self.it} of experiment {self.exp}; the set so far is in "
                           f"{self.unfinished_path}; go on with the same command and --resume", self.stop.number)
-
-
-def stored(storage, images_per_class):
-    """Word what a set stores, against its budget."""
-    return (f"stored: {storage['floats']:,} of {storage['budget_floats']:,} floats ({storage['bytes']:,} of "
-            f"{storage['budget_bytes']:,} bytes), decoded to {images_per_class} image{'s' * (images_per_class != 1)} "
-            "per class")
-
-
-def percent(fractions):
-    """Word accuracies as mean and population standard deviation in percent, as the papers' code does."""
-    return f"{100 * statistics.fmean(fractions):.2f} ± {100 * statistics.pstdev(fractions):.2f} %"
 
 
 def start_run(cfg, method):

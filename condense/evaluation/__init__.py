@@ -1,9 +1,9 @@
 """Evaluation: train fresh networks on a set, test them, and say how good the set is."""
 
 from condense.evaluation.pools import EVAL_MODES, POOLS, eval_pool
-from condense.evaluation.protocols import Protocol, dc_protocols, siamese_protocols
+from condense.evaluation.protocols import Protocol, dc_protocols, mtt_protocols, siamese_protocols
 from condense.evaluation.score import Score, Scorer, evaluate
 from condense.evaluation.train import TensorSet
 
 __all__ = ["EVAL_MODES", "POOLS", "Protocol", "Score", "Scorer", "TensorSet", "dc_protocols", "eval_pool", "evaluate",
-           "siamese_protocols"]
+           "mtt_protocols", "siamese_protocols"]

@@ -88,7 +88,8 @@ def _read(path, key):
     try:
         content = json.loads(path.read_text())
         scores = [Score(**values) for values in content["scores"]]
-        whole = all(type(value) is float for score in scores for value in dataclasses.astuple(score))
+        figures = [(score.test_accuracy, score.train_accuracy, score.train_loss) for score in scores]
+        whole = all(type(value) is float for row in figures for value in row)
         return scores if whole and content["key"] == key and len(scores) == key["num_eval"] else None
     except (OSError, ValueError, KeyError, TypeError):
         return None

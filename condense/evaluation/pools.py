@@ -11,21 +11,26 @@ POOLS = {
     "P": ("ConvNetNP", "ConvNetMP", "ConvNetAP"),
     "N": ("ConvNetNN", "ConvNetBN", "ConvNetLN", "ConvNetIN", "ConvNetGN"),
 }
+METHOD_POOLS = {"MTT": {"M": ("ConvNet", "AlexNet", "VGG11", "ResNet18_AP", "ResNet18")}}       # its code's own
 EVAL_MODES = {"S": "the condensing network, batch norm replaced", "SS": "the condensing network itself",
               "M": "six families", "B": "batch norm networks", "W": "widths", "D": "depths",
               "A": "activations", "P": "poolings", "N": "normalisations"}
+METHOD_MODES = {"MTT": {"C": "the condensing network and ConvNet"}}
 
 
-def eval_pool(mode, model):
+def eval_pool(mode, model, method=None):
     """Return the tuple of network names that evaluation mode `mode` scores a set condensed with `model` on.
 
-    S cuts the name before its first "BN" (ConvNetBN -> ConvNet, ResNet18BN_AP -> ResNet18); SS keeps it.
-    Raises ValueError for an unknown mode.
+    S cuts the name before its first "BN" (ConvNetBN -> ConvNet, ResNet18BN_AP -> ResNet18); SS keeps it. `method`
+    is given where its published modes and pools are others: MTT has C, which adds ConvNet. Raises ValueError for an
+    unknown mode.
     """
     if mode == "S":
         return (model.split("BN")[0],)
     if mode == "SS":
         return (model,)
+    if mode == "C" and method == "MTT":
+        return tuple(dict.fromkeys((model, "ConvNet")))
     if mode not in POOLS:
-        raise ValueError(unknown("eval mode", mode, EVAL_MODES))
-    return POOLS[mode]
+        raise ValueError(unknown("eval mode", mode, {**EVAL_MODES, **METHOD_MODES.get(method, {})}))
+    return METHOD_POOLS.get(method, {}).get(mode, POOLS[mode])

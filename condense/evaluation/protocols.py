@@ -55,3 +55,13 @@ def dc_protocols(pool, dataset, epochs, lr, batch_size):
         protocols[model] = Protocol(automatic if epochs == "auto" else epochs, lr, batch_size,
                                     augmentation="classic", strategy=strategy)
     return protocols
+
+
+def mtt_protocols(pool, dataset, epochs, lr, batch_size, strategy, siamese=True):
+    """Return {network name: `Protocol`} of trajectory matching; `lr` gives way to the step size that a set learns.
+
+    `siamese` False augments as DC does, by data set and network, as the published code does without DSA.
+    """
+    return {model: Protocol(epochs, lr, batch_size, strategy=strategy) if siamese else
+            Protocol(epochs, lr, batch_size, augmentation="classic", strategy=classic_strategy(dataset, model))
+            for model in pool}

@@ -17,26 +17,32 @@ GPU_TEST_BATCH, CPU_TEST_PIXELS = 2048, 64 * 1024
 
 @dataclass(frozen=True)
 class Score:
-    """What became of one network: fractions in [0, 1], and the training figures of its last epoch."""
+    """What became of one network: fractions in [0, 1], and the training figures of its last epoch.
+
+    `selection_accuracy` is that on images kept for choosing an iteration, where there are any.
+    """
 
     test_accuracy: float
     train_accuracy: float
     train_loss: float
+    selection_accuracy: float | None = None
 
 
-def evaluate(data, real, protocols, num_eval, rng, compute, progress=True):
+def evaluate(data, real, protocols, num_eval, rng, compute, progress=True, selection=None):
     """Return {network name: [Score of each of `num_eval` fresh networks]} on the test images of `real`.
 
     `protocols` {network name: `Protocol`} says which networks, and how each is trained. `data` is the set to
     train on (`labels`, `images(index)`), or a function i -> set that gives network i its own. `rng(key, i)`
     returns network i's generator; `key` is derived from the architecture's name, so a pool's order and size
-    change no number. The published protocol (reference in `Protocol`).
+    change no number. `selection` are further images to test the same networks on (`SelectionImages`). The
+    published protocol (reference in `Protocol`).
     """
-    return {model: _evaluate_model(data, real, model, protocol, num_eval, rng, compute, progress)
+    tests = [real] if selection is None else [real, selection]
+    return {model: _evaluate_model(data, real, tests, model, protocol, num_eval, rng, compute, progress)
             for model, protocol in protocols.items()}
 
 
-def _evaluate_model(data, real, model, protocol, num_eval, rng, compute, progress):
+def _evaluate_model(data, real, tests, model, protocol, num_eval, rng, compute, progress):
     key = zlib.crc32(model.encode())
     rngs = [rng(key, i) for i in range(num_eval)]
     datasets = (lambda i: data) if hasattr(data, "labels") else data        # modules are callable, too
@@ -44,16 +50,16 @@ def _evaluate_model(data, real, model, protocol, num_eval, rng, compute, progres
     with tqdm(total=num_eval * protocol.num_epochs, desc=f"evaluate {model}", unit="epoch", leave=False,
               disable=None if progress else True, dynamic_ncols=True) as bar:
         if together == 1:
-            return _one_by_one(datasets, real, model, protocol, rngs, compute, bar)
+            return _one_by_one(datasets, real, tests, model, protocol, rngs, compute, bar)
         scores = []
         for first in range(0, num_eval, together):
             group = range(first, min(first + together, num_eval))
-            scores += _together([datasets(i) for i in group], real, model, protocol,
+            scores += _together([datasets(i) for i in group], real, tests, model, protocol,
                                 [rngs[i] for i in group], compute, bar)
         return scores
 
 
-def _one_by_one(datasets, real, model, protocol, rngs, compute, bar):
+def _one_by_one(datasets, real, tests, model, protocol, rngs, compute, bar):
     net = compute.prepare(get_network(model, *real.spec, rng=torch.Generator()))
     forward = compute.wrap(net)
     chunk, test_batch = compute.chunk_for(real.im_size), _test_batch(real, compute)
@@ -61,20 +67,22 @@ def _one_by_one(datasets, real, model, protocol, rngs, compute, bar):
     for i, rng in enumerate(rngs):
         reset(net, rng)
         figures = train_network(net, datasets(i), protocol, rng, forward, chunk, bar.update)
-        scores.append(Score(float(accuracy(net, real, forward, test_batch)), *map(float, figures)))
+        tested, *selected = [float(accuracy(net, held, forward, test_batch)) for held in tests]
+        scores.append(Score(tested, *map(float, figures), *selected))
         bar.set_postfix(mean=f"{100 * sum(s.test_accuracy for s in scores) / len(scores):.2f}%")
     return scores
 
 
-def _together(datasets, real, model, protocol, rngs, compute, bar):
+def _together(datasets, real, tests, model, protocol, rngs, compute, bar):
     nets = []
     for rng in rngs:                                       # drawn on the device, as one by one
         net = compute.prepare(get_network(model, *real.spec, rng=torch.Generator()))
         nets.append(reset(net, rng))
     figures = train_stacked(nets, datasets, protocol, rngs, compute.wrap_stacked,
                             lambda: bar.update(len(nets)))
-    tested = [accuracy(net, real, compute.wrap(net, compiled=False), _test_batch(real, compute)) for net in nets]
-    rows = torch.stack([torch.stack(tested), *figures], 1).tolist()
+    tested, *selected = [torch.stack([accuracy(net, held, compute.wrap(net, compiled=False), _test_batch(real, compute))
+                                      for net in nets]) for held in tests]
+    rows = torch.stack([tested, *figures, *selected], 1).tolist()
     return [Score(*row) for row in rows]
 
 
@@ -99,7 +107,8 @@ def _test_batch(real, compute):
 class Scorer:
     """How a run scores its sets: everything but the set.
 
-    `protocols` {network name: `Protocol`} in the order of the pool; `rng` are the run's `Streams`.
+    `protocols` {network name: `Protocol`} in the order of the pool; `rng` are the run's `Streams`. `selection` are
+    images kept for choosing an iteration (`SelectionImages`), or None.
     """
 
     real: object
@@ -108,6 +117,7 @@ class Scorer:
     compute: object
     rng: object
     progress: bool = True
+    selection: object = None
 
     def __post_init__(self):
         """Raise ValueError for a network that cannot take the images: better now than after the first step."""
@@ -115,13 +125,24 @@ class Scorer:
             get_network(model, *self.real.spec, rng=torch.Generator())
 
     def __call__(self, synthetic, exp, it):
-        """Return {network name: [Score]} of the set as it is at iteration `it` of experiment `exp`."""
-        return evaluate(_decoded(synthetic), self.real, self.protocols, self.num_eval,
-                        partial(self.rng, "evaluation", exp, it), self.compute, self.progress)
+        """Return {network name: [Score]} of the set as it is at iteration `it` of experiment `exp`.
+
+        Networks are trained with the step size that the set has learned, where it has learned one.
+        """
+        step_size = None if synthetic.syn_lr is None else float(synthetic.syn_lr.detach())
+        return evaluate(_decoded(synthetic), self.real, self.protocols_with(step_size), self.num_eval,
+                        partial(self.rng, "evaluation", exp, it), self.compute, self.progress, self.selection)
+
+    def protocols_with(self, step_size):
+        """Return {network name: `Protocol`} with that learning rate, or, for None, as they are."""
+        if step_size is None:
+            return self.protocols
+        return {model: replace(protocol, lr=step_size) for model, protocol in self.protocols.items()}
 
     def estimate(self, synthetic):
         """Return about how many seconds one call takes."""
-        return estimate_seconds(_decoded(synthetic), self.real, self.protocols, self.num_eval, self.compute)
+        tested = len(self.real.test_labels) + (len(self.selection.test_labels) if self.selection else 0)
+        return estimate_seconds(_decoded(synthetic), self.real, self.protocols, self.num_eval, self.compute, tested)
 
 
 @torch.no_grad()
@@ -129,14 +150,17 @@ def _decoded(synthetic):
     return TensorSet(synthetic.images().detach().float(), synthetic.labels)
 
 
-def estimate_seconds(data, real, protocols, num_eval, compute):
-    """Return about how long one evaluation takes: one epoch and one test batch of each architecture, timed."""
+def estimate_seconds(data, real, protocols, num_eval, compute, tested):
+    """Return about how long one evaluation takes: one epoch and one test batch of each architecture, timed.
+
+    `tested` is the number of images that each network is tested on.
+    """
     data = data if hasattr(data, "labels") else data(0)
-    return sum(_estimate_network(data, real, model, protocol, num_eval, compute)
+    return sum(_estimate_network(data, real, model, protocol, num_eval, compute, tested)
                for model, protocol in protocols.items())
 
 
-def _estimate_network(data, real, model, protocol, num_eval, compute):
+def _estimate_network(data, real, model, protocol, num_eval, compute, tested):
     together = _networks_together(data, real, protocol, num_eval, compute.device)
     rngs = [torch.Generator().manual_seed(i) for i in range(together)]         # a rehearsal: they go nowhere
     nets = [compute.prepare(get_network(model, *real.spec, rng=rng)) for rng in rngs]
@@ -149,7 +173,7 @@ def _estimate_network(data, real, model, protocol, num_eval, compute):
     test = partial(_test_one, forward, real, batch)
     train(), test()                                        # warm-up, and compilation
     epochs = -(-num_eval // together) * protocol.num_epochs
-    batches = num_eval * len(real.test_labels) / min(batch, len(real.test_labels))
+    batches = num_eval * tested / min(batch, len(real.test_labels))
     return epochs * seconds(train, compute.device) + batches * seconds(test, compute.device)
 
 

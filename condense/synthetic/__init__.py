@@ -1,5 +1,7 @@
 """Parameterizations of the synthetic set and their registry."""
 
+import torch
+
 from condense.registry import lookup, unknown
 from condense.synthetic.base import SyntheticSet
 from condense.synthetic.low_rank import LowRank
@@ -8,25 +10,29 @@ from condense.synthetic.pixels import Pixels
 # A new form of the synthetic set is a file beside these, and a line here.
 PARAMETERIZATIONS = {"pixels": Pixels, "low_rank": LowRank}
 
-__all__ = ["PARAMETERIZATIONS", "LowRank", "Pixels", "SyntheticSet", "build_synthetic", "restore_synthetic"]
+__all__ = ["PARAMETERIZATIONS", "LowRank", "Pixels", "SyntheticSet", "build_synthetic", "restore_synthetic",
+           "stored_factors"]
 
 
 def build_synthetic(parameterization, real, ipc, init, rng, **options):
     """Return a synthetic set that stores `ipc` images per class at most, on `real`'s device, started as `init` says.
 
-    `options` are the parameterization's own. Raises ValueError for an unknown parameterization or start, ipc below
-    1, a budget that holds no image, and where `init` is 'real' for a class with too few real images.
+    `init` is one of the form's `INITS`, or a function: of a number, it returns the batch of so many real images of
+    each class to start from. `options` are the parameterization's own. Raises ValueError for an unknown
+    parameterization or start, ipc below 1, a budget that holds no image, and where `init` is 'real' for a class with
+    too few real images.
     """
     kind = lookup(PARAMETERIZATIONS, parameterization, "parameterization")
     if ipc < 1:
         raise ValueError(f"--ipc must be 1 or larger, not {ipc}")
-    if init not in kind.INITS:
+    if not callable(init) and init not in kind.INITS:
         raise ValueError(f"--init with --parameterization {parameterization}: {unknown('start', init, kind.INITS)}")
     channel, num_classes, im_size = real.spec
     synthetic = kind(num_classes, ipc, channel, im_size, **options)
     if init == "real":
         _require_images(real, max(synthetic.counts), ipc)
-    return synthetic.to(real.device).init_from(real, init, rng)
+    synthetic.to(real.device)
+    return synthetic.start_from(init(synthetic.counts[0])) if callable(init) else synthetic.init_from(real, init, rng)
 
 
 def _require_images(real, number, ipc):
@@ -39,7 +45,25 @@ def _require_images(real, number, ipc):
                          f"{smallest}; {mend}")
 
 
+def stored_factors(synthetic):
+    """Return what a result file holds of a set that stores something else than images, soft labels included."""
+    factors = synthetic.factors()
+    if factors is None or synthetic.label_logits is None:
+        return factors
+    return {**factors, "label_logits": synthetic.label_logits.detach().cpu().clone()}
+
+
 def restore_synthetic(factors):
-    """Return the synthetic set whose `factors()` these are; raises ValueError where they are not whole."""
+    """Return the synthetic set whose `stored_factors` these are; raises ValueError where they are not whole."""
     name = factors.get("parameterization") if isinstance(factors, dict) else None
-    return lookup(PARAMETERIZATIONS, name, "parameterization").from_factors(factors)
+    synthetic = lookup(PARAMETERIZATIONS, name, "parameterization").from_factors(factors)
+    if "label_logits" in factors:
+        synthetic.use_soft_labels(_checked_logits(factors["label_logits"], len(synthetic.hard_labels)))
+    return synthetic
+
+
+def _checked_logits(logits, number):
+    """Return soft labels of a file; raises ValueError where they are not one row of numbers for each image."""
+    if not torch.is_tensor(logits) or not logits.is_floating_point() or logits.dim() != 2 or len(logits) != number:
+        raise ValueError(f"label_logits are not a tensor with one row for each of {number} images; save the set again")
+    return logits

@@ -68,25 +68,26 @@ class LowRank(SyntheticSet):
         if how not in self.INITS:
             raise ValueError(f"--init: {unknown('start', how, self.INITS)}")
         if how == "real":
-            self._approximate(real.sample(real.classes, self.counts[0], rng))
-            return self
+            return self.start_from(real.sample(real.classes, self.counts[0], rng))
         scale = self.rank ** -0.25 if how == "noise_scaled" else 1
         for factor in (self.a, self.b):
             factor.copy_(scale * torch.randn(factor.shape, generator=rng))
         return self
 
-    def _approximate(self, batch):
+    @torch.no_grad()
+    def start_from(self, batch):
         """Set the factors to those nearest to the images of `batch`, some images at a time."""
         size = max(1, SVD_FLOATS // (self.a.shape[1] * self.a.shape[2] * self.b.shape[3]))
-        for first in range(0, len(self.labels), size):
+        for first in range(0, len(self.a), size):
             part = slice(first, first + size)
             a, b = balanced_factors(batch.images(part), self.rank)
             self.a[part], self.b[part] = a, b
+        return self
 
     def factors(self):
         """Return the factors, (H, W), and one label per class: one per image could outweigh a small set's factors."""
         number, im_size = self.counts[0], [self.a.shape[2], self.b.shape[3]]
-        tensors = {"a": self.a, "b": self.b, "labels": self.labels[::number]}
+        tensors = {"a": self.a, "b": self.b, "labels": self.hard_labels[::number]}
         return {"parameterization": "low_rank", "ipc": self.ipc, "num_per_class": number, "im_size": im_size,
                 **{name: tensor.detach().cpu().to(DTYPES[name]).clone() for name, tensor in tensors.items()}}
 
@@ -99,7 +100,7 @@ class LowRank(SyntheticSet):
         _check(factors)
         a, b, labels, number = (factors[name] for name in ("a", "b", "labels", "num_per_class"))
         synthetic = cls(len(labels), factors["ipc"], a.shape[1], factors["im_size"], a.shape[3], number)
-        synthetic.load_state_dict({"a": a, "b": b, "labels": labels.repeat_interleave(number)})
+        synthetic.load_state_dict({"a": a, "b": b, "hard_labels": labels.repeat_interleave(number)})
         return synthetic
 
 

@@ -29,7 +29,12 @@ class Pixels(SyntheticSet):
         if how == "noise":
             self.pixels.copy_(torch.randn(self.pixels.shape, generator=rng))
         elif how == "real":
-            self.pixels.copy_(real.sample(real.classes, self.counts[0], rng).images())
+            self.start_from(real.sample(real.classes, self.counts[0], rng))
         else:
             raise ValueError(f"--init must be noise or real, not {how!r}")
+        return self
+
+    @torch.no_grad()
+    def start_from(self, batch):
+        self.pixels.copy_(batch.images())
         return self

@@ -42,3 +42,14 @@ def test_unknown_mode_suggests_and_lists():
         eval_pool("ss", "ConvNet")
     with pytest.raises(ValueError, match="choose one of: S, SS, M"):
         eval_pool("everything", "ConvNet")
+
+
+def test_trajectory_matching_has_the_pool_of_its_own_code_and_a_mode_more():
+    assert eval_pool("M", "ConvNet", "MTT") == ("ConvNet", "AlexNet", "VGG11", "ResNet18_AP", "ResNet18")
+    assert eval_pool("C", "ConvNetD4", "MTT") == ("ConvNetD4", "ConvNet")
+    assert eval_pool("C", "ConvNet", "MTT") == ("ConvNet",)
+    assert eval_pool("W", "ConvNet", "MTT") == eval_pool("W", "ConvNet")
+    with pytest.raises(ValueError, match="unknown eval mode"):
+        eval_pool("X", "ConvNet", "MTT")
+    with pytest.raises(ValueError):
+        eval_pool("C", "ConvNet")

@@ -1,0 +1,26 @@
+"""Choosing an iteration: on training images kept for it, or, only where asked for, on the test set."""
+
+SELECTION_IMAGES = 5000                    # or a tenth of the training set, where that is less
+SELECT_ON = ("val", "test", "none")
+
+
+class SelectionImages:
+    """Training images, drawn by `rng` and used for nothing but choosing: of every class the same number.
+
+    Networks are tested on them as on a test set: `test_labels` (n,), `test_batches(size)`. They are no clean
+    validation set: whatever else saw the training set (experts, real images to start from) may have seen them.
+    """
+
+    def __init__(self, real, rng):
+        number = min(SELECTION_IMAGES, len(real) // 10)
+        self.batch = real.sample(real.classes, max(1, number // real.num_classes), rng)
+        self.test_labels = self.batch.labels
+
+    def __len__(self):
+        return len(self.batch)
+
+    def test_batches(self, size):
+        """Yield (images, labels), `size` at a time, on the device."""
+        for first in range(0, len(self.batch), size):
+            part = slice(first, first + size)
+            yield self.batch.images(part), self.test_labels[part]
