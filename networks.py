@@ -14,10 +14,11 @@ from condense.networks import (
     ResNet18BN,
     ResNet18BN_AP,
     get_network,
+    network_for,
     reset,
 )
 from condense.networks.batchnorm import freeze_batchnorm, has_batchnorm
 
 __all__ = ["MLP", "NETWORKS", "AlexNet", "AlexNetBN", "ConvNet", "LeNet", "ResNet18", "ResNet18BN",
            "ResNet18BN_AP", "ResNet18_AP", "VGG11", "VGG11BN", "freeze_batchnorm", "get_network", "has_batchnorm",
-           "reset"]
+           "network_for", "reset"]

@@ -18,7 +18,7 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 REAL_DATA = [REPOSITORY.parent / "shared" / "data", REPOSITORY / "shared" / "data"]
 
 TINY = ["--dataset", "Digits", "--ipc", "2", "--Iteration", "6", "--num_exp", "1", "--num_eval", "2",
-        "--epoch_eval_train", "2", "--model", "ConvNetW32", "--batch_real", "16", "--no-progress", "--device", "cpu"]
+        "--epoch_eval_train", "2", "--model", "ConvNetW32", "--no-progress", "--device", "cpu"]
 
 
 class Script:
@@ -76,7 +76,7 @@ def written(folder, pattern):
 @pytest.fixture(scope="session")
 def dm():
     import main_DM
-    return Script(main_DM)
+    return Script(main_DM, "--batch_real", "16")
 
 
 @pytest.fixture(scope="session")
@@ -85,6 +85,24 @@ def dc():
     import main_DC
     return Script(main_DC, "--outer_loop", "3", "--inner_loop", "2", "--model", "ConvNetD1", "--Iteration", "2",
                   "--batch_real", "8")
+
+
+@pytest.fixture(scope="session")
+def mtt(able_experts):
+    """main_MTT.py with short segments of `able_experts`."""
+    import main_MTT
+    return Script(main_MTT, *short_segments(able_experts))
+
+
+@pytest.fixture(scope="session")
+def lomtt(able_experts):
+    import main_LoMTT
+    return Script(main_LoMTT, *short_segments(able_experts))
+
+
+def short_segments(buffer_path):
+    return ["--model", "ConvNetD1", "--buffer_path", str(buffer_path), "--max_start_epoch", "2", "--expert_epochs", "2",
+            "--syn_steps", "3", "--Iteration", "4", "--lr_img", "100", "--eval_every", "2", "--epoch_eval_train", "1"]
 
 
 def real_file(name):
@@ -163,3 +181,29 @@ def tiny_folder(session_folder):
     """A folder with 20 classes of Tiny ImageNet in its original tree, tiny-imagenet-200/."""
     archive = real_file("tiny-imagenet-20classes.tar.xz")
     return made_once(session_folder / "tiny", lambda folder: unpack(archive, folder))
+
+
+@pytest.fixture(scope="session")
+def digit_experts(session_folder):
+    """A folder of expert trajectories: three ConvNetW32, three epochs on Digits, two in a file."""
+    def make(folder):
+        import buffer
+        from condense.options import build
+        buffer.main(build(buffer.Config, {"dataset": "Digits", "model": "ConvNetW32", "num_experts": 3,
+                                          "train_epochs": 3, "save_interval": 2, "buffer_path": str(folder),
+                                          "device": "cpu", "progress": False}))
+
+    return made_once(session_folder / "experts", make)
+
+
+@pytest.fixture(scope="session")
+def able_experts(session_folder):
+    """The same of three ConvNetD1 in minibatches of 64, which then get most digits right."""
+    def make(folder):
+        import buffer
+        from condense.options import build
+        buffer.main(build(buffer.Config, {"dataset": "Digits", "model": "ConvNetD1", "num_experts": 3,
+                                          "train_epochs": 3, "batch_train": 64, "save_interval": 2,
+                                          "buffer_path": str(folder), "device": "cpu", "progress": False}))
+
+    return made_once(session_folder / "able_experts", make)

@@ -33,11 +33,11 @@ class TensorSet:
 class TrainingDraws:
     """The random numbers of one network's training: per epoch an order, operators and magnitudes.
 
-    Drawn in blocks of epochs, magnitudes on `device`; the operators' choice stays on the host.
+    Drawn in blocks of `block` epochs, magnitudes on `device`; the operators' choice stays on the host.
     """
 
-    def __init__(self, rng, num_images, batch_size, num_operators, device):
-        self.host, self.device = rng, device
+    def __init__(self, rng, num_images, batch_size, num_operators, device, block=EPOCHS_PER_BLOCK):
+        self.host, self.device, self.block = rng, device, block
         self.rng = generator_on(device, rng)
         self.num_images, self.num_operators = num_images, num_operators
         self.num_batches = -(-num_images // batch_size)
@@ -51,10 +51,10 @@ class TrainingDraws:
         return self.order[self.left], self.operators[self.left], self.uniforms[self.left]
 
     def _draw(self):
-        self.left, shape = EPOCHS_PER_BLOCK, (EPOCHS_PER_BLOCK, self.num_images)
+        self.left, shape = self.block, (self.block, self.num_images)
         self.order = torch.rand(shape, generator=self.rng, device=self.device).argsort(1)
         self.uniforms = torch.rand((*shape, 3), generator=self.rng, device=self.device)
-        size = (EPOCHS_PER_BLOCK, self.num_batches)
+        size = (self.block, self.num_batches)
         self.operators = torch.randint(max(self.num_operators, 1), size, generator=self.host).tolist()
 
 
@@ -66,7 +66,7 @@ def train_network(net, data, protocol, rng, forward=None, chunk=None, tick=None)
     after every epoch. Draws come from `rng`, a CPU generator, alone.
     """
     forward, chunk = forward or net, None if has_batchnorm(net) else chunk
-    names = parse_strategy(protocol.strategy) if protocol.augmentation == "siamese" else ()
+    names = siamese_operators(protocol)
     draws = TrainingDraws(rng, len(data.labels), protocol.batch_size, len(names), data.labels.device)
     optimizer = _sgd(net.parameters(), protocol, protocol.lr)
     net.train()
@@ -74,28 +74,43 @@ def train_network(net, data, protocol, rng, forward=None, chunk=None, tick=None)
     for epoch in range(protocol.num_epochs):
         if epoch == protocol.drop_epoch:
             optimizer = _sgd(net.parameters(), protocol, 0.1 * protocol.lr)
-        order, operators, uniforms = draws.epoch()
         totals = torch.zeros(2, device=data.labels.device)
-        for index, operator, part in zip(order.split(protocol.batch_size), operators,
-                                         uniforms.split(protocol.batch_size)):
-            images, labels = data.images(index).detach(), data.labels[index]
-            images = _augment(images, protocol, names, [operator] * len(images), part, draws.host)
-            totals += _step(forward, optimizer, images, labels, chunk or len(images))
+        for images, labels in minibatches(data, protocol, names, draws):
+            optimizer.zero_grad()
+            totals += accumulate_gradients(forward, images, labels, chunk or len(images))
+            optimizer.step()
         if tick:
             tick()
     return totals[1] / len(data.labels), totals[0] / len(data.labels)
 
 
-def _step(forward, optimizer, images, labels, chunk):
-    """One SGD step on the mean cross-entropy; returns the (summed loss, number correct) of the minibatch."""
-    optimizer.zero_grad()
+def siamese_operators(protocol):
+    """Return the names of the Siamese operators that `protocol` augments with; none for another augmentation."""
+    return parse_strategy(protocol.strategy) if protocol.augmentation == "siamese" else ()
+
+
+def minibatches(data, protocol, names, draws):
+    """Yield (images, labels) of one epoch: `data` in the next order of `draws`, cut and augmented by `protocol`.
+
+    `names` are the protocol's `siamese_operators`.
+    """
+    order, operators, uniforms = draws.epoch()
+    for index, operator, part in zip(order.split(protocol.batch_size), operators, uniforms.split(protocol.batch_size)):
+        images, labels = data.images(index).detach(), data.labels[index]
+        yield _augment(images, protocol, names, [operator] * len(images), part, draws.host), labels
+
+
+def accumulate_gradients(forward, images, labels, chunk, loss=F.cross_entropy):
+    """Add the gradient of the minibatch's mean loss to the parameters', from `chunk` images at a time.
+
+    `loss(logits, labels, reduction="sum")`. Returns the (summed loss, number correct) of the minibatch.
+    """
     totals = torch.zeros(2, device=images.device)
     for x, y in zip(images.split(chunk), labels.split(chunk)):
         logits = forward(x)
-        loss = F.cross_entropy(logits, y, reduction="sum")
-        (loss / len(images)).backward()
-        totals += torch.stack((loss.detach(), _correct(logits.detach(), y)))
-    optimizer.step()
+        summed = loss(logits, y, reduction="sum")
+        (summed / len(images)).backward()
+        totals += torch.stack((summed.detach(), _correct(logits.detach(), y)))
     return totals
 
 
@@ -135,31 +150,43 @@ def train_stacked(nets, datasets, protocol, rngs, wrap=None, tick=None):
     call into one of another precision, or a compiled one. Returns (accuracies, losses) of the last epoch,
     tensors (M,). Same draws, and up to rounding the same numbers, as `train_network`.
     """
-    names = parse_strategy(protocol.strategy) if protocol.augmentation == "siamese" else ()
+    names = siamese_operators(protocol)
     device, num_images = datasets[0].labels.device, len(datasets[0].labels)
     draws = [TrainingDraws(rng, num_images, protocol.batch_size, len(names), device) for rng in rngs]
-    call, parameters, buffers = _stack([net.train() for net in nets])
+    call, parameters, buffers = stack_networks([net.train() for net in nets])
     call = wrap(call) if wrap else call
     optimizer = _sgd(parameters.values(), protocol, protocol.lr)
     totals = torch.full((2, len(nets)), torch.nan, device=device)
     for epoch in range(protocol.num_epochs):
         if epoch == protocol.drop_epoch:
             optimizer = _sgd(parameters.values(), protocol, 0.1 * protocol.lr)
-        epoch_draws = [draw.epoch() for draw in draws]
         totals = torch.zeros(2, len(nets), device=device)
-        for number in range(draws[0].num_batches):
-            images, labels = _stacked_minibatch(datasets, protocol, names, epoch_draws, number, draws)
-            logits = call(parameters, buffers, images)
-            losses = vmap(F.cross_entropy)(logits, labels)
+        for images, labels in stacked_minibatches(datasets, protocol, names, draws):
             optimizer.zero_grad()
-            losses.sum().backward()
+            totals += accumulate_stacked(call, parameters, buffers, images, labels)
             optimizer.step()
-            with torch.no_grad():
-                totals += torch.stack((losses * images.shape[1], _correct(logits, labels)))
         if tick:
             tick()
-    _unstack(nets, parameters, buffers)
+    unstack_networks(nets, parameters, buffers)
     return totals[1] / num_images, totals[0] / num_images
+
+
+def accumulate_stacked(call, parameters, buffers, images, labels, loss=F.cross_entropy):
+    """Add the gradient of each network's mean loss to the stacked parameters'; see `stack_networks`.
+
+    Returns the (summed loss, number correct) of every network's minibatch, (2, M).
+    """
+    logits = call(parameters, buffers, images)
+    losses = vmap(loss)(logits, labels)
+    losses.sum().backward()
+    return torch.stack((losses.detach() * images.shape[1], _correct(logits.detach(), labels)))
+
+
+def stacked_minibatches(datasets, protocol, names, draws):
+    """Yield (images (M, B, C, H, W), labels (M, B[, K])) of one epoch of every network; see `minibatches`."""
+    epoch_draws = [draw.epoch() for draw in draws]
+    for number in range(draws[0].num_batches):
+        yield _stacked_minibatch(datasets, protocol, names, epoch_draws, number, draws)
 
 
 def _stacked_minibatch(datasets, protocol, names, epoch_draws, number, draws):
@@ -177,7 +204,7 @@ def _stacked_minibatch(datasets, protocol, names, epoch_draws, number, draws):
     return torch.stack(images), labels
 
 
-def _stack(nets):
+def stack_networks(nets):
     """Return (vectorised call, stacked parameters, stacked buffers) of networks of one architecture."""
     parameters, buffers = stack_module_state(nets)
     skeleton = copy.deepcopy(nets[0]).to("meta")
@@ -189,7 +216,8 @@ def _stack(nets):
 
 
 @torch.no_grad()
-def _unstack(nets, parameters, buffers):
+def unstack_networks(nets, parameters, buffers):
+    """Copy stacked parameters and buffers back into `nets`."""
     for number, net in enumerate(nets):
         for name, tensor in [*net.named_parameters(), *net.named_buffers()]:
             tensor.copy_((parameters if name in parameters else buffers)[name][number])

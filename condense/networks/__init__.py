@@ -1,5 +1,6 @@
 """The networks by name, how to build one and how to draw it anew."""
 
+import math
 from functools import partial
 
 import torch
@@ -14,7 +15,9 @@ from condense.networks.vgg import VGG11, VGG11BN
 from condense.registry import lookup
 
 __all__ = ["MLP", "NETWORKS", "AlexNet", "AlexNetBN", "ConvNet", "LeNet", "ResNet18", "ResNet18BN",
-           "ResNet18BN_AP", "ResNet18_AP", "VGG11", "VGG11BN", "get_network", "reset"]
+           "ResNet18BN_AP", "ResNet18_AP", "VGG11", "VGG11BN", "get_network", "network_for", "reset"]
+
+SHALLOWEST, DEEPEST = 2, 8                # depths of `network_for`
 
 _standard = partial(ConvNet, net_width=128, net_depth=3, net_act="relu", net_norm="instancenorm",
                     net_pooling="avgpooling")
@@ -62,3 +65,15 @@ def get_network(model, channel, num_classes, im_size=(32, 32), rng=None):
     with torch.device("meta"):                        # shapes only: nothing is drawn, and nothing drawn twice
         net = factory(channel, num_classes, im_size=im_size)
     return reset(net.to_empty(device="cpu"), rng)
+
+
+def network_for(side):
+    """Return the name of the ConvNet whose depth follows the image's `side` in pixels; None: a side not known yet.
+
+    The last maps are 4x4: depth 3 for 28 and 32, 4 for 64, 5 for 128, as trajectory matching is published
+    (Cazenavette et al., CVPR 2022); at least 2.
+    """
+    if side is None:
+        return "ConvNet"
+    depth = min(DEEPEST, max(SHALLOWEST, math.ceil(math.log2(side)) - 2))
+    return "ConvNet" if depth == 3 else f"ConvNetD{depth}"

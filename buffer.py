@@ -1,0 +1,118 @@
+"""Expert trajectories for trajectory matching: networks that train on the real data, recorded epoch by epoch.
+
+Cazenavette et al., "Dataset Distillation by Matching Training Trajectories", CVPR 2022; with --rho_max flat ones, as
+Du et al. (FTD), "Minimizing the Accumulated Trajectory Error to Improve Dataset Distillation", CVPR 2023.
+
+    python buffer.py --dataset MNIST --num_experts 20 --train_epochs 10
+    python buffer.py --dataset CIFAR10 --zca --train_epochs 50 --keep_epochs 40
+    python buffer.py --dataset CIFAR10 --zca --rho_max 0.01 --alpha 0.3 --resume
+"""
+
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+from augment import default_strategy
+from condense.experts import CLASSIC_STRATEGY, LOSSES, ExpertRun, Recipe, expert_folder, parse_epochs
+from condense.options import dead_flags
+from networks import get_network, network_for
+from utils import RunConfig, Streams, default_side, load_data, option, redefault, run_script, start_compute
+
+TRUE_OR_FALSE = ("True", "False")          # words, as in the published scripts
+
+
+@dataclass(frozen=True)
+class Config(RunConfig):
+    model: str = redefault("model", "auto", help="network of the experts; auto: a ConvNet as deep as the images need, "
+                           "3 blocks at 32 pixels, 4 at 64, 5 at 128")
+    num_experts: int = option(100, "experts in all; with --resume, those that are missing are made, and put into new "
+                              "files", least=1, neutral=True)
+    train_epochs: int = option(50, "epochs each trains", least=1)
+    keep_epochs: int | str = option("all", "epochs kept (0: the initialisation): all, up to one (4), or some (40-62); "
+                                    "training ends with the last")
+    lr_teacher: float = option(0.01, "learning rate of the experts", above=0)
+    batch_train: int = redefault("batch_train", 256, help="minibatch of the experts")
+    mom: float = option(0.0, "momentum", least=0)
+    l2: float = option(0.0, "weight decay", least=0)
+    decay: bool = option(False, "a tenth of the learning rate in the second half")
+    loss_type: str = option("ce", "cross-entropy, or mean squared distance from one-hot labels", choices=tuple(LOSSES))
+    dsa: str = option("True", "Siamese augmentation; False: crop_scale_rotate of DC", choices=TRUE_OR_FALSE)
+    dsa_strategy: str = option("auto", "its operators, joined by _ ; auto: color_crop_cutout_flip_scale_rotate, for "
+                               "digits without flip; none: no augmentation")
+    rho_max: float = option(0.0, "flat trajectories by GSAM: how far it looks around (FTD: 0.01); 0: plain SGD",
+                            least=0)
+    rho_min: float | None = option(None, "how far at the tenth of the learning rate that --decay leaves; none: as far",
+                                   least=0)
+    alpha: float = option(0.4, "GSAM: weight of the surrogate gap (FTD: 0.3 or 1)", least=0)
+    adaptive: str = option("True", "GSAM: look around in proportion to each weight", choices=TRUE_OR_FALSE)
+    half: bool = option(False, "keep snapshots in float16: half the disk")
+    buffer_path: str = option("./buffers", "folder of all buffers", neutral=True)
+    save_interval: int = option(10, "experts per file", least=1, neutral=True)
+    eval_every: int = redefault("eval_every", 0, least=0, neutral=True, help="epochs between tests; 0: only after the "
+                                "last")
+    checkpoint_every: int = redefault("checkpoint_every", 60, least=0, help="seconds between checkpoints of an expert "
+                                      "under way")
+    resume: bool = redefault("resume", False, help="go on with the experts that are there, up to --num_experts")
+    overwrite: bool = redefault("overwrite", False, help="remove the experts that are there")
+    device: str = redefault("device", "auto", neutral=True)      # experts of one recipe may be made on several machines
+    compile: bool = redefault("compile", False, neutral=True)
+    deterministic: bool = redefault("deterministic", False, neutral=True)
+    chunk: int | None = redefault("chunk", None, neutral=True)
+    batch_real: int | None = option(None, "", dead="--batch_real has no effect: experts train on minibatches of "
+                                    "--batch_train")
+    ipc: ClassVar[None] = None                                   # options of condensation
+    parameterization: ClassVar[str] = "pixels"
+    init: ClassVar[None] = None
+    save: ClassVar[None] = None
+    eval_mode: ClassVar[None] = None
+    num_exp: ClassVar[None] = None
+    num_eval: ClassVar[None] = None
+    epoch_eval_train: ClassVar[None] = None
+    lr_net: ClassVar[None] = None
+    save_path: ClassVar[None] = None
+    tensorboard: ClassVar[None] = None
+
+
+def settled(cfg):
+    """Return `cfg` with its automatic values in place; raises ValueError for options that do not go together."""
+    if cfg.dsa == "False" and cfg.dsa_strategy != "auto":
+        raise ValueError(f"--dsa_strategy {cfg.dsa_strategy} belongs to --dsa True; leave one of the two out")
+    if not cfg.rho_max and (cfg.rho_min or cfg.alpha != Config.alpha or cfg.adaptive != Config.adaptive):
+        raise ValueError("--rho_min, --alpha and --adaptive belong to GSAM; give --rho_max, too (FTD: 0.01)")
+    side = default_side(cfg.dataset, cfg.im_size)
+    strategy = default_strategy(cfg.dataset) if cfg.dsa_strategy == "auto" else cfg.dsa_strategy
+    first, last = parse_epochs(cfg.keep_epochs, cfg.train_epochs)
+    return replace(cfg, model=network_for(side) if cfg.model == "auto" else cfg.model, keep_epochs=f"{first}-{last}",
+                   dsa_strategy=strategy if cfg.dsa == "True" else "none")
+
+
+def recipe_of(cfg):
+    """Return how experts of settled options train; raises ValueError for what cannot be."""
+    first, last = parse_epochs(cfg.keep_epochs, cfg.train_epochs)
+    augmentation, strategy = ("siamese", cfg.dsa_strategy) if cfg.dsa == "True" else ("classic", CLASSIC_STRATEGY)
+    return Recipe(cfg.train_epochs, first, last, lr=cfg.lr_teacher, batch_size=cfg.batch_train, momentum=cfg.mom,
+                  weight_decay=cfg.l2, decay=cfg.decay, augmentation=augmentation, strategy=strategy,
+                  loss=cfg.loss_type, rho_max=cfg.rho_max, rho_min=cfg.rho_min, alpha=cfg.alpha,
+                  adaptive=cfg.adaptive == "True", half=cfg.half)
+
+
+def main(cfg):
+    cfg = settled(cfg)
+    recipe = recipe_of(cfg)
+    compute = start_compute(cfg.device, cfg.precision, cfg.compile, cfg.chunk, cfg.deterministic)
+    real = load_data(cfg.dataset, cfg.data_path, compute.device, im_size=cfg.im_size, resize=cfg.resize, seed=cfg.seed,
+                     progress=cfg.progress, zca=cfg.zca, subset=cfg.subset)
+    net = get_network(cfg.model, *real.spec)
+    folder = expert_folder(cfg.buffer_path, cfg.dataset, cfg.model, zca=cfg.zca, subset=cfg.subset,
+                           side=real.im_size[0])
+    run = ExpertRun(folder, real, net, recipe, cfg.identity(), compute, Streams(cfg.seed), dead_flags(cfg))
+    with run.making(cfg.num_experts, cfg.save_interval, cfg.eval_every, cfg.checkpoint_every, cfg.resume,
+                    cfg.overwrite, cfg.progress):
+        for experts in run.groups():                             # one at a time, on a GPU as many as it holds
+            for _ in run.epochs():                               # a snapshot in front of the first, and after each
+                for images, labels in run.minibatches():         # shuffled, augmented
+                    experts.step(images, labels)                 # plain SGD, or with --rho_max GSAM
+    return run.summary()
+
+
+if __name__ == "__main__":
+    run_script(main, Config, __doc__)

@@ -1,0 +1,82 @@
+"""Where expert trajectories lie, and the file beside them that says what they are.
+
+The layout is that of the published code (Cazenavette et al., CVPR 2022): `replay_buffer_<n>.pt`, each a list of
+trajectories, a trajectory a list of snapshots, a snapshot the list of a network's parameters. `buffer.json` is ours.
+"""
+
+import json
+import re
+import shlex
+from pathlib import Path
+
+from condense.files import atomic_path
+
+FORMAT_VERSION = 1
+SIDECAR, WHITENING = "buffer.json", "zca.pt"
+REQUIRED = ("dataset", "fingerprint", "zca", "model", "parameters", "options", "first_epoch", "experts")
+CIFAR = ("CIFAR10", "CIFAR100")            # of which the published code marks the folder without whitening
+
+
+def expert_folder(buffer_path, dataset, model, *, zca=False, subset=None, side=None):
+    """Return the folder of a data set's and network's experts below `buffer_path`.
+
+    As published: CIFAR10 with ZCA and CIFAR10_NO_ZCA without, ImageNet/<subset>/<side>; other sets are <name>, and
+    <name>_ZCA with ZCA. `subset` and `side` (pixels) concern ImageNet.
+    """
+    name = dataset + ("" if zca else "_NO_ZCA") if dataset in CIFAR else dataset + "_ZCA" * bool(zca)
+    parts = (subset or "all", str(side)) if dataset == "ImageNet" else ()
+    return Path(buffer_path, name, *parts, model)
+
+
+def buffer_command(buffer_path, dataset, model, *, zca=False, subset=None, im_size=None, data_path=None):
+    """Return the command line that makes such experts, for messages."""
+    given = {"dataset": dataset, "subset": subset, "model": model, "im_size": im_size, "data_path": data_path,
+             "buffer_path": buffer_path}
+    flags = [f"--{name} {shlex.quote(str(value))}" for name, value in given.items() if value is not None]
+    return " ".join(["python buffer.py", *flags, *["--zca"] * bool(zca)])
+
+
+def replay_path(folder, number):
+    """Return the path of replay file `number`."""
+    return Path(folder) / f"replay_buffer_{number}.pt"
+
+
+def replay_files(folder):
+    """Return {number: path} of the replay files in `folder` in the order of their numbers; 10 comes after 9."""
+    found = {}
+    for path in Path(folder).glob("replay_buffer_*.pt"):
+        number = re.fullmatch(r"replay_buffer_(\d+)", path.stem)
+        if number:
+            found[int(number[1])] = path
+    return dict(sorted(found.items()))
+
+
+def read_sidecar(folder):
+    """Return what `buffer.json` in `folder` says, a dict, or None where there is none.
+
+    Raises ValueError in one line where it cannot be read.
+    """
+    path = Path(folder) / SIDECAR
+    if not path.is_file():
+        return None
+    try:
+        about = json.loads(path.read_text())
+        if about["format_version"] > FORMAT_VERSION:
+            raise ValueError(f"{path} is of a newer version of this toolkit; update it")
+        return {**about, **{key: about[key] for key in REQUIRED}}
+    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
+        raise ValueError(f"{path} is no description of experts ({type(error).__name__}); remove it, and data set and "
+                         "normalisation go unchecked") from None
+
+
+def write_sidecar(folder, about):
+    """Write `about`, plain values, as `buffer.json`: whole or not at all."""
+    with atomic_path(Path(folder) / SIDECAR) as temporary:
+        temporary.write_text("{\n" + ",\n".join(f'"{key}": {_worded(value)}' for key, value in about.items()) + "\n}\n")
+
+
+def _worded(value):
+    """Return `value` as JSON on one line, or a list of dicts with one of them a line."""
+    if isinstance(value, list) and value and isinstance(value[0], dict):
+        return "[\n " + ",\n ".join(map(json.dumps, value)) + "\n]"
+    return json.dumps(value)

@@ -1,0 +1,184 @@
+"""The networks of experts while they train: one at a time, or several of them stacked.
+
+Both draw the same numbers, keyed by expert and epoch, so that an expert can go on from the end of any epoch and does
+not depend on how many train beside it, up to rounding.
+"""
+
+from functools import partial
+
+import torch
+
+from condense.evaluation.train import (
+    TrainingDraws,
+    accumulate_gradients,
+    accumulate_stacked,
+    accuracy,
+    minibatches,
+    siamese_operators,
+    stack_networks,
+    stacked_minibatches,
+    unstack_networks,
+)
+from condense.experts.recipe import LOSSES
+from condense.experts.sharpness import sharpen
+from condense.networks import get_network, reset
+
+FLOATS_PER_PIXEL = 2000                    # activations and gradients of one training image, largest family
+RECORDED_BYTES = 4 << 30                   # of the trajectories of experts that train at once
+
+
+def networks_of_experts(number_of, model, real, recipe, compute, rng):
+    """Return the networks of `number_of` experts, to `begin` with: `Alone`, or `Stacked` if several."""
+    nets = [compute.prepare(get_network(model, *real.spec, rng=torch.Generator())) for _ in range(number_of)]
+    return (Alone if number_of == 1 else Stacked)(nets, real, recipe, compute, rng)
+
+
+def experts_at_once(real, recipe, parameters, wanted, device):
+    """Return how many experts train at once: one on a CPU, on a GPU as many as half of its free memory holds.
+
+    `parameters` is the size of a network. Their trajectories wait in the host's memory, at most 4 GiB of it.
+    """
+    if device.type != "cuda":
+        return 1
+    free, _ = torch.cuda.mem_get_info(device)
+    height, width = real.im_size
+    fit = free // 2 // (4 * FLOATS_PER_PIXEL * min(recipe.batch_size, len(real)) * height * width)
+    return max(1, min(wanted, fit, RECORDED_BYTES // (4 * parameters * recipe.kept)))
+
+
+class _Experts:
+    """What both ways share. `numbers` are the experts' own, `totals` (2, M) the epoch's summed losses and hits.
+
+    `rng(purpose, *key)` are the run's `Streams`: ("nets", number) draws an expert's initialisation, ("nets", number,
+    1 + epoch) an epoch's order and augmentation.
+    """
+
+    stacked = False
+
+    def __init__(self, nets, real, recipe, compute, rng):
+        self.nets, self.real, self.recipe, self.compute, self.rng = nets, real, recipe, compute, rng
+        self.data, self.chunk = real.sample(real.classes), compute.chunk_for(real.im_size)
+        self.names, self.loss = siamese_operators(recipe.protocol), LOSSES[recipe.loss]
+        self.numbers, self.epoch, self.optimizer = [], 0, None
+
+    def __len__(self):
+        return len(self.nets)
+
+    def begin(self, numbers):
+        """Become the experts `numbers`, freshly initialised."""
+        self.numbers, self.epoch, self.optimizer = list(numbers), 0, None
+        for number, net in zip(self.numbers, self.nets, strict=True):
+            reset(net, self.rng("nets", number)).train()          # drawn on the device
+        self._load([list(net.parameters()) for net in self.nets])
+
+    def start_epoch(self, epoch):
+        """Take up `epoch`: its draws, and where the learning rate drops a new optimiser."""
+        self.epoch = epoch
+        if self.optimizer is None or self.recipe.drops_at(epoch):
+            self.optimizer = self._new_optimizer(epoch)
+        self.draws = [TrainingDraws(self.rng("nets", number, 1 + epoch), len(self.real), self.recipe.batch_size,
+                                    len(self.names), self.real.device, block=1) for number in self.numbers]
+        self.totals = torch.zeros(2, len(self.numbers), device=self.real.device)
+
+    def step(self, images, labels):
+        """One step on a minibatch: SGD's, or GSAM's where the recipe asks for flat minima."""
+        self.optimizer.zero_grad()
+        self.totals += self._accumulate(images, labels).view(2, -1)
+        rho = self.recipe.rho(self.epoch)
+        if rho > 0:
+            sharpen(self.parameters, partial(self._accumulate, images, labels), rho, self.recipe.alpha,
+                    self.recipe.adaptive, self.stacked)
+        self.optimizer.step()
+
+    def figures(self):
+        """Return [(training accuracy, mean loss)] of each expert in the epoch that is over."""
+        losses, hits = (self.totals / len(self.real)).tolist()
+        return list(zip(hits, losses))
+
+    def test_accuracies(self):
+        """Return the fraction of test images that each expert gets right."""
+        return [float(accuracy(net, self.real, self.compute.wrap(net, compiled=False), self.chunk))
+                for net in self.current_networks()]
+
+    def state(self):
+        """Return [(parameters, momenta)] of each expert: lists of float32 CPU tensors, copies; momenta [] if none."""
+        used = self.optimizer.state if self.optimizer is not None else {}
+        momenta = [used[p]["momentum_buffer"] for p in self.parameters if used.get(p)]
+        return list(zip(self._per_expert(self.parameters), self._per_expert(momenta)))
+
+    def restore(self, states, epoch):
+        """Take over what `state` returned in front of `epoch`."""
+        parameters, momenta = zip(*states)
+        self._load(parameters)
+        self.optimizer = self._new_optimizer(epoch)
+        for parameter, value in zip(self.parameters, self._together(momenta)):
+            self.optimizer.state[parameter]["momentum_buffer"] = torch.empty_like(parameter).copy_(value).detach()
+
+    @torch.no_grad()
+    def _load(self, lists):
+        for parameter, value in zip(self.parameters, self._together(lists), strict=True):
+            parameter.copy_(value)
+
+    def _new_optimizer(self, epoch):
+        return torch.optim.SGD(self.parameters, lr=self.recipe.rate(epoch), momentum=self.recipe.momentum,
+                               weight_decay=self.recipe.weight_decay)
+
+
+class Alone(_Experts):
+    """One expert: minibatches go through its network in chunks that fit a CPU's cache."""
+
+    def __init__(self, nets, real, recipe, compute, rng):
+        super().__init__(nets, real, recipe, compute, rng)
+        self.parameters, self.forward = list(nets[0].parameters()), compute.wrap(nets[0])
+
+    def minibatches(self):
+        """Yield the epoch's (images (B, C, H, W), labels (B,)): shuffled, augmented, the last one partial."""
+        return minibatches(self.data, self.recipe.protocol, self.names, self.draws[0])
+
+    def current_networks(self):
+        """Return the network, in a list."""
+        return self.nets
+
+    def _accumulate(self, images, labels):
+        return accumulate_gradients(self.forward, images, labels, self.chunk, self.loss)
+
+    def _per_expert(self, tensors):
+        return [[_plain(tensor) for tensor in tensors]]
+
+    def _together(self, lists):
+        return lists[0]
+
+
+class Stacked(_Experts):
+    """Several experts: parameters stacked along a first axis, one vectorised call a step."""
+
+    stacked = True
+
+    def __init__(self, nets, real, recipe, compute, rng):
+        super().__init__(nets, real, recipe, compute, rng)
+        call, self.by_name, self.buffers = stack_networks(nets)
+        self.call, self.parameters = compute.wrap_stacked(call), list(self.by_name.values())
+
+    def minibatches(self):
+        """Yield the epoch's (images (M, B, C, H, W), labels (M, B)), of every expert its own."""
+        return stacked_minibatches([self.data] * len(self), self.recipe.protocol, self.names, self.draws)
+
+    def current_networks(self):
+        """Return the networks as they are now."""
+        unstack_networks(self.nets, self.by_name, self.buffers)
+        return self.nets
+
+    def _accumulate(self, images, labels):
+        return accumulate_stacked(self.call, self.by_name, self.buffers, images, labels, self.loss)
+
+    def _per_expert(self, tensors):
+        whole = [_plain(tensor) for tensor in tensors]
+        return [[tensor[i].clone() for tensor in whole] for i in range(len(self))]
+
+    def _together(self, lists):
+        return [torch.stack(tensors) for tensors in zip(*lists)]
+
+
+def _plain(tensor):
+    """Return a copy on the CPU in the default layout with storage of its own: float32, whatever it was."""
+    return tensor.detach().to("cpu", torch.float32, copy=True, memory_format=torch.contiguous_format)

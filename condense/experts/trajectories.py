@@ -1,0 +1,195 @@
+"""Expert trajectories as trajectory matching reads them: checked once, then a snapshot at a time from the disk.
+
+What is read follows Cazenavette et al., CVPR 2022: a segment of an expert, from one epoch to a later one.
+"""
+
+import logging
+import statistics
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from condense.experts.folder import buffer_command, expert_folder, read_sidecar, replay_files
+from condense.experts.replay import (
+    Unreadable,
+    flat,
+    is_mappable,
+    open_replay,
+    refuse_other_shapes,
+    refuse_standstill,
+)
+
+log = logging.getLogger("condense")
+
+USUAL_EPOCHS = 50                          # of buffer.py, unless told otherwise
+OPEN_FILES = 4                             # mapped files that stay open; of those read whole it is one
+ORDER = 1                                  # last key of the generators that choose experts: others have none there
+
+
+def open_experts(buffer_path, net, real, model, needs, *, subset=None, data_path=None, **how):
+    """Return the `ExpertBuffer` of `real` and the network named `model` below `buffer_path`; see `open_buffer`.
+
+    `net` is such a network; `needs` are the first and last epoch that will be read, `how` goes on to `open_buffer`.
+    """
+    whitened, side = real.zca is not None, real.im_size[0]
+    folder = expert_folder(buffer_path, real.name, model, zca=whitened, subset=subset, side=side)
+    command = buffer_command(buffer_path, real.name, model, zca=whitened, subset=subset, data_path=data_path,
+                             im_size=side if real.name in ("folder", "ImageNet") else None)
+    shapes = [tuple(parameter.shape) for parameter in net.parameters()]
+    return open_buffer(folder, shapes, needs=needs, model=model, dataset=real.name, fingerprint=real.fingerprint,
+                       whitened=whitened, command=command, **how)
+
+
+def open_buffer(folder, shapes, *, needs, model, dataset, fingerprint, whitened, command="python buffer.py",
+                skip_bad=False, max_files=None, max_experts=None, load_all=False):
+    """Return the experts in `folder`, ours or anyone's, as an `ExpertBuffer`.
+
+    They must have parameters of `shapes`, and snapshots of the epochs `needs` (first, last). Where `buffer.json` is
+    beside them, `model`, `dataset`, its `fingerprint` and whether it is `whitened` must be theirs, too. Of the files
+    the first `max_files` count, in each the first `max_experts`; `skip_bad` leaves out files that cannot be read.
+    `load_all` holds all in memory. Raises FileNotFoundError or ValueError in one line; `command` makes such experts.
+    """
+    folder = Path(folder)
+    if needs[1] > USUAL_EPOCHS:
+        command += f" --train_epochs {needs[1]}"
+    paths = list(replay_files(folder).values())[:max_files]
+    if not paths:
+        raise FileNotFoundError(f"no expert trajectories in {folder}; make them: {command}")
+    about = read_sidecar(folder)
+    if about is None:
+        log.info("%s has no buffer.json: nobody knows which images, normalised in which way, its experts saw", folder)
+    else:
+        _refuse_others(folder, about, model, dataset, fingerprint, whitened, command)
+    files = _survey(paths, shapes, max_experts, skip_bad)
+    buffer = ExpertBuffer(files, about["first_epoch"] if about else 0, about, load_all)
+    _refuse_short(folder, buffer, needs, command)
+    return buffer
+
+
+def _refuse_others(folder, about, model, dataset, fingerprint, whitened, command):
+    """Raise ValueError, saying both sides, for experts of another network, data set or normalisation."""
+    theirs = about["zca"] is not None
+    if about["model"] != model:
+        raise ValueError(f"{folder} holds experts of {about['model']}, this run uses {model}; give --model "
+                         f"{about['model']}, or make experts: {command}")
+    if theirs != whitened:
+        mend = "give --zca" if theirs else "leave out --zca"
+        raise ValueError(f"the experts in {folder} saw {_normalised(theirs)} images, this run's are "
+                         f"{_normalised(whitened)}; {mend}, or make experts: {command}")
+    if about["dataset"] != dataset:
+        raise ValueError(f"{folder} holds experts of {about['dataset']}, this run condenses {dataset}; make experts: "
+                         f"{command}")
+    if about["fingerprint"] != fingerprint:
+        raise ValueError(f"the experts in {folder} saw other images of the name {dataset} (fingerprint "
+                         f"{about['fingerprint'][:12]}) than this run has ({fingerprint[:12]}); name the same "
+                         f"--data_path, --subset and --im_size, or make experts: {command}")
+
+
+def _normalised(whitened):
+    return "ZCA-whitened" if whitened else "normalised"
+
+
+def _survey(paths, shapes, max_experts, skip_bad):
+    """Return [(path, number of experts, snapshots of the shortest)] of the files that are whole."""
+    files = []
+    for path in paths:
+        try:
+            trajectories = open_replay(path)[:max_experts]
+        except Unreadable as error:
+            if not skip_bad:
+                raise Unreadable(f"{error}; --skip_bad goes on with the other files") from None
+            log.warning("%s; going on without it", error)
+            continue
+        refuse_other_shapes(path, trajectories, shapes)
+        refuse_standstill(path, trajectories)
+        files.append((path, len(trajectories), min(map(len, trajectories))))
+    if not files:
+        raise ValueError(f"none of the {len(paths)} replay files in {paths[0].parent} can be read; make them anew")
+    return files
+
+
+def _refuse_short(folder, buffer, needs, command):
+    first, last = needs
+    held = f"the experts in {folder} hold epochs {buffer.first_epoch} to {buffer.last_epoch}"
+    if last > buffer.last_epoch:
+        raise ValueError(f"{held}, but up to epoch {last} is read (max_start_epoch - 1 + expert_epochs); lower "
+                         f"--max_start_epoch or --expert_epochs, or make longer ones: {command}")
+    if first < buffer.first_epoch:
+        raise ValueError(f"{held}, but from epoch {first} on is read; raise --min_start_epoch to {buffer.first_epoch}, "
+                         f"or make experts with all epochs: {command}")
+
+
+class ExpertBuffer:
+    """Experts by number, 0..len - 1, file after file; each holds epochs `first_epoch`..`last_epoch`.
+
+    `source` says in plain values what they are, for the `meta` of a result. Snapshots come from mapped files, so that
+    memory stays small however large the buffer; with `load_all` they are all in memory.
+    """
+
+    def __init__(self, files, first_epoch, about, load_all=False):
+        self._paths, counts, lengths = zip(*files)
+        self._file_of = np.repeat(np.arange(len(counts)), counts)                          # (number of experts,)
+        self._place = np.concatenate([np.arange(count) for count in counts])
+        self.first_epoch, self.last_epoch = first_epoch, first_epoch + min(lengths) - 1
+        self.source = self._describe(about, counts)
+        self._open, self._held = {}, None
+        if load_all:
+            self._held = [torch.stack([flat(snapshot) for snapshot in self._trajectory(number)[:min(lengths)]])
+                          for number in range(len(self))]
+            self._open.clear()
+
+    def __len__(self):
+        return len(self._file_of)
+
+    def _describe(self, about, counts):
+        folder = self._paths[0].parent
+        source = {"folder": f"{folder.parent.name}/{folder.name}", "experts": sum(counts), "files": len(counts),
+                  "first_epoch": self.first_epoch, "last_epoch": self.last_epoch, "sidecar": about is not None}
+        if about is None:
+            return source
+        used = {path.name: count for path, count in zip(self._paths, counts)}
+        tested = [list(entry["test_accuracy"].values())[-1] for entry in about["experts"]
+                  if entry["index"] < used.get(f"replay_buffer_{entry['file']}.pt", 0)]
+        if tested:
+            source["test_accuracy"] = {"mean": statistics.fmean(tested), "std": statistics.pstdev(tested)}
+        return {**source, "fingerprint": about["fingerprint"], "options": about["options"]}
+
+    def pick(self, iteration, rng):
+        """Return the number of the expert that `iteration` matches; `rng(*key)` returns the generator of a key.
+
+        Every expert once in a pass: files in a random order, in each its experts in a random order. With `load_all`
+        uniform draws instead, as published. Iteration k has the same expert whatever came before.
+        """
+        if self._held:
+            return int(torch.randint(len(self), (), generator=rng(iteration, ORDER)))
+        number_of_pass, place = divmod(iteration, len(self))
+        draws = torch.rand(len(self._paths) + len(self), generator=rng(number_of_pass, ORDER), dtype=torch.float64)
+        of_files, of_experts = draws.numpy()[:len(self._paths)], draws.numpy()[len(self._paths):]
+        return int(np.lexsort((of_experts, of_files[self._file_of]))[place])
+
+    def segment(self, number, start_epoch, end_epoch, device="cpu"):
+        """Return expert `number` after `start_epoch` and after `end_epoch` epochs: float32 vectors (P,) on `device`."""
+        return self.snapshot(number, start_epoch, device), self.snapshot(number, end_epoch, device)
+
+    def snapshot(self, number, epoch, device="cpu"):
+        """Return the parameters of expert `number` after `epoch` epochs: a float32 vector (P,) on `device`, a copy."""
+        if not self.first_epoch <= epoch <= self.last_epoch:
+            raise IndexError(f"epoch {epoch} is none of {self.first_epoch} to {self.last_epoch}, which experts hold")
+        place = epoch - self.first_epoch
+        stored = self._held[number][place].clone() if self._held else flat(self._trajectory(number)[place])
+        return stored.to(device, torch.float32)
+
+    def _trajectory(self, number):
+        return self._file(self._paths[self._file_of[number]])[self._place[number]]
+
+    def _file(self, path):
+        """Return the trajectories of the file, from those that are open where it is one, the latest being the last."""
+        content = self._open.pop(path, None)
+        if content is None:
+            most = OPEN_FILES if is_mappable(path) else 1
+            while len(self._open) >= most:
+                del self._open[next(iter(self._open))]
+            content = open_replay(path)
+        self._open[path] = content
+        return content
