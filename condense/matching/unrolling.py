@@ -1,0 +1,113 @@
+"""Unrolled training: the state after many steps, differentiable in everything that the steps depend on.
+
+One loop with four ways to differentiate it. They differ in how many steps have a graph alive at a time, and hence
+in memory, not in the result, but for `tesla`:
+
+full        all of them: the graph of the whole unroll
+checkpoint  sqrt(N) of them: the states in between are kept, a segment's graph is rebuilt when its turn comes
+constant    one: the state in front of every step is kept, and the adjoint lambda is carried backwards through them,
+            lambda_i = lambda_{i+1} + d(step)/d(state)^T lambda_{i+1}; exact like the two above
+tesla       one, and lambda stays what it is at the end: Cui et al., "Scaling Up Dataset Distillation to
+            ImageNet-1K with Constant Memory", ICML 2023. An approximation: it takes d(theta_N)/d(theta_i) for the
+            identity, though the paper calls it exact
+"""
+
+import math
+
+import torch
+from torch.autograd.function import once_differentiable
+
+from condense.device import memory_of
+
+MODES = ("full", "checkpoint", "constant", "tesla")
+GRAPH_BYTES_PER_PIXEL = 6_000             # of an image in one step that is differentiated twice
+
+
+def unroll(step, state, num_steps, inputs, mode="full"):
+    """Return the state after `num_steps` times state = step(i, state, *inputs), differentiable in `inputs`.
+
+    `state` is one tensor, `inputs` a tuple of tensors. `step` must give the same values whenever it is called with
+    the same arguments, so draws are made beforehand. In all modes but "full" it runs without recording first, and
+    once more, recorded, in the backward pass; `gradient` below does what a training step needs in both cases.
+    The result can be differentiated once. Raises ValueError for an unknown mode.
+    """
+    if mode not in MODES:
+        raise ValueError(f"unroll mode must be one of {', '.join(MODES)}, not {mode!r}")
+    if mode == "full" or not torch.is_grad_enabled():
+        for i in range(num_steps):
+            state = step(i, state, *inputs)
+        return state
+    length = max(1, math.isqrt(num_steps)) if mode == "checkpoint" else 1
+    return _Unrolled.apply(step, num_steps, length, mode != "tesla", state, *inputs)
+
+
+def choose_mode(mode, num_steps, batch_size, im_size, device):
+    """Return `mode`, or for "auto" full where the graph of all steps takes a quarter of the memory at most.
+
+    The graph's size is estimated for the standard ConvNet; `im_size` is (H, W). It is held against the memory that
+    the device has, not what is free now, so that the answer is the same when a run is resumed.
+    """
+    if mode != "auto":
+        return mode
+    graph = GRAPH_BYTES_PER_PIXEL * num_steps * batch_size * im_size[0] * im_size[1]
+    return "full" if graph <= memory_of(device) / 4 else "constant"
+
+
+class _Unrolled(torch.autograd.Function):
+    """Segments of `length` steps: forward without graphs, backward one segment's graph at a time."""
+
+    @staticmethod
+    def forward(ctx, step, num_steps, length, exact, state, *inputs):
+        ctx.step, ctx.num_steps, ctx.length, ctx.exact, ctx.starts = step, num_steps, length, exact, []
+        ctx.save_for_backward(*inputs)
+        inputs = [tensor.detach() for tensor in inputs]            # or the steps would record what they do with them
+        state = state.detach()
+        for i in range(num_steps):
+            if i % length == 0:
+                ctx.starts.append(state)
+            state = step(i, state, *inputs)
+        return state.clone() if num_steps == 0 else state
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, adjoint):
+        wanted = ctx.needs_input_grad[4:]                          # of the state in front, and of each input
+        totals = [None] * (len(wanted) - 1)
+        for number in reversed(range(len(ctx.starts))):
+            leaves = [tensor.detach().requires_grad_(needed) for tensor, needed in zip(ctx.saved_tensors, wanted[1:])]
+            start = ctx.starts[number].requires_grad_(ctx.exact and (number > 0 or wanted[0]))
+            with torch.enable_grad():
+                end = start
+                for i in range(number * ctx.length, min((number + 1) * ctx.length, ctx.num_steps)):
+                    end = ctx.step(i, end, *leaves)
+            gradients = _gradients(end, [start, *leaves], adjoint)
+            totals = [_added(total, gradient) for total, gradient in zip(totals, gradients[1:])]
+            if start.requires_grad:
+                adjoint = gradients[0]
+            ctx.starts[number] = None                              # its memory is free for the next segment
+        return None, None, None, None, adjoint if wanted[0] else None, *totals
+
+
+def _gradients(end, tensors, adjoint):
+    """Return the gradient of adjoint . end by each of `tensors`, None for those that want none or have none."""
+    some = [tensor for tensor in tensors if tensor.requires_grad]
+    found = iter(torch.autograd.grad(end, some, adjoint, allow_unused=True))
+    return [next(found) if tensor.requires_grad else None for tensor in tensors]
+
+
+def _added(total, gradient):
+    if total is None or gradient is None:
+        return gradient if total is None else total
+    return total.add_(gradient)
+
+
+def gradient(loss_of, state):
+    """Return d loss_of(state) / d state: with a graph where gradients are recorded, without one where they are not.
+
+    The graph leads to whatever the loss depends on, and to `state` if that has one.
+    """
+    recorded = torch.is_grad_enabled()
+    with torch.enable_grad():
+        if not (recorded and state.requires_grad):
+            state = state.detach().requires_grad_()
+        return torch.autograd.grad(loss_of(state), state, create_graph=recorded)[0]

@@ -1,0 +1,221 @@
+"""MTT: train a student on the synthetic images and match where an expert's training on real images went.
+
+Cazenavette, Wang, Torralba, Efros & Zhu, "Dataset Distillation by Matching Training Trajectories", CVPR 2022,
+algorithm 1. With --unroll tesla and --teacher_label: Cui et al. (TESLA), ICML 2023; with a growing window of start
+epochs, --lr_y and --threshold: Guo et al. (DATM), ICLR 2024.
+
+    python buffer.py --dataset CIFAR10 --zca
+    python main_MTT.py --dataset CIFAR10 --zca --ipc 1 --syn_steps 50 --expert_epochs 2 --max_start_epoch 2 --lr_img 100
+    python main_MTT.py --config configs/MTT/CIFAR10_ipc10.yaml
+"""
+
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import ClassVar
+
+import torch
+
+from augment import default_strategy, draw_independent, parse_strategy
+from networks import get_network, has_batchnorm, network_for
+from utils import (
+    MODES,
+    RandomTrajectories,
+    RunConfig,
+    Scorer,
+    SelectionImages,
+    Student,
+    build_synthetic,
+    choose_mode,
+    default_side,
+    eval_pool,
+    expert_labels,
+    load_data,
+    mtt_protocols,
+    open_experts,
+    option,
+    redefault,
+    right_images,
+    run_script,
+    start_epochs,
+    start_run,
+    student_minibatches,
+    unroll,
+)
+
+MOMENTUM, MOMENTUM_LABELS = 0.5, 0.9      # of images and step size, and of soft labels, as published
+TRUE_OR_FALSE = ("True", "False")
+
+
+@dataclass(frozen=True)
+class Config(RunConfig):
+    model: str = redefault("model", "auto", help="network of experts and student; auto: a ConvNet as deep as the "
+                           "images need, 3 blocks at 32 pixels, 4 at 64, 5 at 128")
+    init: str = redefault("init", "real", aliases=("pix_init",), help="start from noise, from real images, or from "
+                          "samples_predicted_correctly: real images that an expert gets right (DATM)",
+                          choices=("real", "noise", "noise_scaled", "samples_predicted_correctly"))
+    Iteration: int = option(5000, "updates of the synthetic images", least=0)
+    expert_epochs: int = option(3, "epochs M of the expert that the student's steps are to cover", least=1)
+    syn_steps: int = option(20, "steps N of the student on the synthetic images", least=1)
+    max_start_epoch: int = option(25, "segments start before this epoch of the expert", least=1)
+    min_start_epoch: int = option(0, "and not before this one", least=0)
+    current_max_start_epoch: int | None = option(None, "the same at the beginning, from where it grows (DATM)", least=1)
+    expansion_end_epoch: int | None = option(None, "iterations within which it grows (DATM)", least=1)
+    batch_syn: int | None = option(None, "synthetic images in a step of the student; all of them if not given", least=1)
+    unroll: str = option("auto", "how the student's steps are differentiated: full keeps their graph, checkpoint parts "
+                         "of it, constant one step's; tesla: one step's, approximately. auto: full where it fits, "
+                         "else constant", choices=("auto", *MODES))
+    lr_img: float = option(1000.0, "learning rate of the synthetic images", above=0)
+    lr_lr: float = option(1e-5, "learning rate of the student's step size", least=0)
+    lr_teacher: float = option(0.01, "the student's step size to begin with; it is learned", above=0)
+    lr_y: float | None = option(None, "learning rate of soft labels, which begin as an expert's (DATM); hard if not "
+                                "given", above=0)
+    teacher_label: bool = option(False, "soft labels: what the matched expert says of the images (TESLA)")
+    threshold: float | None = option(None, "skip the update where the matching loss is above this (DATM)", above=0)
+    dsa: str = option("True", "Siamese augmentation, in evaluation too", choices=TRUE_OR_FALSE)
+    dsa_strategy: str = option("auto", "its operators, joined by _ ; auto: color_crop_cutout_flip_scale_rotate, for "
+                               "digits without flip; none: no augmentation")
+    no_aug: str = option("False", "no augmentation in the student's steps", choices=TRUE_OR_FALSE)
+    buffer_path: str = option("./buffers", "folder of the experts that buffer.py wrote", neutral=True)
+    load_all: bool = option(False, "hold all experts in memory and draw one anew for each iteration")
+    max_files: int | None = option(None, "use so many files of experts at most", least=1)
+    max_experts: int | None = option(None, "use so many experts of each file at most", least=1)
+    skip_bad: bool = option(False, "leave out files of experts that cannot be read")
+    random_trajectory: bool = option(False, "random networks in the place of experts (TESLA's control experiment)")
+    select_on: str = option("val", "choose the best iteration on val, 5,000 training images kept for it (a tenth of a "
+                            "small set), on test, or none", choices=("val", "test", "none"))
+    eval_mode: str = redefault("eval_mode", "S", help="networks to score on: S (the student's), C (and ConvNet), "
+                               "M, W, D, A, P, N (pools)")
+    num_exp: int = redefault("num_exp", 1)
+    num_eval: int = redefault("num_eval", 5)
+    eval_every: int = redefault("eval_every", 100, least=0, aliases=("eval_it",), help="iterations between "
+                                "evaluations, 0: only the last")
+    lr_net: ClassVar[None] = None                          # networks are trained with the learned step size
+    lr_init: float | None = option(None, "", dead="--lr_init has no effect: the step size begins as --lr_teacher")
+    batch_real: int | None = option(None, "", dead="--batch_real has no effect: real images are seen by experts alone")
+    force_save: bool = option(False, "", dead="--force_save has no effect: every set is saved and drawn")
+
+
+def check(cfg):
+    """Raise ValueError for options that do not go together."""
+    parse_strategy("none" if cfg.dsa_strategy == "auto" else cfg.dsa_strategy)
+    if cfg.min_start_epoch >= cfg.max_start_epoch:
+        raise ValueError(f"--min_start_epoch {cfg.min_start_epoch} leaves no epoch before --max_start_epoch "
+                         f"{cfg.max_start_epoch}; lower it")
+    if (cfg.current_max_start_epoch is None) != (cfg.expansion_end_epoch is None):
+        raise ValueError("--current_max_start_epoch and --expansion_end_epoch go together; give both or neither")
+    if cfg.expansion_end_epoch and not cfg.min_start_epoch < cfg.current_max_start_epoch <= cfg.max_start_epoch:
+        raise ValueError(f"--current_max_start_epoch must be above --min_start_epoch {cfg.min_start_epoch} and at most "
+                         f"--max_start_epoch {cfg.max_start_epoch}, not {cfg.current_max_start_epoch}")
+    if cfg.lr_y and cfg.teacher_label:
+        raise ValueError("--lr_y learns the labels, --teacher_label sets them anew in each iteration; leave one out")
+    if cfg.random_trajectory and (cfg.lr_y or cfg.teacher_label or cfg.init == "samples_predicted_correctly"):
+        raise ValueError("--random_trajectory has no experts to ask for labels or images; leave it out")
+
+
+def matching_loss(student, start, target):
+    """||theta_N - theta*_{t+M}||^2 / ||theta*_t - theta*_{t+M}||^2 (equation 2); three vectors (P,) -> scalar.
+
+    1 means no better than standing still.
+    """
+    return (student - target).square().sum() / (start - target).square().sum()
+
+
+def strategies(cfg, dataset):
+    """Return the augmentation of the student's steps and that of evaluation ("none": DC's, see `mtt_protocols`)."""
+    if cfg.dsa == "False":
+        return "none", "none"
+    strategy = default_strategy(dataset) if cfg.dsa_strategy == "auto" else cfg.dsa_strategy
+    return strategy if cfg.no_aug == "False" else "none", strategy
+
+
+def find_experts(cfg, net, real):
+    """Return the experts that the run matches; raises ValueError or FileNotFoundError where they do not fit it."""
+    if cfg.random_trajectory:
+        return RandomTrajectories(net)
+    needs = cfg.min_start_epoch, cfg.max_start_epoch - 1 + cfg.expert_epochs
+    data_path = None if cfg.data_path == Config.data_path else cfg.data_path
+    return open_experts(cfg.buffer_path, net, real, cfg.model, needs, subset=cfg.subset, data_path=data_path,
+                        skip_bad=cfg.skip_bad, max_files=cfg.max_files, max_experts=cfg.max_experts,
+                        load_all=cfg.load_all)
+
+
+def student_step(student, rows, augment):
+    """Return one step of plain SGD on a minibatch, (step number, theta, images, labels, step size) -> theta."""
+    def step(i, theta, images, labels, syn_lr):
+        x, y = augment[i](images[rows[i]]), labels[rows[i]]
+        return theta - syn_lr * student.gradient(theta, x, y)
+    return step
+
+
+def parameter_groups(cfg, synthetic):
+    """Return the optimiser groups of images, step size and, where they are learned, soft labels."""
+    learned = [("syn_lr", synthetic.syn_lr, cfg.lr_lr, MOMENTUM)]
+    if cfg.lr_y:
+        learned.append(("labels", synthetic.label_logits, cfg.lr_y, MOMENTUM_LABELS))
+    return synthetic.param_groups(cfg.lr_img, MOMENTUM) + [
+        {"name": name, "params": [parameter], "lr": lr, "momentum": momentum}
+        for name, parameter, lr, momentum in learned]
+
+
+def main(cfg, name="MTT"):
+    check(cfg)
+    if cfg.model == "auto":
+        cfg = replace(cfg, model=network_for(default_side(cfg.dataset, cfg.im_size)))
+    pool = eval_pool(cfg.eval_mode, cfg.model, "MTT")
+    run = start_run(cfg, name)
+    real = load_data(cfg.dataset, cfg.data_path, run.device, im_size=cfg.im_size, resize=cfg.resize, seed=cfg.seed,
+                     progress=cfg.progress, zca=cfg.zca, subset=cfg.subset)
+    strategy, eval_strategy = strategies(cfg, real.name)
+    protocols = mtt_protocols(pool, real.name, cfg.epoch_eval_train, cfg.lr_teacher, cfg.batch_train, eval_strategy,
+                              siamese=cfg.dsa == "True")
+    selection = SelectionImages(real, run.rng("evaluation")) if cfg.select_on == "val" else None
+    scorer = Scorer(real, protocols, cfg.num_eval, run.compute, run.rng, cfg.progress, selection)
+    net = run.compute.prepare(get_network(cfg.model, *real.spec))
+    if has_batchnorm(net):
+        raise ValueError(f"--model {cfg.model} has batch norm, whose statistics are no part of expert trajectories; "
+                         "choose one with another norm")
+    student = Student(net, run.compute, run.compute.chunk_for(real.im_size))
+    experts = find_experts(cfg, net, real)
+    window = (cfg.current_max_start_epoch, cfg.expansion_end_epoch) if cfg.expansion_end_epoch else None
+    averaged = cfg.init == "samples_predicted_correctly"
+    run.begin(real, scorer, cfg.eval_every, None if cfg.select_on == "none" else cfg.select_on)
+
+    for exp in run.experiments():
+        init = partial(right_images, real, student, experts, rng=run.rng("init", exp, 1)) if averaged else cfg.init
+        synthetic = build_synthetic(cfg.parameterization, real, cfg.ipc, init, run.rng("init", exp),
+                                    **cfg.form_options())
+        synthetic.learn_step_size(cfg.lr_teacher)
+        if cfg.lr_y or cfg.teacher_label:
+            synthetic.use_soft_labels(expert_labels(synthetic, student, experts, averaged), learned=bool(cfg.lr_y))
+        optimizer = torch.optim.SGD(parameter_groups(cfg, synthetic))
+        num_images = len(synthetic.hard_labels)
+        batch_syn = min(cfg.batch_syn or num_images, num_images)
+        mode = choose_mode(cfg.unroll, cfg.syn_steps, batch_syn, real.im_size, run.device)
+        run.note(exp, experts=experts.source, unroll=mode)
+        for it in run.iterations(exp, synthetic, optimizer):     # progress, due evaluations, checkpoints
+            rng = run.rng("data", exp, it)
+            epochs = start_epochs(it, cfg.min_start_epoch, cfg.max_start_epoch, window)
+            start_epoch = epochs[int(torch.randint(len(epochs), (), generator=rng))]
+            expert = experts.pick(it, partial(run.rng, "data", exp))
+            start, target = experts.segment(expert, start_epoch, start_epoch + cfg.expert_epochs, run.device)
+            images = synthetic.images()                          # (n, C, H, W)
+            if cfg.teacher_label:
+                synthetic.use_soft_labels(student.logits_of(target, images), learned=False)
+            rows = student_minibatches(num_images, batch_syn, cfg.syn_steps, rng)
+            rng = run.rng("augmentation", exp, it)
+            augment = [draw_independent(strategy, len(synthetic.hard_labels[of]), rng, run.device) for of in rows]
+            learned = images, synthetic.labels, synthetic.syn_lr
+            theta = unroll(student_step(student, rows, augment), start, cfg.syn_steps, learned, mode)
+            loss = matching_loss(theta, start, target) + synthetic.extra_loss(None, run.rng("set", exp, it, 0))
+            run.log(loss=loss.detach())
+            if cfg.threshold and loss > cfg.threshold:
+                continue
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            synthetic.after_step(None, run.rng("set", exp, it, 1), end=True)
+    return run.save()
+
+
+if __name__ == "__main__":
+    run_script(main, Config, __doc__)
