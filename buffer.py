@@ -12,10 +12,24 @@ from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from augment import default_strategy
-from condense.experts import CLASSIC_STRATEGY, LOSSES, ExpertRun, Recipe, expert_folder, parse_epochs
-from condense.options import dead_flags
 from networks import get_network, network_for
-from utils import RunConfig, Streams, default_side, load_data, option, redefault, run_script, start_compute
+from utils import (
+    CLASSIC_STRATEGY,
+    LOSSES,
+    ExpertRun,
+    Recipe,
+    RunConfig,
+    Streams,
+    dead_flags,
+    default_side,
+    expert_folder,
+    load_data,
+    option,
+    parse_epochs,
+    redefault,
+    run_script,
+    start_compute,
+)
 
 TRUE_OR_FALSE = ("True", "False")          # words, as in the published scripts
 

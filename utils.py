@@ -46,7 +46,15 @@ from condense.evaluation import (
 )
 from condense.evaluation.selection import SelectionImages
 from condense.evaluation.train import train_network
-from condense.experts import open_experts
+from condense.experts import (
+    CLASSIC_STRATEGY,
+    LOSSES,
+    ExpertRun,
+    Recipe,
+    expert_folder,
+    open_experts,
+    parse_epochs,
+)
 from condense.experts.control import RandomTrajectories
 from condense.experts.start import expert_labels, right_images
 from condense.matching.class_gradients import class_gradients, matching_over_classes
@@ -54,22 +62,23 @@ from condense.matching.features import class_means
 from condense.matching.gradients import class_distances, gradient_distance
 from condense.matching.trajectories import Student, start_epochs, student_minibatches
 from condense.matching.unrolling import MODES, choose_mode, unroll
-from condense.options import RunConfig, option, redefault
+from condense.options import RunConfig, dead_flags, option, redefault
 from condense.randomness import Streams
 from condense.results import load_result, save_picture, save_result
 from condense.runtime import start_run
 from condense.synthetic import Pixels, SyntheticSet, build_synthetic
 
 __all__ = [
-    "AUGMENT_FNS", "CORESET_METHODS", "Compute", "DATASETS", "DiffAugment", "MODES", "ParamDiffAug", "Pixels",
-    "Protocol", "RandomTrajectories", "RealBatch", "RealData", "RunConfig", "Scorer", "SelectionImages", "Streams",
-    "Student", "SyntheticSet", "TensorDataset", "TensorSet", "Whitening", "augment", "build_synthetic",
-    "choose_coreset", "choose_mode", "class_distances", "class_gradients", "class_means", "dc_protocols",
-    "default_side", "distance_wb", "epoch", "eval_pool", "evaluate", "evaluate_synset", "expert_labels",
-    "get_daparam", "get_dataset", "get_default_convnet_setting", "get_eval_pool", "get_loops", "get_network",
-    "get_time", "gradient_distance", "load_data", "load_result", "match_loss", "matching_over_classes",
-    "mtt_protocols", "open_experts", "option", "rand_brightness", "rand_contrast", "rand_crop", "rand_cutout",
-    "rand_flip", "rand_rotate", "rand_saturation", "rand_scale", "redefault", "require_images", "right_images",
-    "run_script", "save_picture", "save_result", "set_seed_DiffAug", "siamese_protocols", "start_compute",
-    "start_epochs", "start_run", "student_minibatches", "train_network", "unroll",
+    "AUGMENT_FNS", "CLASSIC_STRATEGY", "CORESET_METHODS", "Compute", "DATASETS", "DiffAugment", "ExpertRun",
+    "LOSSES", "MODES", "ParamDiffAug", "Pixels", "Protocol", "RandomTrajectories", "RealBatch", "RealData",
+    "Recipe", "RunConfig", "Scorer", "SelectionImages", "Streams", "Student", "SyntheticSet", "TensorDataset",
+    "TensorSet", "Whitening", "augment", "build_synthetic", "choose_coreset", "choose_mode", "class_distances",
+    "class_gradients", "class_means", "dc_protocols", "dead_flags", "default_side", "distance_wb", "epoch",
+    "eval_pool", "evaluate", "evaluate_synset", "expert_folder", "expert_labels", "get_daparam", "get_dataset",
+    "get_default_convnet_setting", "get_eval_pool", "get_loops", "get_network", "get_time", "gradient_distance",
+    "load_data", "load_result", "match_loss", "matching_over_classes", "mtt_protocols", "open_experts", "option",
+    "parse_epochs", "rand_brightness", "rand_contrast", "rand_crop", "rand_cutout", "rand_flip", "rand_rotate",
+    "rand_saturation", "rand_scale", "redefault", "require_images", "right_images", "run_script", "save_picture",
+    "save_result", "set_seed_DiffAug", "siamese_protocols", "start_compute", "start_epochs", "start_run",
+    "student_minibatches", "train_network", "unroll",
 ]

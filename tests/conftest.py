@@ -207,3 +207,10 @@ def able_experts(session_folder):
                                           "buffer_path": str(folder), "device": "cpu", "progress": False}))
 
     return made_once(session_folder / "able_experts", make)
+
+
+@pytest.fixture(scope="session")
+def whole(session_folder):
+    """The folder of the five experts that buffer.py makes with the flags WHOLE when nothing stops it."""
+    from tests.buffer_runs import WHOLE, make, only_folder
+    return only_folder(made_once(session_folder / "whole_experts", lambda folder: make(folder, *WHOLE)))

@@ -1,6 +1,5 @@
-"""Low rank: the budget rule, the starts, gradients of the factors, the file's form, and what is refused."""
+"""Low rank: the budget rule, decoding, and gradients of the factors."""
 
-import io
 import math
 import re
 from fractions import Fraction
@@ -11,38 +10,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from condense.augmentation import draw_siamese
-from condense.data import RealData, load_data
+from condense.data import RealData
 from condense.device import Compute
 from condense.matching.class_gradients import class_gradients, matching_over_classes
 from condense.matching.features import class_means
 from condense.matching.gradients import class_distances
 from condense.networks import get_network
-from condense.synthetic import Pixels, build_synthetic
-from condense.synthetic.low_rank import LowRank, balanced_factors, images_within
+from condense.synthetic import Pixels
+from condense.synthetic.low_rank import LowRank, images_within
+from tests.synthetic.low_rank_sets import random_set, seeded
 
 SIDES = st.integers(1, 12)
 SHAPES = dict(channel=st.integers(1, 3), height=SIDES, width=SIDES, ipc=st.integers(1, 6), rank=st.integers(1, 14))
-
-
-def seeded(seed=0):
-    return torch.Generator().manual_seed(seed)
-
-
-@pytest.fixture(scope="module")
-def digits():
-    return load_data("Digits")
-
-
-def tiny_real(counts=(5, 2, 4), im_size=(4, 6)):
-    labels = torch.arange(len(counts)).repeat_interleave(torch.tensor(counts))
-    images = torch.randint(256, (len(labels), 3, *im_size), generator=seeded(), dtype=torch.uint8)
-    return RealData("tiny", images, labels, images, labels, ["ape", "bee", "cat"][:len(counts)])
-
-
-def random_set(num_classes=3, channel=2, im_size=(5, 7), rank=2, num_per_class=4, seed=0):
-    """A set with standard normal factors that belongs to no real data."""
-    synthetic = LowRank(num_classes, 1, channel, im_size, rank, num_per_class)
-    return synthetic.init_from(None, "noise", seeded(seed))
 
 
 # the budget
@@ -225,165 +204,3 @@ def test_gradient_matching_gives_the_hosts_loss_and_reaches_both_factors(digits)
         loss.backward()
     torch.testing.assert_close(*losses, rtol=1e-4, atol=0)
     assert_chain_rule(*sets)
-
-
-# starts
-
-def test_noise_start_is_as_published_and_wider_than_normalised_images():
-    synthetic = LowRank(10, 1, 3, (16, 16), 4, num_per_class=100).init_from(None, "noise", seeded())
-    for factor in (synthetic.a, synthetic.b):
-        assert abs(factor.mean()) < 0.01 and factor.std().item() == pytest.approx(1, abs=0.01)
-    pixels = synthetic.images().detach().double()
-    assert abs(pixels.mean()) < 0.05 and pixels.std().item() == pytest.approx(4**0.5, rel=0.03)
-    kurtosis = pixels.pow(4).mean() / pixels.square().mean()**2
-    assert kurtosis.item() == pytest.approx(3 + 6 / 4, rel=0.1)                  # heavy tails: 3 would be normal
-
-
-@pytest.mark.parametrize("rank", [1, 2, 5])
-def test_scaled_noise_start_has_unit_variance(rank):
-    scaled, noise = (LowRank(10, 1, 3, (16, 16), rank, num_per_class=100).init_from(None, how, seeded())
-                     for how in ("noise_scaled", "noise"))
-    assert scaled.images().std().item() == pytest.approx(1, rel=0.03)
-    torch.testing.assert_close(scaled.images() * rank**0.5, noise.images())
-
-
-@pytest.mark.parametrize("how", LowRank.INITS)
-def test_start_depends_on_the_generator_alone(digits, how):
-    before = torch.get_rng_state()
-    one, two, other = (LowRank(10, 1, 1, (8, 8)).init_from(digits, how, seeded(s)).images() for s in (0, 0, 1))
-    assert torch.equal(torch.get_rng_state(), before)
-    assert torch.equal(one, two) and not torch.equal(one, other)
-
-
-@pytest.mark.parametrize("im_size", [(4, 6), (6, 4), (5, 5)])
-@pytest.mark.parametrize("spare", [0, 3])
-def test_real_start_of_full_rank_reproduces_the_images(im_size, spare):
-    real = tiny_real(im_size=im_size)
-    synthetic = LowRank(3, 1, 3, im_size, min(im_size) + spare, num_per_class=2).init_from(real, "real", seeded())
-    dense = Pixels(3, 2, 3, im_size).init_from(real, "real", seeded())
-    assert (synthetic.images() - dense.images()).abs().max() < 1e-5
-    assert torch.equal(synthetic.labels, dense.labels)
-
-
-def test_real_start_reproduces_large_images_to_the_same_precision():
-    images = 5 * torch.randn(2, 3, 64, 64, generator=seeded())
-    a, b = balanced_factors(images, 64)
-    assert (a.float() @ b.float() - images).abs().max() < 1e-5
-
-
-def test_real_start_is_the_best_approximation_with_balanced_factors():
-    images = torch.randn(4, 2, 6, 9, generator=seeded())
-    singular = torch.linalg.svdvals(images.double())
-    for rank in range(1, 7):
-        a, b = balanced_factors(images, rank)
-        error = torch.linalg.matrix_norm(images - a @ b)
-        torch.testing.assert_close(error, singular[..., rank:].square().sum(-1).sqrt(), atol=1e-6, rtol=1e-6)
-        kept = torch.diag_embed(singular[..., :rank])
-        torch.testing.assert_close(a.mT @ a, kept)
-        torch.testing.assert_close(b @ b.mT, kept)
-
-
-def test_real_start_takes_distinct_images_of_the_own_class_whatever_is_decomposed_at_a_time(digits, monkeypatch):
-    whole = LowRank(10, 1, 1, (8, 8), 8, num_per_class=5).init_from(digits, "real", seeded())
-    for c in range(10):
-        own = digits.normalise(digits.images[digits.indices_of(c)]).flatten(1)
-        started = whole.images(whole.class_slice(c)).flatten(1)
-        nearest = (started[:, None] - own).abs().amax(2).min(1)
-        assert nearest.values.max() < 1e-5 and len(nearest.indices.unique()) == 5
-    monkeypatch.setattr("condense.synthetic.low_rank.SVD_FLOATS", 64 * 7)        # 7 does not divide 50
-    parts = LowRank(10, 1, 1, (8, 8), 8, num_per_class=5).init_from(digits, "real", seeded())
-    torch.testing.assert_close(parts.images(), whole.images())
-
-
-def test_unknown_start_is_refused():
-    with pytest.raises(ValueError, match="unknown start 'noise_scale'; did you mean noise_scaled"):
-        random_set().init_from(None, "noise_scale", seeded())
-
-
-def test_more_images_than_a_class_has_are_refused_for_a_real_start_only():
-    with pytest.raises(ValueError, match="needs 3 images of every class, but class 'bee' has 2.*--init noise"):
-        build_synthetic("low_rank", tiny_real(), 3, "real", seeded(), rank=2)
-    assert len(build_synthetic("low_rank", tiny_real(), 3, "noise", seeded(), rank=2).images()) == 9
-
-
-# the file's form
-
-def reloaded(factors):
-    file = io.BytesIO()
-    torch.save(factors, file)
-    file.seek(0)
-    return torch.load(file, weights_only=True)
-
-
-@pytest.mark.parametrize("how", LowRank.INITS)
-def test_factors_through_a_file_give_the_same_images_bit_for_bit(digits, how):
-    before = LowRank(10, 3, 1, (8, 8), 3).init_from(digits, how, seeded())
-    after = LowRank.from_factors(reloaded(before.factors()))
-    assert torch.equal(after.images(), before.images()) and torch.equal(after.labels, before.labels)
-    assert (after.counts, after.rank, after.storage()) == (before.counts, before.rank, before.storage())
-
-
-def test_factors_are_detached_copies_of_plain_types():
-    synthetic = random_set()
-    factors = synthetic.factors()
-    assert {name: value for name, value in factors.items() if not torch.is_tensor(value)} == \
-        {"parameterization": "low_rank", "ipc": 1, "num_per_class": 4, "im_size": [5, 7]}
-    assert factors["a"].shape == (12, 2, 5, 2) and factors["b"].shape == (12, 2, 2, 7)
-    assert factors["labels"].tolist() == [0, 1, 2]         # one for each class
-    kept = factors["a"].clone()
-    with torch.no_grad():
-        synthetic.a.add_(1)
-    assert torch.equal(factors["a"], kept) and not factors["a"].requires_grad and factors["a"].dtype == torch.float32
-
-
-def test_labels_that_do_not_count_from_zero_come_back():
-    factors = random_set().factors() | {"labels": torch.tensor([7, 2, 5])}
-    assert LowRank.from_factors(factors).labels.tolist() == [7] * 4 + [2] * 4 + [5] * 4
-
-
-def test_pixels_have_no_factors_beside_their_images():
-    assert Pixels(2, 1, 1, (4, 4)).factors() is None
-
-
-@pytest.mark.parametrize("name", ["a", "b", "labels", "ipc", "num_per_class", "im_size"])
-def test_missing_part_is_named(name):
-    factors = random_set().factors()
-    del factors[name]
-    with pytest.raises(ValueError, match=rf"^a low-rank set without {name}; save the set again$"):
-        LowRank.from_factors(factors)
-
-
-@pytest.mark.parametrize("name, value, said", [
-    ("a", torch.zeros(12, 2, 5, 2, dtype=torch.float64), "a of a low-rank set is torch.float64, not a tensor of "),
-    ("b", [[0.0]], "b of a low-rank set is list, not a tensor of torch.float32"),
-    ("labels", torch.zeros(3), "labels of a low-rank set is torch.float32, not a tensor of torch.int64"),
-    ("ipc", 0, "ipc of a low-rank set is 0, not a whole number"),
-    ("num_per_class", 4.0, "num_per_class of a low-rank set is 4.0, not a whole number"),
-    ("num_per_class", 3, "do not fit together"),
-    ("im_size", [7, 5], "do not fit together"),
-    ("im_size", None, "do not fit together"),
-    ("a", torch.zeros(11, 2, 5, 2), r"a \[11, 2, 5, 2\], b \[12, 2, 2, 7\].*do not fit together"),
-    ("a", torch.zeros(12, 1, 5, 2), "do not fit together"),
-    ("a", torch.zeros(12, 2, 4, 2), "do not fit together"),
-    ("a", torch.zeros(12, 2, 5, 3), "do not fit together"),
-    ("a", torch.zeros(12, 2, 10), "do not fit together"),
-    ("b", torch.zeros(12, 2, 2, 6), "do not fit together"),
-    ("labels", torch.tensor([0, 1]), "do not fit together"),
-    ("labels", torch.tensor(0), "do not fit together"),
-])
-def test_part_that_does_not_fit_is_named_in_one_line(name, value, said):
-    with pytest.raises(ValueError, match=said) as refused:
-        LowRank.from_factors(random_set().factors() | {name: value})
-    assert "\n" not in str(refused.value) and str(refused.value).endswith("; save the set again")
-
-
-def test_factors_of_rank_zero_are_refused():
-    factors = random_set().factors() | {"a": torch.zeros(12, 2, 5, 0), "b": torch.zeros(12, 2, 0, 7)}
-    with pytest.raises(ValueError, match="do not fit together"):
-        LowRank.from_factors(factors)
-
-
-def test_state_dict_restores_the_set():
-    one, two = (random_set(seed=seed) for seed in (0, 1))
-    two.load_state_dict(one.state_dict())
-    assert torch.equal(one.images(), two.images())
