@@ -135,8 +135,8 @@ def find_experts(cfg, net, real):
     needs = cfg.min_start_epoch, cfg.max_start_epoch - 1 + cfg.expert_epochs
     data_path = None if cfg.data_path == Config.data_path else cfg.data_path
     return open_experts(cfg.buffer_path, net, real, cfg.model, needs, subset=cfg.subset, data_path=data_path,
-                        skip_bad=cfg.skip_bad, max_files=cfg.max_files, max_experts=cfg.max_experts,
-                        load_all=cfg.load_all)
+                        seed=cfg.seed, resize=cfg.resize, skip_bad=cfg.skip_bad, max_files=cfg.max_files,
+                        max_experts=cfg.max_experts, load_all=cfg.load_all)
 
 
 def student_step(student, rows, augment):
@@ -191,7 +191,7 @@ def main(cfg, name="MTT"):
         num_images = len(synthetic.hard_labels)
         batch_syn = min(cfg.batch_syn or num_images, num_images)
         mode = choose_mode(cfg.unroll, cfg.syn_steps, batch_syn, real.im_size, run.device)
-        run.note(exp, experts=experts.source, unroll=mode)
+        run.note_source(exp, experts=experts.source, unroll=mode)
         for it in run.iterations(exp, synthetic, optimizer):     # progress, due evaluations, checkpoints
             rng = run.rng("data", exp, it)
             epochs = start_epochs(it, cfg.min_start_epoch, cfg.max_start_epoch, window)

@@ -192,6 +192,8 @@ def load_yaml(config_class, path):
 def _checked(field, hint, value, name):
     """Return `value` as the field's type; raises OptionError where type, choice or range do not fit."""
     kinds = get_args(hint) if isinstance(hint, UnionType) else (hint,)
+    if isinstance(value, bool) and str(value) in (field.metadata["choices"] or ()):
+        value = str(value)                                 # YAML reads the words True and False as values
     value = _convert(kinds, value, name)
     choices, least, above = (field.metadata[key] for key in ("choices", "least", "above"))
     if choices and isinstance(value, str) and value not in choices:

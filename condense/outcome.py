@@ -33,14 +33,16 @@ class Outcome:
         self.factors, self.accuracies, self.facts = state["factors"], state["accuracies"], state["facts"]
         self.best = list(state["best"])
 
-    def note(self, exp, facts):
+    def note(self, exp, facts, of_all=False):
         """Keep plain values about experiment `exp`; a resumed experiment says again what it had said.
 
-        Raises OptionError where it says something else: what it was made from is no longer there.
+        Raises OptionError where it says something else, or, for facts that are the same `of_all` experiments, another
+        one did: what the run was made from is no longer there.
         """
         for name, fact in facts.items():
             said = self.facts.get(name, [])
-            if len(said) > exp and said[exp] != fact:
+            before = said[:1] if of_all else said[exp:exp + 1]
+            if before and before[0] != fact:
                 raise OptionError(f"--resume: the run began with other {name} than it finds now; put them back, or "
                                   "start afresh with --overwrite")
             self.facts[name] = [*said[:exp], fact]

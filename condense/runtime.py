@@ -104,6 +104,10 @@ class Run:
         """Put plain values about experiment `exp` into the result's `meta`, where each is a list over experiments."""
         self.outcome.note(exp, facts)
 
+    def note_source(self, exp, **facts):
+        """The same for what all experiments are made from; raises OptionError where that is no longer what it was."""
+        self.outcome.note(exp, facts, of_all=True)
+
     def iterations(self, exp, synthetic, *optimizers):
         """Yield the iterations of one experiment, 0..K-1; evaluates, saves and stops where due.
 
@@ -171,9 +175,9 @@ class Run:
         self.losses.append(float(loss))
         if not math.isfinite(self.losses[-1]):
             self._stop_at_nonsense(f"the loss is {self.losses[-1]}")
-        self.good = self.it, copy_state(self.owners[0])
+        self.good, self.learned = (self.it, copy_state(self.owners[0])), self._learned()
         more = {"step": self.step} if self.step else {}
-        more |= {name: f"{value:.4g}" for name, value in self._learned().items()}
+        more |= {name: f"{value:.4g}" for name, value in self.learned.items()}
         self.bar.set_postfix({"loss": f"{self.losses[-1]:.4g}", **more}, refresh=bool(self.step))
 
     def _learned(self):
@@ -184,12 +188,12 @@ class Run:
     def _require_step_size(self):
         for syn_lr in self._learned().values():
             if not (math.isfinite(syn_lr) and syn_lr > 0):
-                self._stop_at_nonsense(f"the learned step size is {syn_lr:.4g}", "--lr_lr")
+                self._stop_at_nonsense(f"the learned step size is {syn_lr:.4g}")
 
     def _write_step(self):
         if self.losses and self.it % LOG_EVERY == 0:
             self.journal.write("step", exp=self.exp, iteration=self.it, loss=statistics.fmean(self.losses),
-                               **self._learned())
+                               **self.learned)
 
     def save(self):
         """Write the result, clear what only an unfinished run needs, and return the result's content."""
@@ -275,6 +279,8 @@ class Run:
         """Save the state in front of the current iteration, or (with `exp`) in front of a new experiment."""
         if exp is None and not bool(self.owners[0].images().isfinite().all()):
             self._stop_at_nonsense("the images are not finite")
+        if exp is None:
+            self._require_step_size()
         owners = copy_state(*self.owners) if exp is None else []
         where = {"exp": self.exp, "iteration": self.it} if exp is None else {"exp": exp, "iteration": 0}
         best = self.best.found if self.best and exp is None else None
@@ -297,14 +303,18 @@ class Run:
         so_far.note(self.exp, self._learned())
         return so_far
 
-    def _stop_at_nonsense(self, what, flag="--lr_img"):
-        """Keep the last set whose loss was finite, and raise RunError that names the `flag` to lower."""
+    def _stop_at_nonsense(self, what):
+        """Keep the last set whose loss was finite, and raise RunError that says what to lower."""
+        flags = "a smaller --lr_img"
+        for value in self._learned().values():
+            what += f" and the learned step size is {value:.4g}" * ("step size" not in what)
+            flags = "a smaller --lr_lr" + ", or a smaller --lr_img" * math.isfinite(value)
         kept = "no finite set was seen"
         if self.good:
             restore_state(self.good[1], self.owners[0])
             self._save_unfinished(self._outcome_so_far())
             kept = f"the set of iteration {self.good[0]} is in {self.unfinished_path}"
-        raise RunError(f"{what} at experiment {self.exp}, iteration {self.it}; {kept}; try a smaller {flag}")
+        raise RunError(f"{what} at experiment {self.exp}, iteration {self.it}; {kept}; try {flags}")
 
     def _stop_if_asked(self):
         if self.stop.number is None:

@@ -1,6 +1,7 @@
 """Options: what the command line and YAML accept, how they combine, and how they refuse."""
 
 import dataclasses
+import re
 
 import pytest
 from hypothesis import given, settings
@@ -14,6 +15,7 @@ from condense.options import (
     load_yaml,
     option,
     parse,
+    redefault,
     with_forms,
 )
 from condense.synthetic import PARAMETERIZATIONS, SyntheticSet
@@ -263,6 +265,68 @@ def test_missing_yaml_and_folders_are_refused(tmp_path):
 def test_yaml_is_read_as_utf8_whatever_the_locale(yaml_file, monkeypatch):
     monkeypatch.setenv("LC_ALL", "C")
     assert load_yaml(Config, yaml_file("save_path: données\n")) == {"save_path": "données"}
+
+
+# Other names
+
+@dataclasses.dataclass(frozen=True)
+class Named(Script):
+    init: str = redefault("init", "real", aliases=("pix_init",))
+    syn_lr: float = option(0.1, "step size", above=0, aliases=("lr_teacher", "lr_start"))
+    whiten: bool = option(False, "whiten", aliases=("zca_whitening",))
+
+
+def named(*argv):
+    return parse(with_forms(Named, PARAMETERIZATIONS), list(argv))
+
+
+def test_other_names_of_an_option_are_flags_like_its_own():
+    cfg = named("--pix_init", "noise", "--lr_start=0.5", "--zca_whitening", "--res", "64")
+    assert (cfg.init, cfg.syn_lr, cfg.whiten, cfg.im_size) == ("noise", 0.5, True, 64)
+    assert not named("--zca_whitening", "--no-zca_whitening").whiten
+    assert cfg.identity() == named("--init", "noise", "--syn_lr", "0.5", "--whiten", "--im_size", "64").identity()
+    assert not {"pix_init", "lr_teacher", "lr_start", "zca_whitening", "res"} & set(cfg.identity())
+
+
+def test_of_two_names_on_the_command_line_the_last_counts():
+    assert named("--lr_teacher", "1", "--syn_lr", "2", "--lr_start", "3").syn_lr == 3
+    assert named("--lr_start", "3", "--syn_lr", "2").syn_lr == 2
+
+
+def test_other_names_are_yaml_keys_that_flags_of_any_name_override(yaml_file):
+    path = yaml_file("pix_init: noise\nlr_start: 0.5\nres: 32\n")
+    cfg = named("--config", path)
+    assert (cfg.init, cfg.syn_lr, cfg.im_size) == ("noise", 0.5, 32)
+    assert named("--config", path, "--syn_lr", "0.7").syn_lr == named("--lr_teacher", "0.7", "--config", path).syn_lr
+
+
+@pytest.mark.parametrize("keys", [("syn_lr", "lr_start"), ("lr_start", "syn_lr"), ("lr_teacher", "lr_start")])
+def test_two_names_of_one_option_in_a_yaml_file_are_refused_whatever_their_values(yaml_file, keys):
+    path = yaml_file("".join(f"{key}: 0.5\n" for key in keys))
+    with pytest.raises(OptionError, match="lr_|syn_lr") as error:
+        named("--config", path)
+    assert str(error.value).startswith(f"{path}: {keys[1]} is another name of an option that is there already")
+
+
+def test_values_under_other_names_are_checked(yaml_file):
+    for argv, message in ((["--lr_start", "0"], "--syn_lr must be larger than 0"),
+                          (["--pix_init", "reel"], "did you mean real?"),
+                          (["--res", "2"], "--im_size must be 4 or larger"),
+                          (["--config", yaml_file("lr_start: fast")], "lr_start must be a number, not 'fast'")):
+        with pytest.raises(OptionError, match=re.escape(message)):
+            named(*argv)
+
+
+def test_unknown_names_suggest_other_names_too(yaml_file):
+    for argv in (["--pix_initt", "noise"], ["--config", yaml_file("pix_initt: noise")]):
+        with pytest.raises(OptionError, match="did you mean (--)?pix_init?"):
+            named(*argv)
+
+
+def test_help_lists_other_names_beside_the_option(capsys):
+    with pytest.raises(SystemExit):
+        named("--help")
+    assert "--syn_lr X, --lr_teacher X, --lr_start X" in " ".join(capsys.readouterr().out.split())
 
 
 def test_build_checks_values_from_anywhere():

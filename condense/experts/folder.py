@@ -28,10 +28,15 @@ def expert_folder(buffer_path, dataset, model, *, zca=False, subset=None, side=N
     return Path(buffer_path, name, *parts, model)
 
 
-def buffer_command(buffer_path, dataset, model, *, zca=False, subset=None, im_size=None, data_path=None):
-    """Return the command line that makes such experts, for messages."""
+def buffer_command(buffer_path, dataset, model, *, zca=False, subset=None, im_size=None, data_path=None, seed=0,
+                   resize="auto"):
+    """Return the command line that makes such experts, for messages.
+
+    `seed` and `resize` are said where they are not the default: they decide what is held out of images without a
+    test part, and what image files look like.
+    """
     given = {"dataset": dataset, "subset": subset, "model": model, "im_size": im_size, "data_path": data_path,
-             "buffer_path": buffer_path}
+             "buffer_path": buffer_path, "seed": seed or None, "resize": None if resize == "auto" else resize}
     flags = [f"--{name} {shlex.quote(str(value))}" for name, value in given.items() if value is not None]
     return " ".join(["python buffer.py", *flags, *["--zca"] * bool(zca)])
 

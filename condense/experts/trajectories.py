@@ -27,7 +27,8 @@ OPEN_FILES = 4                             # mapped files that stay open; of tho
 ORDER = 1                                  # last key of the generators that choose experts: others have none there
 
 
-def open_experts(buffer_path, net, real, model, needs, *, subset=None, data_path=None, **how):
+def open_experts(buffer_path, net, real, model, needs, *, subset=None, data_path=None, seed=0,
+                 resize="auto", **how):
     """Return the `ExpertBuffer` of `real` and the network named `model` below `buffer_path`; see `open_buffer`.
 
     `net` is such a network; `needs` are the first and last epoch that will be read, `how` goes on to `open_buffer`.
@@ -35,6 +36,7 @@ def open_experts(buffer_path, net, real, model, needs, *, subset=None, data_path
     whitened, side = real.zca is not None, real.im_size[0]
     folder = expert_folder(buffer_path, real.name, model, zca=whitened, subset=subset, side=side)
     command = buffer_command(buffer_path, real.name, model, zca=whitened, subset=subset, data_path=data_path,
+                             seed=seed, resize=resize,
                              im_size=side if real.name in ("folder", "ImageNet") else None)
     shapes = [tuple(parameter.shape) for parameter in net.parameters()]
     return open_buffer(folder, shapes, needs=needs, model=model, dataset=real.name, fingerprint=real.fingerprint,

@@ -58,12 +58,15 @@ def restore_synthetic(factors):
     name = factors.get("parameterization") if isinstance(factors, dict) else None
     synthetic = lookup(PARAMETERIZATIONS, name, "parameterization").from_factors(factors)
     if "label_logits" in factors:
-        synthetic.use_soft_labels(_checked_logits(factors["label_logits"], len(synthetic.hard_labels)))
+        shape = len(synthetic.hard_labels), len(synthetic.counts)
+        synthetic.use_soft_labels(_checked_logits(factors["label_logits"], shape))
     return synthetic
 
 
-def _checked_logits(logits, number):
-    """Return soft labels of a file; raises ValueError where they are not one row of numbers for each image."""
-    if not torch.is_tensor(logits) or not logits.is_floating_point() or logits.dim() != 2 or len(logits) != number:
-        raise ValueError(f"label_logits are not a tensor with one row for each of {number} images; save the set again")
+def _checked_logits(logits, shape):
+    """Return soft labels of a file; raises ValueError where they are no finite numbers of `shape` (images, classes)."""
+    fit = torch.is_tensor(logits) and logits.is_floating_point() and logits.shape == shape
+    if not fit or not bool(logits.isfinite().all()):
+        raise ValueError(f"label_logits are not {shape[1]} finite numbers for each of {shape[0]} images; save the set "
+                         "again")
     return logits

@@ -1,0 +1,382 @@
+"""main_MTT.py as a user runs it, on Digits with experts of three epochs: the algorithm, its result, its options."""
+
+import random
+import shutil
+import signal
+from dataclasses import replace
+from functools import partial
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch.func import functional_call
+
+import main_MTT
+from condense.augmentation.siamese import DIGIT_STRATEGY, draw_independent
+from condense.data import load_data
+from condense.device import Compute
+from condense.evaluation import Protocol, Scorer, TensorSet, evaluate
+from condense.networks import get_network
+from condense.options import parse, with_forms
+from condense.randomness import Streams
+from condense.runtime import Run
+from condense.synthetic import PARAMETERIZATIONS
+
+RESULT = "res_MTT_Digits_ConvNetD1_2ipc.pt"
+UNSCORED = ["--eval_every", "0", "--num_eval", "1", "--epoch_eval_train", "0"]         # as little as there is
+LONG = ["--Iteration", "40", "--checkpoint_every", "4", "--eval_every", "8"]
+ALONE = ["--max_files", "1", "--max_experts", "1"]                                      # the first expert of all
+
+
+def step_size(result):
+    (syn_lr,) = result["meta"]["syn_lr"]
+    return syn_lr
+
+
+def lines_of(script, folder, event):
+    return [line for line in script.journal(folder) if line["event"] == event]
+
+
+def same_sets(one, other):
+    tensors = [[tensor for entry in result["data"] for tensor in entry] for result in (one, other)]
+    return step_size(one) == step_size(other) and all(map(torch.equal, *tensors))
+
+
+# The algorithm
+
+def condense_plainly(cfg, trajectory):
+    """Algorithm 1 in float64 with one expert, the graph of all steps kept; returns (images, start, step size, losses).
+
+    Step by step as the paper and its code have it: minibatches from the end of a shuffled order, plain SGD, and a
+    distance summed over the network's parameters.
+    """
+    rng, real = Streams(cfg.seed), load_data("Digits")
+    names = [name for name, _ in get_network(cfg.model, *real.spec).named_parameters()]
+    net = get_network(cfg.model, *real.spec).double()
+    start = real.sample(real.classes, cfg.ipc, rng("init", 0)).images().double()
+    images, classes = start.clone().requires_grad_(), torch.arange(10).repeat_interleave(cfg.ipc)
+    syn_lr = torch.tensor(cfg.lr_teacher, dtype=torch.float64, requires_grad=True)
+    snapshots = [[tensor.double() for tensor in snapshot] for snapshot in trajectory]
+
+    def logits(theta, x):
+        return functional_call(net, dict(zip(names, theta)), (x,))
+
+    soft = logits(snapshots[-1], start).detach().requires_grad_()
+    groups = [{"params": [images], "lr": cfg.lr_img}, {"params": [syn_lr], "lr": cfg.lr_lr}]
+    groups += [{"params": [soft], "lr": cfg.lr_y, "momentum": 0.9}] if cfg.lr_y else []
+    optimizer, losses = torch.optim.SGD(groups, momentum=0.5), []
+    for it in range(cfg.Iteration):
+        draws, augmentation = rng("data", 0, it), rng("augmentation", 0, it)
+        epoch = int(torch.randint(cfg.max_start_epoch, (), generator=draws))
+        begun, target = snapshots[epoch], snapshots[epoch + cfg.expert_epochs]
+        labels = logits(target, images).detach().softmax(1) if cfg.teacher_label else soft.softmax(1)
+        labels = labels if cfg.lr_y or cfg.teacher_label else classes
+        batches = []
+        while len(batches) < cfg.syn_steps:
+            batches += reversed(torch.randperm(len(images), generator=draws).split(cfg.batch_syn))
+        theta = [tensor.clone().requires_grad_() for tensor in begun]
+        for rows in batches[:cfg.syn_steps]:
+            augment = draw_independent(DIGIT_STRATEGY, len(rows), augmentation)
+            error = F.cross_entropy(logits(theta, augment(images[rows])), labels[rows])
+            gradients = torch.autograd.grad(error, theta, create_graph=True)
+            theta = [tensor - syn_lr * gradient for tensor, gradient in zip(theta, gradients)]
+        distance = sum((a - b).square().sum() for a, b in zip(theta, target))
+        loss = distance / sum((a - b).square().sum() for a, b in zip(begun, target))
+        losses.append(loss.item())
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    return images.detach(), start, syn_lr.item(), (soft.softmax(1) if cfg.lr_y else labels).detach(), losses
+
+
+@pytest.mark.parametrize("labels", [[], ["--lr_y", "5"], ["--teacher_label"]], ids=" ".join)
+def test_images_step_size_labels_and_loss_are_those_of_the_published_algorithm_written_plainly(
+        mtt, tmp_path, able_experts, labels, monkeypatch):
+    losses, original = [], Run.log
+
+    def log(self, loss):
+        losses.extend([] if self.rehearsing else [float(loss)])
+        original(self, loss)
+
+    monkeypatch.setattr(Run, "log", log)
+    flags = ["--batch_syn", "7", "--syn_steps", "5", "--Iteration", "3", *labels]
+    result = mtt.run(tmp_path, *flags, *ALONE, *UNSCORED)
+    cfg = parse(with_forms(main_MTT.Config, PARAMETERIZATIONS), [*mtt.settings, *flags])
+    trajectory = torch.load(able_experts / "Digits" / "ConvNetD1" / "replay_buffer_0.pt")[0]
+    images, start, syn_lr, soft, expected = condense_plainly(cfg, trajectory)
+    moved, plainly = result["data"][0][0].double() - start, images - start
+    assert torch.linalg.norm(moved - plainly) < 1e-3 * torch.linalg.norm(plainly)
+    assert step_size(result) - 0.01 == pytest.approx(syn_lr - 0.01, rel=1e-3)
+    assert losses == pytest.approx(expected, rel=1e-4)
+    torch.testing.assert_close(result["data"][0][1].to(soft.dtype), soft, atol=1e-5, rtol=1e-4)
+
+
+def test_loss_is_exactly_1_where_the_steps_move_nothing(mtt, tmp_path):
+    result = mtt.run(tmp_path, "--lr_teacher", "1e-30", "--lr_lr", "0", *UNSCORED)
+    start = mtt.run(tmp_path / "start", "--Iteration", "0", *UNSCORED)
+    assert [line["loss"] for line in lines_of(mtt, tmp_path, "step")] == [1.0]
+    assert torch.allclose(result["data"][0][0], start["data"][0][0], atol=1e-6)
+
+
+def test_every_way_to_unroll_runs_and_only_tesla_ends_elsewhere(mtt, tmp_path):
+    ends = {}
+    for mode in ("full", "checkpoint", "constant", "tesla", "auto"):
+        result = mtt.run(tmp_path / mode, "--unroll", mode, "--syn_steps", "5", "--Iteration", "3", *UNSCORED)
+        ends[mode] = result["data"][0][0], step_size(result)
+        assert result["meta"]["unroll"] == ["full" if mode == "auto" else mode]
+    moved = torch.linalg.norm(ends["full"][0] - begun(mtt, tmp_path))
+    for mode in ("checkpoint", "constant", "auto", "tesla"):
+        apart = torch.linalg.norm(ends[mode][0] - ends["full"][0])
+        assert (apart < 1e-3 * moved) == (mode != "tesla"), (mode, apart, moved)
+        assert (ends[mode][1] == pytest.approx(ends["full"][1], rel=1e-4)) == (mode != "tesla")
+
+
+def begun(script, tmp_path, *flags):
+    """Return the images that the script starts from."""
+    return script.run(tmp_path / "begun", "--Iteration", "0", *flags, *UNSCORED)["data"][0][0]
+
+
+def test_no_update_where_the_loss_is_above_the_threshold(mtt, tmp_path):
+    held, free, plain = (mtt.run(tmp_path / str(threshold), "--threshold", threshold, *UNSCORED)
+                         for threshold in ("1e-9", "1e9", "none"))
+    assert torch.equal(held["data"][0][0], begun(mtt, tmp_path)) and step_size(held) == step_size_of(0.01)
+    assert same_sets(free, plain) and not same_sets(free, held)
+
+
+def step_size_of(lr):
+    """Return `lr` as a set holds it, in single precision."""
+    return float(torch.tensor(lr))
+
+
+# The result
+
+def test_result_says_what_it_is_and_what_it_was_made_from(mtt, tmp_path):
+    result = mtt.run(tmp_path, "--num_exp", "2")
+    assert [path.name for path in tmp_path.glob("*.pt")] == [RESULT]
+    assert set(result) == {"data", "accs_all_exps", "meta", "best"}
+    for images, labels in (*result["data"], *result["best"]):
+        assert images.shape == (20, 1, 8, 8) and images.dtype == torch.float32 and images.isfinite().all()
+        assert labels.tolist() == [c for c in range(10) for _ in range(2)]
+    meta = result["meta"]
+    assert meta["method"] == "MTT" and meta["unroll"] == ["full"] * 2
+    assert all(experts["folder"] == "Digits/ConvNetD1" and experts["experts"] == 3 for experts in meta["experts"])
+    assert meta["experts"][0]["fingerprint"] == meta["fingerprint"]
+    assert [len(values) for values in result["accs_all_exps"].values()] == [4]
+    assert meta["protocols"]["ConvNetD1"]["lr"] == sum(meta["syn_lr"]) / 2 and len(set(meta["syn_lr"])) == 2
+    assert meta["storage"] == {"floats": 1280, "bytes": 5120, "budget_floats": 1280, "budget_bytes": 5120}
+
+
+def test_best_is_the_set_of_the_iteration_that_selection_images_prefer_and_data_the_last(mtt, tmp_path, monkeypatch):
+    original = Scorer.__call__
+
+    def prefer_iteration_2(self, synthetic, exp, it):
+        scores = original(self, synthetic, exp, it)
+        return {model: [replace(score, selection_accuracy=(it == 2) + score.selection_accuracy) for score in of_model]
+                for model, of_model in scores.items()}
+
+    monkeypatch.setattr(Scorer, "__call__", prefer_iteration_2)
+    result = mtt.run(tmp_path)
+    (chosen,) = [line for line in lines_of(mtt, tmp_path, "evaluation") if line["iteration"] == 2]
+    (facts,) = result["meta"]["best"]
+    assert facts["iteration"] == 2 and facts["accuracies"] == {"ConvNetD1": chosen["accuracies"]}
+    assert facts["selection_accuracy"] == pytest.approx(sum(chosen["selection_accuracies"]) / 2)
+    assert facts["selected_on"] == "140 training images kept for selection"
+    assert "experts" in facts["caveat"] and "may have seen" in facts["caveat"]
+    then = mtt.run(tmp_path / "then", "--Iteration", "2")
+    assert torch.equal(result["best"][0][0], then["data"][0][0]) and facts["syn_lr"] == step_size(then)
+    assert not torch.equal(result["best"][0][0], result["data"][0][0])
+
+
+def test_networks_are_scored_with_the_step_size_that_the_set_has_learned(mtt, tmp_path):
+    result = mtt.run(tmp_path, "--lr_lr", "1e-3")
+    recipe = Protocol(1, step_size(result), 256, strategy=DIGIT_STRATEGY)
+    assert result["meta"]["protocols"]["ConvNetD1"]["lr"] == recipe.lr > 0.02
+    assert scored(result["data"][0], 4, recipe) == result["accs_all_exps"]["ConvNetD1"]
+    assert scored(result["data"][0], 4, replace(recipe, lr=0.01)) != result["accs_all_exps"]["ConvNetD1"]
+    (best,) = result["meta"]["best"]
+    of_best = scored(result["best"][0], best["iteration"], replace(recipe, lr=best["syn_lr"]))
+    assert of_best == best["accuracies"]["ConvNetD1"]
+    assert lines_of(mtt, tmp_path, "evaluation")[-1]["accuracies"] == result["accs_all_exps"]["ConvNetD1"]
+
+
+def scored(entry, it, protocol):
+    """Return the accuracies of two networks trained on a set as the run trains them at iteration `it`."""
+    rng = partial(Streams(0), "evaluation", 0, it)
+    scores = evaluate(TensorSet(*entry), load_data("Digits"), {"ConvNetD1": protocol}, 2, rng, Compute(), False)
+    return [score.test_accuracy for score in scores["ConvNetD1"]]
+
+
+def test_same_seed_gives_the_same_bytes(mtt, tmp_path):
+    for name in "ab":
+        mtt.run(tmp_path / name)
+    assert (tmp_path / "a" / RESULT).read_bytes() == (tmp_path / "b" / RESULT).read_bytes()
+
+
+def test_another_seed_gives_other_images_from_other_segments(mtt, tmp_path):
+    one, other = (mtt.run(tmp_path / seed, "--seed", seed, "--init", "noise", *UNSCORED) for seed in "01")
+    assert not same_sets(one, other) and step_size(one) != step_size(other)
+
+
+def test_evaluating_more_often_leaves_the_set_and_its_accuracy_as_they_were(mtt, tmp_path):
+    often, once = (mtt.run(tmp_path / every, "--eval_every", every) for every in ("1", "0"))
+    assert same_sets(often, once) and often["accs_all_exps"] == once["accs_all_exps"]
+    assert [line["iteration"] for line in lines_of(mtt, tmp_path / "1", "evaluation")] == [0, 1, 2, 3, 4]
+
+
+def test_rehearsal_for_the_estimate_leaves_no_trace(mtt, tmp_path, monkeypatch):
+    for flags in ([], ["--teacher_label"], ["--lr_y", "5"]):
+        monkeypatch.undo()
+        with_rehearsal = mtt.run(tmp_path / "a", "--overwrite", *flags, *UNSCORED)
+        monkeypatch.setattr(Run, "_rehearse", lambda *args: iter(()))
+        assert same_sets(with_rehearsal, mtt.run(tmp_path / "b", "--overwrite", *flags, *UNSCORED))
+
+
+def test_choosing_on_test_images_is_labelled_as_such_in_the_file_and_on_screen(mtt, tmp_path, capsys):
+    result = mtt.run(tmp_path, "--select_on", "test")
+    (best,) = result["meta"]["best"]
+    figures = {line["iteration"]: line["mean"] for line in lines_of(mtt, tmp_path, "evaluation")}
+    assert best["iteration"] == max(figures, key=figures.get)
+    assert best["selected_on"] == "the TEST set" and "flatters" in best["caveat"]
+    assert "chosen on the TEST set" in capsys.readouterr().out
+    assert lines_of(mtt, tmp_path, "best")[0]["selected_on"] == "the TEST set"
+
+
+def test_none_keeps_no_best_and_the_same_last_set(mtt, tmp_path):
+    none, val = (mtt.run(tmp_path / name, "--select_on", name) for name in ("none", "val"))
+    assert "best" not in none and "best" not in none["meta"]
+    assert same_sets(none, val) and none["accs_all_exps"] == val["accs_all_exps"]
+    assert all("selection_accuracies" not in line for line in lines_of(mtt, tmp_path / "none", "evaluation"))
+
+
+def test_test_images_have_no_say_in_the_set_or_in_which_iteration_is_chosen(mtt, tmp_path, able_experts):
+    """Other test images with other labels: the same training set, experts, sets and choice, and other accuracies."""
+    real = load_data("Digits")
+    noise = torch.randint(256, real.test_images.shape, dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
+    tests = {"clean": (real.test_images, real.test_labels), "poisoned": (noise, real.test_labels.flip(0))}
+    results = []
+    for name, (images, labels) in tests.items():
+        data = tmp_path / f"{name}.pt"
+        torch.save({"images_train": real.images, "labels_train": real.labels, "images_val": images,
+                    "labels_val": labels}, data)
+        folder = experts_of_nobody(able_experts, tmp_path / name)
+        results.append(mtt.run(tmp_path / name / "out", "--dataset", "file", "--data_path", str(data), "--buffer_path",
+                               str(folder), "--epoch_eval_train", "8"))
+    clean, poisoned = results
+    assert same_sets(clean, poisoned)
+    assert all(map(torch.equal, clean["best"][0], poisoned["best"][0]))
+    (of_clean,), (of_poisoned,) = clean["meta"]["best"], poisoned["meta"]["best"]
+    assert all(of_clean[name] == of_poisoned[name] for name in ("iteration", "selection_accuracy", "syn_lr"))
+    assert of_clean["accuracies"] != of_poisoned["accuracies"]
+    assert clean["meta"]["fingerprint"] != poisoned["meta"]["fingerprint"]
+
+
+def experts_of_nobody(buffer_path, folder):
+    """Return a buffer path below `folder` whose experts, for a tensor file, say nothing about their data."""
+    to = folder / "buffers" / "file" / "ConvNetD1"
+    shutil.copytree(buffer_path / "Digits" / "ConvNetD1", to)
+    (to / "buffer.json").unlink()
+    return folder / "buffers"
+
+
+# Stopping and going on
+
+@pytest.fixture(scope="module")
+def uninterrupted(mtt, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("uninterrupted")
+    mtt.run(folder, *LONG)
+    return mtt.path(folder).read_bytes()
+
+
+def test_killed_at_a_random_moment_and_resumed_gives_the_same_bytes(mtt, tmp_path, uninterrupted):
+    process = mtt.start(tmp_path, *LONG)
+    mtt.wait_for_progress(process, tmp_path, random.Random(0).uniform(0, 0.2), "*.ckpt")
+    process.send_signal(signal.SIGKILL)
+    _, errors = process.communicate()
+    assert process.returncode == -signal.SIGKILL, errors
+    mtt.run(tmp_path, *LONG, "--resume")
+    assert mtt.path(tmp_path).read_bytes() == uninterrupted
+
+
+@pytest.mark.parametrize("where", [(Run, "log"), (Scorer, "__call__")], ids=["in a step", "in an evaluation"])
+def test_stopped_and_resumed_gives_the_same_bytes_best_included(
+        mtt, tmp_path, monkeypatch, capsys, uninterrupted, where):
+    with monkeypatch.context() as patch:
+        signal_within(patch, *where, iteration=24)
+        code, line = mtt.error_line(capsys, tmp_path, *LONG)
+    before = 25 if where[0] is Run else 24
+    assert code == 128 + signal.SIGTERM and f"before iteration {before} " in line and "--resume" in line
+    kept = mtt.load(tmp_path, "*_unfinished.pt")
+    assert kept["meta"]["unfinished"] and kept["data"][0][0].shape == (20, 1, 8, 8) and step_size(kept) > 0
+    assert kept["meta"]["protocols"]["ConvNetD1"]["lr"] == step_size(kept)
+    assert kept["meta"]["best"][0]["iteration"] <= 24 and len(kept["best"]) == 1
+    mtt.run(tmp_path, *LONG, "--resume")
+    assert mtt.path(tmp_path).read_bytes() == uninterrupted
+    assert not list(tmp_path.glob("*unfinished*")) and not list(tmp_path.glob("*.ckpt"))
+
+
+@pytest.mark.parametrize("flags", [["--teacher_label"], ["--lr_y", "5", "--init", "samples_predicted_correctly"],
+                                   ["--lr_y", "5", "--parameterization", "low_rank"], ["--random_trajectory"],
+                                   ["--load_all", "--batch_syn", "7"]], ids=" ".join)
+def test_every_variant_has_the_same_bytes_whether_stopped_or_not(mtt, tmp_path, monkeypatch, capsys, flags):
+    flags = [*flags, "--num_eval", "1", "--Iteration", "3"]
+    mtt.run(tmp_path / "whole", *flags)
+    with monkeypatch.context() as patch:
+        signal_within(patch, Run, "log", iteration=1)
+        assert mtt.error_line(capsys, tmp_path / "parts", *flags)[0] == 128 + signal.SIGTERM
+    mtt.run(tmp_path / "parts", *flags, "--resume")
+    assert mtt.path(tmp_path / "parts").read_bytes() == mtt.path(tmp_path / "whole").read_bytes()
+
+
+def signal_within(monkeypatch, owner, name, iteration):
+    """Let the run get a signal while it is in the method `name` at `iteration`."""
+    original = getattr(owner, name)
+
+    def signalled(self, *args, **figures):
+        if not Run.latest.rehearsing and Run.latest.it == iteration:
+            signal.raise_signal(signal.SIGTERM)
+        return original(self, *args, **figures)
+
+    monkeypatch.setattr(owner, name, signalled)
+
+
+def test_going_on_with_other_experts_is_refused_and_with_the_same_elsewhere_is_not(
+        mtt, tmp_path, able_experts, monkeypatch, capsys):
+    out, flags = tmp_path / "out", ["--num_exp", "2", *UNSCORED]
+    with monkeypatch.context() as patch:
+        signal_within(patch, Run, "log", iteration=2)
+        mtt.error_line(capsys, out, *flags)
+    other, same = tmp_path / "other", tmp_path / "same"
+    for folder in (other, same):
+        shutil.copytree(able_experts, folder)
+    between = signalled_between_experiments(mtt, tmp_path / "between", monkeypatch, capsys, flags)
+    sidecar = other / "Digits" / "ConvNetD1" / "buffer.json"
+    sidecar.write_text(sidecar.read_text().replace('"seed": 0', '"seed": 1'))
+    left = {path: path.read_bytes() for path in out.iterdir()}
+    code, line = mtt.error_line(capsys, out, *flags, "--resume", "--buffer_path", str(other))
+    assert code == 2 and "other experts" in line and "--overwrite" in line
+    assert {path: path.read_bytes() for path in out.iterdir()} == left
+    code, line = mtt.error_line(capsys, between, *flags, "--resume", "--buffer_path", str(other))
+    assert code == 2 and "other experts" in line
+    mtt.run(out, *flags, "--resume", "--buffer_path", str(same))
+    mtt.run(tmp_path / "whole", *flags)
+    assert mtt.path(out).read_bytes() == mtt.path(tmp_path / "whole").read_bytes()
+
+
+def signalled_between_experiments(mtt, folder, monkeypatch, capsys, flags):
+    """Return `folder` with a run of which the first experiment is done and the second has not begun."""
+    with monkeypatch.context() as patch:
+        patch.setattr(Run, "experiments", lambda self: iter([0]))
+        patch.setattr(Run, "save", lambda self: signal.raise_signal(signal.SIGINT))
+        mtt.error_line(capsys, folder, *flags)
+    assert list(folder.glob("*.ckpt"))
+    return folder
+
+
+@pytest.mark.parametrize("flags", [["--lr_lr", "1"], ["--lr_lr", "1e38"], ["--lr_lr", "1e38", "--Iteration", "1"]],
+                         ids=" ".join)
+def test_step_size_that_is_no_use_stops_the_run_and_keeps_the_last_good_state(mtt, tmp_path, capsys, flags):
+    code, line = mtt.error_line(capsys, tmp_path, "--checkpoint_every", "1", *flags)
+    assert code == 1 and "the learned step size is" in line and "try a smaller --lr_lr" in line
+    kept = mtt.load(tmp_path, "*_unfinished.pt")
+    assert 0 < step_size(kept) < float("inf") and kept["data"][0][0].isfinite().all()
+    assert not list(tmp_path.glob("res_*ipc.pt"))
