@@ -44,12 +44,13 @@ from utils import (
 
 MOMENTUM, MOMENTUM_LABELS = 0.5, 0.9      # of images and step size, and of soft labels, as published
 TRUE_OR_FALSE = ("True", "False")
+LEFT_OVER = "--{} has no effect: left over in the original from another method"
 
 
 @dataclass(frozen=True)
 class Config(RunConfig):
     model: str = redefault("model", "auto", help="network of experts and student; auto: a ConvNet as deep as the "
-                           "images need, 3 blocks at 32 pixels, 4 at 64, 5 at 128")
+                           "images need, 3 blocks at 32 pixels (and at an unknown size), 4 at 64, 5 at 128")
     init: str = redefault("init", "real", aliases=("pix_init",), help="start from noise, from real images, or from "
                           "samples_predicted_correctly: real images that an expert gets right (DATM)",
                           choices=("real", "noise", "noise_scaled", "samples_predicted_correctly"))
@@ -93,10 +94,23 @@ class Config(RunConfig):
     lr_init: float | None = option(None, "", dead="--lr_init has no effect: the step size begins as --lr_teacher")
     batch_real: int | None = option(None, "", dead="--batch_real has no effect: real images are seen by experts alone")
     force_save: bool = option(False, "", dead="--force_save has no effect: every set is saved and drawn")
+    texture: bool = option(False, "", dead="--texture is refused")
+    canvas_size: int | None = option(None, "", dead="--canvas_size has no effect without --texture")
+    canvas_samples: int | None = option(None, "", dead="--canvas_samples has no effect without --texture")
+    n_style: int | None = option(None, "", dead=LEFT_OVER.format("n_style"))
+    lr_style: float | None = option(None, "", dead=LEFT_OVER.format("lr_style"))
+    lambda_club_content: float | None = option(None, "", dead=LEFT_OVER.format("lambda_club_content"))
+    lambda_contrast_content: float | None = option(None, "", dead=LEFT_OVER.format("lambda_contrast_content"))
+    lambda_cls_content: float | None = option(None, "", dead=LEFT_OVER.format("lambda_cls_content"))
+    lambda_likeli_content: float | None = option(None, "", dead=LEFT_OVER.format("lambda_likeli_content"))
 
 
 def check(cfg):
     """Raise ValueError for options that do not go together."""
+    if cfg.texture:
+        raise ValueError("--texture, the original's tileable textures, is not offered here; leave it out")
+    if cfg.dsa == "False" and cfg.dsa_strategy != "auto":
+        raise ValueError(f"--dsa_strategy {cfg.dsa_strategy} belongs to --dsa True; leave one of the two out")
     parse_strategy("none" if cfg.dsa_strategy == "auto" else cfg.dsa_strategy)
     if cfg.min_start_epoch >= cfg.max_start_epoch:
         raise ValueError(f"--min_start_epoch {cfg.min_start_epoch} leaves no epoch before --max_start_epoch "
@@ -110,6 +124,9 @@ def check(cfg):
         raise ValueError("--lr_y learns the labels, --teacher_label sets them anew in each iteration; leave one out")
     if cfg.random_trajectory and (cfg.lr_y or cfg.teacher_label or cfg.init == "samples_predicted_correctly"):
         raise ValueError("--random_trajectory has no experts to ask for labels or images; leave it out")
+    if cfg.random_trajectory and (cfg.load_all or cfg.skip_bad or cfg.max_files or cfg.max_experts):
+        raise ValueError("--random_trajectory reads no experts; leave --load_all, --skip_bad, --max_files and "
+                         "--max_experts out")
 
 
 def matching_loss(student, start, target):
@@ -178,7 +195,8 @@ def main(cfg, name="MTT"):
     experts = find_experts(cfg, net, real)
     window = (cfg.current_max_start_epoch, cfg.expansion_end_epoch) if cfg.expansion_end_epoch else None
     averaged = cfg.init == "samples_predicted_correctly"
-    run.begin(real, scorer, cfg.eval_every, None if cfg.select_on == "none" else cfg.select_on)
+    run.begin(real, scorer, cfg.eval_every, None if cfg.select_on == "none" else cfg.select_on,
+              experts=experts.source)
 
     for exp in run.experiments():
         init = partial(right_images, real, student, experts, rng=run.rng("init", exp, 1)) if averaged else cfg.init
@@ -191,7 +209,7 @@ def main(cfg, name="MTT"):
         num_images = len(synthetic.hard_labels)
         batch_syn = min(cfg.batch_syn or num_images, num_images)
         mode = choose_mode(cfg.unroll, cfg.syn_steps, batch_syn, real.im_size, run.device)
-        run.note_source(exp, experts=experts.source, unroll=mode)
+        run.note(exp, unroll=mode)
         for it in run.iterations(exp, synthetic, optimizer):     # progress, due evaluations, checkpoints
             rng = run.rng("data", exp, it)
             epochs = start_epochs(it, cfg.min_start_epoch, cfg.max_start_epoch, window)
@@ -201,14 +219,16 @@ def main(cfg, name="MTT"):
             images = synthetic.images()                          # (n, C, H, W)
             if cfg.teacher_label:
                 synthetic.use_soft_labels(student.logits_of(target, images), learned=False)
-            rows = student_minibatches(num_images, batch_syn, cfg.syn_steps, rng)
+            rows = student_minibatches(num_images, batch_syn, cfg.syn_steps, rng, run.device)
             rng = run.rng("augmentation", exp, it)
-            augment = [draw_independent(strategy, len(synthetic.hard_labels[of]), rng, run.device) for of in rows]
+            augment = [draw_independent(strategy, batch_syn if isinstance(of, slice) else len(of), rng, run.device)
+                       for of in rows]
             learned = images, synthetic.labels, synthetic.syn_lr
             theta = unroll(student_step(student, rows, augment), start, cfg.syn_steps, learned, mode)
             loss = matching_loss(theta, start, target) + synthetic.extra_loss(None, run.rng("set", exp, it, 0))
             run.log(loss=loss.detach())
-            if cfg.threshold and loss > cfg.threshold:
+            if cfg.threshold and loss > cfg.threshold and run.skip():
+                del theta, loss                                  # or their graph would live on beside the next one
                 continue
             optimizer.zero_grad()
             loss.backward()

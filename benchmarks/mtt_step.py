@@ -4,13 +4,10 @@
 
 ConvNet, 10 classes, Siamese augmentation in every step of the student, the whole synthetic set as its minibatch.
 The plain way, written out below as the yardstick, keeps the full graph and puts each step's parameters into the module
-one by one, in the default layout. Times take turns in one process; each peak is that of a process of its own, above
-what it had before its first iteration.
+one by one, in the default layout. Times take turns. The peak is the most bytes of tensors alive at a time.
 """
 
 import argparse
-import resource
-import subprocess
 import sys
 from functools import partial
 from pathlib import Path
@@ -21,7 +18,7 @@ from torch.func import functional_call
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks.timing import interleaved, machine  # noqa: E402
+from benchmarks.timing import LiveTensors, interleaved, machine  # noqa: E402
 from condense.augmentation import FULL_STRATEGY, draw_independent  # noqa: E402
 from condense.device import start_compute  # noqa: E402
 from condense.matching.trajectories import Student, student_minibatches  # noqa: E402
@@ -92,26 +89,17 @@ def iteration(way, setting, num_steps):
     return plain_iteration(setting, num_steps) if way == "plain way" else our_iteration(setting, num_steps, way)
 
 
-def peak_bytes(device):
+def peak_bytes(run, device):
+    """Return the most bytes of tensors that are alive at a time while `run()` runs, beside what was there before."""
+    run()                                                  # what layers make once, they have now
     if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-
-
-def print_peak(args):
-    """What the process of one measurement does: print the bytes by which one iteration raises the peak."""
-    setting = Setting(args.ipc, start_compute(args.device, args.precision))
-    iteration(args.measure, setting, 1)()                 # libraries load, buffers of the layers are made
-    before = peak_bytes(setting.compute.device)
-    iteration(args.measure, setting, args.syn_steps[0])()
-    print(peak_bytes(setting.compute.device) - before)
-
-
-def measured_peak(way, args, num_steps):
-    """Return the bytes that one iteration takes beyond a one-step iteration, in a process of its own."""
-    command = [sys.executable, __file__, "--measure", way, "--ipc", str(args.ipc), "--syn_steps", str(num_steps),
-               "--device", args.device, "--precision", args.precision]
-    return int(subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()[-1])
+        torch.cuda.reset_peak_memory_stats(device)
+        before = torch.cuda.memory_allocated(device)
+        run()
+        return torch.cuda.max_memory_allocated(device) - before
+    with LiveTensors() as tensors:
+        run()
+    return tensors.peak
 
 
 def main():
@@ -121,10 +109,7 @@ def main():
     parser.add_argument("--device", default="auto")
     parser.add_argument("--precision", default="fp32", choices=("fp32", "tf32", "bf16"))
     parser.add_argument("--runs", type=int, default=3)
-    parser.add_argument("--measure", choices=WAYS, help=argparse.SUPPRESS)
     args = parser.parse_args()
-    if args.measure:
-        return print_peak(args)
     compute = start_compute(args.device, args.precision)
     setting = Setting(args.ipc, compute)
     print(f"{machine(compute.device)}; ipc {args.ipc}, a snapshot of the student is "
@@ -134,8 +119,8 @@ def main():
         median, _ = interleaved(steps, args.runs, compute.device)
         print(f"\n{num_steps} steps{'':17}{'s':>9}{'over full':>11}{'plain over':>12}{'peak MiB':>10}")
         for way, value in median.items():
-            peak = measured_peak(way, args, num_steps) / 2**20
-            print(f"{way:26}{value:9.3f}{value / median['full']:11.2f}{median['plain way'] / value:12.2f}{peak:10.0f}")
+            print(f"{way:26}{value:9.3f}{value / median['full']:11.2f}{median['plain way'] / value:12.2f}"
+                  f"{peak_bytes(steps[way], compute.device) / 2**20:10.0f}")
 
 
 if __name__ == "__main__":

@@ -5,10 +5,12 @@ import os
 import resource
 import statistics
 import sys
+import weakref
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -78,6 +80,36 @@ def fastest(ways, device):
     again = {name: min(seconds(ways[name], device) for _ in range(2)) for name in finalists}
     name = min(again, key=again.get)
     return name, ways[name]
+
+
+class LiveTensors(TorchDispatchMode):
+    """Within: counts the bytes of tensors made and still alive; `peak` is the most there were at a time.
+
+    Exact and the same on every machine, other than the resident memory of a process, which has what its allocator
+    keeps.
+    """
+
+    def __init__(self):
+        super().__init__()
+        self.alive, self.now, self.peak = {}, 0, 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        result = function(*args, **(kwargs or {}))
+        for value in result if isinstance(result, (tuple, list)) else (result,):
+            if torch.is_tensor(value):
+                self._note(value.untyped_storage())
+        return result
+
+    def _note(self, storage):
+        key = storage._cdata
+        if key not in self.alive:
+            self.alive[key] = storage.nbytes()
+            self.now += storage.nbytes()
+            self.peak = max(self.peak, self.now)
+            weakref.finalize(storage, self._forget, key)
+
+    def _forget(self, key):
+        self.now -= self.alive.pop(key)
 
 
 def peak_memory(device):

@@ -43,14 +43,15 @@ class Outcome:
             said = self.facts.get(name, [])
             before = said[:1] if of_all else said[exp:exp + 1]
             if before and before[0] != fact:
-                raise OptionError(f"--resume: the run began with other {name} than it finds now; put them back, or "
-                                  "start afresh with --overwrite")
+                mend = f"give --{name} {before[0]}" if isinstance(fact, str) else "put them back"
+                raise OptionError(f"--resume: the run began with other {name} than it finds now; {mend}, or start "
+                                  "afresh with --overwrite")
             self.facts[name] = [*said[:exp], fact]
 
     def add(self, synthetic, best=None):
         """Take in the set of a finished experiment, and the `Best` of its iterations."""
-        images, factors = as_stored(synthetic)
-        self.data.append(images)
+        images_and_labels, factors = as_stored(synthetic)
+        self.data.append(images_and_labels)
         self.factors.append(factors)
         if best and best.found:
             self.best.append(best.found)

@@ -128,6 +128,11 @@ def _is_entry(entry):
     return tensors and entry[0].dim() == 4 and entry[1].dim() > 0 and len(entry[0]) == len(entry[1])
 
 
+def shown_images(images, ipc):
+    """Return those of class-major `images` (n, C, H, W) with `ipc` per class that a picture shows: 50 of each class."""
+    return images.view(-1, ipc, *images.shape[1:])[:, :MAX_COLUMNS].flatten(0, 1)
+
+
 def save_picture(path, images, ipc):
     """Write `images` (n, C, H, W) in [0, 1], class-major with `ipc` per class, as a PNG: one row per class.
 
@@ -136,11 +141,10 @@ def save_picture(path, images, ipc):
     """
     from torchvision.utils import make_grid, save_image  # here: importing it takes as long as importing torch
 
-    shown = images.detach().float().cpu().view(-1, ipc, *images.shape[1:])[:, :MAX_COLUMNS]
-    columns = shown.shape[1]
+    shown = shown_images(images.detach().float().cpu(), ipc)
     factor = math.ceil(TINY / min(images.shape[2:]))
-    pixels = shown.flatten(0, 1).repeat_interleave(factor, 2).repeat_interleave(factor, 3)
-    grid = make_grid(pixels, nrow=columns, padding=2)
+    pixels = shown.repeat_interleave(factor, 2).repeat_interleave(factor, 3)
+    grid = make_grid(pixels, nrow=min(ipc, MAX_COLUMNS), padding=2)
     if len(pixels) == 1:                                   # torchvision gives a single image no frame
         grid = torch.nn.functional.pad(grid, (2, 2, 2, 2))
     with atomic_path(path) as temporary:

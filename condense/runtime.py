@@ -26,7 +26,7 @@ from condense.options import OptionError, dead_flags
 from condense.outcome import Best, Outcome, as_stored
 from condense.randomness import Streams
 from condense.reports import report_result, report_scores, stored, time_needed
-from condense.results import describe, load_result, result_stem, save_picture
+from condense.results import describe, load_result, result_stem, save_picture, shown_images
 from condense.stopping import Interrupted, StopRequest
 
 log = logging.getLogger("condense")
@@ -61,27 +61,30 @@ class Run:
         self.state = self.checkpoint.load(cfg.resume, cfg.overwrite)
         self.outcome, self.storage = Outcome(cfg.save), None
         self.running = self.rehearsing = self.rehearsed = False
-        self.best = None
+        self.best, self.skipped = None, 0
         self.stop, self.good, self.step = StopRequest(), None, None
         for line in dead_flags(cfg):
             log.info(line)
         Run.latest = self
 
-    def begin(self, real, scorer, eval_every, select_on=None):
+    def begin(self, real, scorer, eval_every, select_on=None, **sources):
         """Say what the run works on, after every other check and before the first experiment.
 
         `scorer(synthetic, exp, it)` returns {network: scores}, `scorer.estimate(synthetic)` the seconds that
         takes. `eval_every` is the cadence of evaluations; 0 evaluates the last iteration only. `select_on` "val" or
-        "test" keeps the best of the iterations evaluated, beside the last.
+        "test" keeps the best of the iterations evaluated, beside the last. `sources` are plain values that say what
+        else all experiments are made from; they go into `meta`, as what `note` says.
         """
         self.real, self.scorer, self.eval_every, self.select_on = real, scorer, eval_every, select_on
+        self.sources = sources
         self._refuse_other_data()
         if self.state:
             self.outcome.restore(self.state["outcome"])
+            self.outcome.note(self.state["exp"], sources, of_all=True)
             log.info("going on at experiment %d, iteration %d", self.state["exp"], self.state["iteration"])
 
     def _refuse_other_data(self):
-        """Raise OptionError where going on would mix or replace what was made from other images.
+        """Raise OptionError where going on would mix or replace what was made from other images or sources.
 
         With --resume and a finished result of this very run, raise Finished.
         """
@@ -90,9 +93,12 @@ class Run:
                               "--data_path, or use another --save_path")
         if self.cfg.overwrite or not self.result_path.exists():
             return
-        if load_result(self.result_path)["meta"].get("fingerprint") != self.real.fingerprint:
-            raise OptionError(f"{self.result_path} was made from other images; use another --save_path, or "
-                              "--overwrite")
+        meta = load_result(self.result_path)["meta"]
+        others = [] if meta.get("fingerprint") == self.real.fingerprint else ["images"]
+        others += [name for name, source in self.sources.items() if meta.get(name, [source])[0] != source]
+        if others:
+            raise OptionError(f"{self.result_path} was made from other {' and '.join(others)}; use another "
+                              "--save_path, or --overwrite")
         if self.cfg.resume and not self.state:
             raise Finished(f"already finished: {self.result_path}")
 
@@ -103,10 +109,6 @@ class Run:
     def note(self, exp, **facts):
         """Put plain values about experiment `exp` into the result's `meta`, where each is a list over experiments."""
         self.outcome.note(exp, facts)
-
-    def note_source(self, exp, **facts):
-        """The same for what all experiments are made from; raises OptionError where that is no longer what it was."""
-        self.outcome.note(exp, facts, of_all=True)
 
     def iterations(self, exp, synthetic, *optimizers):
         """Yield the iterations of one experiment, 0..K-1; evaluates, saves and stops where due.
@@ -119,6 +121,8 @@ class Run:
             self.journal = Journal(self.journal_path, self.cfg.tensorboard, position)
             self.journal.write_start(self.options, self.device)
             self.running = True
+        self.outcome.note(exp, self.sources, of_all=True)
+        self.skipped = 0
         self.good, self.exp, self.owners = None, exp, (synthetic, *optimizers)
         self.best = Best(self.select_on, len(self.scorer.selection or ())) if self.select_on else None
         first = self._take_up(exp)
@@ -180,6 +184,11 @@ class Run:
         more |= {name: f"{value:.4g}" for name, value in self.learned.items()}
         self.bar.set_postfix({"loss": f"{self.losses[-1]:.4g}", **more}, refresh=bool(self.step))
 
+    def skip(self):
+        """Count an update that the method leaves out; returns whether it may, which in a rehearsal it may not."""
+        self.skipped += not self.rehearsing
+        return not self.rehearsing
+
     def _learned(self):
         """Return {"syn_lr": value} where the set learns its step size, else nothing."""
         syn_lr = self.owners[0].syn_lr
@@ -219,12 +228,14 @@ class Run:
     def _evaluate(self):
         """Score and draw the current set; an interruption in here loses nothing but this evaluation."""
         synthetic, exp, it = self.owners[0], self.exp, self.it
-        images, _ = synthetic.snapshot()
+        images = synthetic.images().detach()
         if not bool(images.isfinite().all()):
             self._stop_at_nonsense("the images are not finite")
         self._require_step_size()
         picture = self.picture_stem.with_name(f"{self.picture_stem.name}_exp{exp}_iter{it}.png")
-        save_picture(picture, self.real.denormalise(images), len(images) // self.real.num_classes)
+        ipc = len(images) // self.real.num_classes
+        shown = shown_images(images, ipc)                     # of many images to whiten back, only those that are seen
+        save_picture(picture, self.real.denormalise(shown), len(shown) // self.real.num_classes)
         self._stop_if_asked()
         try:
             with self.stop.at_once():
@@ -271,6 +282,7 @@ class Run:
         if not state or state["exp"] != exp or not state["owners"]:
             return 0
         restore_state(state["owners"], *self.owners)
+        self.skipped = state["skipped"]
         if self.best:
             self.best.found = state["best"]
         return state["iteration"]
@@ -284,10 +296,13 @@ class Run:
         owners = copy_state(*self.owners) if exp is None else []
         where = {"exp": self.exp, "iteration": self.it} if exp is None else {"exp": exp, "iteration": 0}
         best = self.best.found if self.best and exp is None else None
-        self.checkpoint.save(**where, owners=owners, best=best, outcome=self.outcome.state(),
+        self.checkpoint.save(**where, owners=owners, best=best, skipped=self.skipped, outcome=self.outcome.state(),
                              journal=self.journal.position(), fingerprint=self.real.fingerprint)
 
     def _finish(self, exp, synthetic):
+        if self.skipped:
+            log.info("experiment %d: %d of %d updates were skipped", exp, self.skipped, self.cfg.Iteration)
+            self.journal.write("skipped", exp=exp, updates=self.skipped)
         self.note(exp, **self._learned())
         self.outcome.add(synthetic, self.best)
         if exp + 1 < self.cfg.num_exp:

@@ -39,7 +39,7 @@ def main(sweep, result, python, *words):
             code = in_turn([method, baselines], lambda: os.getppid() == int(sweep), log, lock)
         if code == 0:
             with atomic_path(folder / "cell.done") as path:
-                path.write_text(json.dumps(finished(folder, words), indent=1))
+                path.write_text(json.dumps(finished(folder, words, flags), indent=1))
         return code
 
 
@@ -48,6 +48,7 @@ def parse(words):
     parser.add_argument("--dataset")
     parser.add_argument("--data_path")
     parser.add_argument("--device", default="auto")
+    parser.add_argument("--buffer_path", default="buffers")
     parser.add_argument("--overwrite", action="store_true")
     return parser.parse_known_args(words)[0]
 
@@ -61,10 +62,10 @@ def is_done(folder, flags, words):
         before = json.loads((folder / "cell.done").read_text())
     except (OSError, ValueError):
         return False
-    return flags.dataset != "folder" and before == finished(folder, words)
+    return flags.dataset != "folder" and before == finished(folder, words, flags)
 
 
-def finished(folder, words):
+def finished(folder, words, flags):
     """Return what tells a finished cell from any other: its command, and every file that decides or holds its result.
 
     A file counts as the same if size and time are: otherwise the method's script looks.
@@ -72,7 +73,8 @@ def finished(folder, words):
     named = [Path(word.split("=", 1)[-1]) for word in words]         # the script, --config, --data_path of a file
     ours = [*sorted(ROOT.glob("main_*.py")), *sorted(ROOT.glob("condense/synthetic/*.py")),
             ROOT / "condense/options.py", ROOT / "condense/evaluation/baselines.py"]
-    files = [*ours, *named, *sorted(folder.glob("res_*"))]
+    experts = sorted(Path(flags.buffer_path).rglob("buffer.json"))
+    files = [*ours, *named, *experts, *sorted(folder.glob("res_*"))]
     stats = {str(path): path.stat() for path in files if path.is_file()}
     return {"command": [word for word in words if word != "--overwrite"],
             "files": {path: [stat.st_size, stat.st_mtime_ns] for path, stat in stats.items()}}

@@ -9,6 +9,8 @@ whole set) can be named too.
 """
 
 import argparse
+import hashlib
+import json
 import re
 import statistics
 import sys
@@ -105,6 +107,8 @@ def read_result(path, run, problems):
     meta = result["meta"]
     options = {name: str(value) for name, value in meta["options"].items()}
     options |= {"method": meta["method"], **read_plan(path.parent)}
+    if "experts" in meta:                                 # sets of different experts are different rows, not seeds
+        options["experts"] = recipe_of(meta["experts"][0], meta["options"])
     if result["data"] and "storage" in meta:
         options |= {"bytes": f"{meta['storage']['bytes']:,}", "images": images_per_class(result["data"][0][1])}
     try:
@@ -116,8 +120,20 @@ def read_result(path, run, problems):
             for model, accuracies in result["accs_all_exps"].items()]
 
 
+def recipe_of(experts, options):
+    """Return a short name of how the experts of a run with `options` were made; data and network go without saying."""
+    about = {**experts.get("options", {}), "experts": experts["experts"]}
+    recipe = {name: value for name, value in about.items() if name not in options or name == "seed"}
+    return hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()[:8]
+
+
 def images_per_class(labels):
-    """Return how many images a set gives each class to train on, as text: "8", or "7-8" where classes differ."""
+    """Return how many images a set gives each class to train on, as text: "8", or "7-8" where classes differ.
+
+    Sets with soft labels (n, K) have as many of each class.
+    """
+    if labels.dim() == 2:
+        return str(labels.shape[0] // labels.shape[1])
     counts = sorted({int(count) for count in labels.unique(return_counts=True)[1]})
     return "-".join(map(str, counts if len(counts) < 2 else (counts[0], counts[-1])))
 

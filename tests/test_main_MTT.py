@@ -380,3 +380,23 @@ def test_step_size_that_is_no_use_stops_the_run_and_keeps_the_last_good_state(mt
     kept = mtt.load(tmp_path, "*_unfinished.pt")
     assert 0 < step_size(kept) < float("inf") and kept["data"][0][0].isfinite().all()
     assert not list(tmp_path.glob("res_*ipc.pt"))
+
+
+def test_result_of_other_experts_is_neither_replaced_nor_taken_for_finished(mtt, tmp_path, able_experts, capsys):
+    out, other = tmp_path / "out", tmp_path / "other"
+    mtt.run(out, *UNSCORED)
+    before = mtt.path(out).read_bytes()
+    shutil.copytree(able_experts, other)
+    sidecar = other / "Digits" / "ConvNetD1" / "buffer.json"
+    sidecar.write_text(sidecar.read_text().replace('"seed": 0', '"seed": 1'))
+    for flags in ([], ["--resume"]):
+        code, line = mtt.error_line(capsys, out, *UNSCORED, *flags, "--buffer_path", str(other))
+        assert code == 2 and "made from other experts" in line and "--save_path" in line
+    assert mtt.path(out).read_bytes() == before
+
+
+def test_skipped_updates_are_counted_and_said(mtt, tmp_path, capsys):
+    mtt.run(tmp_path, "--threshold", "1e-4", "--Iteration", "3", *UNSCORED)
+    assert "3 of 3 updates were skipped" in capsys.readouterr().out
+    (line,) = lines_of(mtt, tmp_path, "skipped")
+    assert line["updates"] == 3

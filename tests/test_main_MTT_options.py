@@ -3,6 +3,7 @@
 import shlex
 import shutil
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -11,7 +12,7 @@ from PIL import Image
 import buffer
 import main_MTT
 from condense.augmentation.siamese import DIGIT_STRATEGY
-from condense.experts import expert_folder
+from condense.experts import expert_folder, open_experts
 from condense.options import parse, with_forms
 from condense.synthetic import PARAMETERIZATIONS
 
@@ -213,3 +214,22 @@ def two_classes(tmp_path):
         for number in range(5):
             Image.new("L", (8, 8), 25 * number).save(tmp_path / "photos" / name / f"{number}.png")
     return tmp_path / "photos"
+
+
+@pytest.mark.parametrize("flags, mend", [
+    (["--texture"], "not offered here"), (["--dsa", "False", "--dsa_strategy", "color"], "leave one of the two out"),
+    (["--random_trajectory", "--load_all"], "reads no experts")])
+def test_what_cannot_be_obeyed_is_refused(mtt, tmp_path, capsys, flags, mend):
+    code, line = mtt.error_line(capsys, tmp_path, *flags)
+    assert code == 2 and mend in line and not list(tmp_path.glob("res_*"))
+
+
+def test_experts_where_the_published_code_has_them_are_found(tmp_path):
+    net = torch.nn.Linear(2, 3)
+    trajectory = [[p.detach() + epoch for p in net.parameters()] for epoch in range(4)]
+    folder = tmp_path / "Tiny" / "ConvNetD4"
+    folder.mkdir(parents=True)
+    torch.save([trajectory], folder / "replay_buffer_0.pt")
+    real = SimpleNamespace(name="TinyImageNet", zca=None, im_size=(64, 64), fingerprint="0")
+    experts = open_experts(tmp_path, net, real, "ConvNetD4", (0, 3))
+    assert len(experts) == 1 and torch.equal(experts.snapshot(0, 1), experts.snapshot(0, 0) + 1)

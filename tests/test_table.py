@@ -220,3 +220,18 @@ def test_write_puts_both_forms_into_the_folder(show, tmp_path):
     printed = "\n".join(show("--rows", "ipc", "--write")) + "\n"
     assert (tmp_path / "table.md").read_text() == printed
     assert (tmp_path / "table.tex").read_text() == "\n".join(show("--rows", "ipc", "--format", "latex")) + "\n"
+
+
+def test_images_per_class_are_counted_whatever_the_labels(table):
+    hard = torch.arange(10).repeat_interleave(4)
+    soft = torch.rand(40, 10, generator=torch.Generator().manual_seed(0)).softmax(1)
+    assert table.images_per_class(hard) == table.images_per_class(soft) == "4"
+    assert table.images_per_class(torch.tensor([0, 0, 1])) == "1-2"
+
+
+def test_experts_are_told_apart_by_their_recipe_and_not_by_their_data(table):
+    def recipe(dataset, run_dataset, rho):
+        experts = {"experts": 5, "options": {"dataset": dataset, "rho_max": rho, "seed": 0}}
+        return table.recipe_of(experts, {"dataset": run_dataset, "seed": 1})
+
+    assert recipe("MNIST", "MNIST", 0.0) == recipe("Digits", "Digits", 0.0) != recipe("MNIST", "MNIST", 0.01)

@@ -8,10 +8,9 @@ from functools import partial
 import torch
 from tqdm import tqdm
 
-from condense.evaluation.train import TensorSet, accuracy, train_network, train_stacked
+from condense.evaluation.train import TensorSet, accuracy, networks_that_fit, train_network, train_stacked
 from condense.networks import get_network, reset
 
-FLOATS_PER_PIXEL = 2000                    # activations and gradients of one training image, largest family
 GPU_TEST_BATCH, CPU_TEST_PIXELS = 2048, 64 * 1024
 
 
@@ -90,10 +89,8 @@ def _networks_together(data, real, protocol, num_eval, device):
     """Return how many networks train at once: all that fit into half of a GPU's free memory, one on a CPU."""
     if device.type != "cuda":
         return 1
-    free, _ = torch.cuda.mem_get_info(device)
-    batch = min(protocol.batch_size, len(data.labels))
-    height, width = real.im_size
-    return max(1, min(num_eval, free // 2 // (4 * FLOATS_PER_PIXEL * batch * height * width)))
+    fit = networks_that_fit(min(protocol.batch_size, len(data.labels)), real.im_size, device)
+    return max(1, min(num_eval, fit))
 
 
 def _test_batch(real, compute):

@@ -1,7 +1,6 @@
 """Choosing an iteration: on training images kept for it, or, only where asked for, on the test set."""
 
 SELECTION_IMAGES = 5000                    # or a tenth of the training set, where that is less
-SELECT_ON = ("val", "test", "none")
 
 
 class SelectionImages:

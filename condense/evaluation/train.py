@@ -16,6 +16,7 @@ from condense.augmentation.siamese import one_operator_each, parse_strategy
 from condense.networks.batchnorm import has_batchnorm
 from condense.randomness import generator_on
 
+FLOATS_PER_PIXEL = 2000                    # activations and gradients of one training image, largest family
 EPOCHS_PER_BLOCK = 16                     # random numbers are drawn for this many epochs at a time
 
 
@@ -221,3 +222,9 @@ def unstack_networks(nets, parameters, buffers):
     for number, net in enumerate(nets):
         for name, tensor in [*net.named_parameters(), *net.named_buffers()]:
             tensor.copy_((parameters if name in parameters else buffers)[name][number])
+
+
+def networks_that_fit(batch_size, im_size, device):
+    """Return how many networks that train on minibatches of images (H, W) half of a GPU's free memory holds."""
+    free, _ = torch.cuda.mem_get_info(device)
+    return free // 2 // (4 * FLOATS_PER_PIXEL * batch_size * im_size[0] * im_size[1])

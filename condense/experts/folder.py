@@ -28,6 +28,12 @@ def expert_folder(buffer_path, dataset, model, *, zca=False, subset=None, side=N
     return Path(buffer_path, name, *parts, model)
 
 
+def published_folder(buffer_path, dataset, model):
+    """Return where the published code of MTT, DATM and TESLA has experts that lie elsewhere here, or None."""
+    name = {"TinyImageNet": "Tiny", "ImageNet": "ImageNet"}.get(dataset)
+    return Path(buffer_path, name, model) if name else None
+
+
 def buffer_command(buffer_path, dataset, model, *, zca=False, subset=None, im_size=None, data_path=None, seed=0,
                    resize="auto"):
     """Return the command line that makes such experts, for messages.

@@ -14,6 +14,7 @@ from condense.evaluation.train import (
     accumulate_stacked,
     accuracy,
     minibatches,
+    networks_that_fit,
     siamese_operators,
     stack_networks,
     stacked_minibatches,
@@ -23,7 +24,6 @@ from condense.experts.recipe import LOSSES
 from condense.experts.sharpness import sharpen
 from condense.networks import get_network, reset
 
-FLOATS_PER_PIXEL = 2000                    # activations and gradients of one training image, largest family
 RECORDED_BYTES = 4 << 30                   # of the trajectories of experts that train at once
 
 
@@ -40,9 +40,7 @@ def experts_at_once(real, recipe, parameters, wanted, device):
     """
     if device.type != "cuda":
         return 1
-    free, _ = torch.cuda.mem_get_info(device)
-    height, width = real.im_size
-    fit = free // 2 // (4 * FLOATS_PER_PIXEL * min(recipe.batch_size, len(real)) * height * width)
+    fit = networks_that_fit(min(recipe.batch_size, len(real)), real.im_size, device)
     return max(1, min(wanted, fit, RECORDED_BYTES // (4 * parameters * recipe.kept)))
 
 

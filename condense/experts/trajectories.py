@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from condense.experts.folder import buffer_command, expert_folder, read_sidecar, replay_files
+from condense.experts.folder import buffer_command, expert_folder, published_folder, read_sidecar, replay_files
 from condense.experts.replay import (
     Unreadable,
     flat,
@@ -35,6 +35,9 @@ def open_experts(buffer_path, net, real, model, needs, *, subset=None, data_path
     """
     whitened, side = real.zca is not None, real.im_size[0]
     folder = expert_folder(buffer_path, real.name, model, zca=whitened, subset=subset, side=side)
+    published = published_folder(buffer_path, real.name, model)
+    if published and not replay_files(folder) and replay_files(published):
+        folder = published
     command = buffer_command(buffer_path, real.name, model, zca=whitened, subset=subset, data_path=data_path,
                              seed=seed, resize=resize,
                              im_size=side if real.name in ("folder", "ImageNet") else None)
@@ -55,7 +58,7 @@ def open_buffer(folder, shapes, *, needs, model, dataset, fingerprint, whitened,
     folder = Path(folder)
     if needs[1] > USUAL_EPOCHS:
         command += f" --train_epochs {needs[1]}"
-    paths = list(replay_files(folder).values())[:max_files]
+    paths = list(replay_files(folder).values())
     if not paths:
         raise FileNotFoundError(f"no expert trajectories in {folder}; make them: {command}")
     about = read_sidecar(folder)
@@ -63,7 +66,8 @@ def open_buffer(folder, shapes, *, needs, model, dataset, fingerprint, whitened,
         log.info("%s has no buffer.json: nobody knows which images, normalised in which way, its experts saw", folder)
     else:
         _refuse_others(folder, about, model, dataset, fingerprint, whitened, command)
-    files = _survey(paths, shapes, max_experts, skip_bad)
+        _refuse_unlisted(folder, about, paths)
+    files = _survey(paths, shapes, max_files, max_experts, skip_bad)
     buffer = ExpertBuffer(files, about["first_epoch"] if about else 0, about, load_all)
     _refuse_short(folder, buffer, needs, command)
     return buffer
@@ -74,7 +78,7 @@ def _refuse_others(folder, about, model, dataset, fingerprint, whitened, command
     theirs = about["zca"] is not None
     if about["model"] != model:
         raise ValueError(f"{folder} holds experts of {about['model']}, this run uses {model}; give --model "
-                         f"{about['model']}, or make experts: {command}")
+                         f"{about['model']}, or make experts: {command} --overwrite")
     if theirs != whitened:
         mend = "give --zca" if theirs else "leave out --zca"
         raise ValueError(f"the experts in {folder} saw {_normalised(theirs)} images, this run's are "
@@ -85,17 +89,29 @@ def _refuse_others(folder, about, model, dataset, fingerprint, whitened, command
     if about["fingerprint"] != fingerprint:
         raise ValueError(f"the experts in {folder} saw other images of the name {dataset} (fingerprint "
                          f"{about['fingerprint'][:12]}) than this run has ({fingerprint[:12]}); name the same "
-                         f"--data_path, --subset and --im_size, or make experts: {command}")
+                         "--data_path, --subset, --im_size, --resize and --seed, or make experts: "
+                         f"{command} --overwrite")
+
+
+def _refuse_unlisted(folder, about, paths):
+    """Raise ValueError for a replay file that `buffer.json` does not know: nobody can say what its experts saw."""
+    listed = {f"replay_buffer_{entry['file']}.pt" for entry in about["experts"]}
+    strange = [path.name for path in paths if path.name not in listed]
+    if strange:
+        raise ValueError(f"{folder / 'buffer.json'} does not list {strange[0]}; move it away, or, if buffer.py was "
+                         "stopped, let it finish with --resume")
 
 
 def _normalised(whitened):
     return "ZCA-whitened" if whitened else "normalised"
 
 
-def _survey(paths, shapes, max_experts, skip_bad):
-    """Return [(path, number of experts, snapshots of the shortest)] of the files that are whole."""
+def _survey(paths, shapes, max_files, max_experts, skip_bad):
+    """Return [(path, number of experts, snapshots of the shortest)] of the first `max_files` that are whole."""
     files = []
     for path in paths:
+        if len(files) == max_files:
+            break
         try:
             trajectories = open_replay(path)[:max_experts]
         except Unreadable as error:
@@ -116,10 +132,10 @@ def _refuse_short(folder, buffer, needs, command):
     held = f"the experts in {folder} hold epochs {buffer.first_epoch} to {buffer.last_epoch}"
     if last > buffer.last_epoch:
         raise ValueError(f"{held}, but up to epoch {last} is read (max_start_epoch - 1 + expert_epochs); lower "
-                         f"--max_start_epoch or --expert_epochs, or make longer ones: {command}")
+                         f"--max_start_epoch or --expert_epochs, or make longer ones: {command} --overwrite")
     if first < buffer.first_epoch:
         raise ValueError(f"{held}, but from epoch {first} on is read; raise --min_start_epoch to {buffer.first_epoch}, "
-                         f"or make experts with all epochs: {command}")
+                         f"or make experts with all epochs: {command} --overwrite")
 
 
 class ExpertBuffer:

@@ -57,8 +57,8 @@ class Student:
                    for x, y in zip(images.split(chunk), targets.split(chunk)))
 
 
-def student_minibatches(num_images, size, num_steps, rng):
-    """Return which images each of `num_steps` steps sees: index tensors, or slices where it is all of them.
+def student_minibatches(num_images, size, num_steps, rng, device="cpu"):
+    """Return which images each of `num_steps` steps sees: index tensors on `device`, or slices where it is all of them.
 
     A random order of all images is cut into minibatches of `size`; they are used from the end, the short
     remainder first, and when none is left a new order is drawn: as the published code does.
@@ -69,7 +69,8 @@ def student_minibatches(num_images, size, num_steps, rng):
     for _ in range(num_steps):
         left = left or list(torch.randperm(num_images, generator=rng).split(size))
         batches.append(left.pop())
-    return batches
+    sizes = [len(batch) for batch in batches]
+    return list(torch.cat(batches).to(device).split(sizes)) if batches else []         # one copy for all steps
 
 
 def start_epochs(it, first, last, window=None):

@@ -20,7 +20,7 @@ from torch.autograd.function import once_differentiable
 from condense.device import memory_of
 
 MODES = ("full", "checkpoint", "constant", "tesla")
-GRAPH_BYTES_PER_PIXEL = 6_000             # of an image in one step that is differentiated twice
+GRAPH_BYTES_PER_PIXEL = 6_200             # of an image in one step that is differentiated twice
 
 
 def unroll(step, state, num_steps, inputs, mode="full"):
@@ -58,13 +58,14 @@ class _Unrolled(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, step, num_steps, length, exact, state, *inputs):
-        ctx.step, ctx.num_steps, ctx.length, ctx.exact, ctx.starts = step, num_steps, length, exact, []
+        ctx.step, ctx.num_steps, ctx.length, ctx.exact = step, num_steps, length, exact
         ctx.save_for_backward(*inputs)
+        ctx.starts = state.new_empty((math.ceil(num_steps / length), *state.shape))    # in one piece: no gaps between
         inputs = [tensor.detach() for tensor in inputs]            # or the steps would record what they do with them
         state = state.detach()
         for i in range(num_steps):
             if i % length == 0:
-                ctx.starts.append(state)
+                ctx.starts[i // length] = state
             state = step(i, state, *inputs)
         return state.clone() if num_steps == 0 else state
 
@@ -75,7 +76,7 @@ class _Unrolled(torch.autograd.Function):
         totals = [None] * (len(wanted) - 1)
         for number in reversed(range(len(ctx.starts))):
             leaves = [tensor.detach().requires_grad_(needed) for tensor, needed in zip(ctx.saved_tensors, wanted[1:])]
-            start = ctx.starts[number].requires_grad_(ctx.exact and (number > 0 or wanted[0]))
+            start = ctx.starts[number].detach().requires_grad_(ctx.exact and (number > 0 or wanted[0]))
             with torch.enable_grad():
                 end = start
                 for i in range(number * ctx.length, min((number + 1) * ctx.length, ctx.num_steps)):
@@ -84,7 +85,6 @@ class _Unrolled(torch.autograd.Function):
             totals = [_added(total, gradient) for total, gradient in zip(totals, gradients[1:])]
             if start.requires_grad:
                 adjoint = gradients[0]
-            ctx.starts[number] = None                              # its memory is free for the next segment
         return None, None, None, None, adjoint if wanted[0] else None, *totals
 
 

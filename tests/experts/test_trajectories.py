@@ -320,3 +320,11 @@ def test_experts_that_buffer_py_made_are_found_by_data_and_network(digit_experts
         assert torch.equal(experts.snapshot(number, 0), expected)
     with pytest.raises(FileNotFoundError, match="--dataset Digits --model ConvNetW64 --buffer_path"):
         open_experts(digit_experts, get_network("ConvNetW64", *real.spec), real, "ConvNetW64", (0, 3))
+
+
+def test_file_that_the_sidecar_does_not_list_is_refused(tmp_path):
+    folder = describe(write(tmp_path / "b"))
+    opened(folder)
+    (folder / "replay_buffer_7.pt").write_bytes((folder / "replay_buffer_0.pt").read_bytes())
+    with pytest.raises(ValueError, match="does not list replay_buffer_7.pt; move it away"):
+        opened(folder)

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from benchmarks.timing import LiveTensors
 from condense.device import Compute
 from condense.matching.trajectories import Student, student_minibatches
 from condense.matching.unrolling import MODES, choose_mode, gradient, unroll
@@ -172,9 +173,24 @@ def test_without_recording_there_is_the_end_point_alone(problem, mode):
 @pytest.mark.parametrize("mode, kept", [("constant", STEPS), ("checkpoint", math.ceil(STEPS / math.isqrt(STEPS)))])
 def test_between_the_passes_only_parameter_vectors_are_kept(problem, mode, kept):
     end = problem.end(*problem.inputs(), mode=mode)
-    assert [tuple(state.shape) for state in end.grad_fn.starts] == [tuple(problem.start.shape)] * kept
-    end.sum().backward()
-    assert not any(state is not None for state in end.grad_fn.starts)
+    assert end.grad_fn.starts.shape == (kept, *problem.start.shape)
+    assert torch.equal(end.grad_fn.starts[0], problem.start)
+
+
+def test_from_10_to_80_steps_constant_needs_the_parameter_vectors_more_and_nothing_else(problem):
+    peaks = {steps: peak_bytes(problem, steps, "constant") for steps in (10, 80)}
+    vector = 8 * problem.start.numel()
+    assert 70 * vector <= peaks[80] - peaks[10] < 72 * vector
+    assert peak_bytes(problem, 80, "full") > 3 * peaks[80]
+
+
+def peak_bytes(problem, steps, mode):
+    images, logits, syn_lr = problem.inputs()
+    step = student_step(problem.student, [slice(None)] * steps, [lambda x: x] * steps)
+    with LiveTensors() as tensors:
+        end = unroll(step, problem.start, steps, (images, logits.softmax(1), syn_lr), mode)
+        matching_loss(end, problem.start, problem.target).backward()
+    return tensors.peak
 
 
 def test_unknown_mode_is_refused_naming_all(problem):
