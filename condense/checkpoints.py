@@ -67,6 +67,22 @@ def refuse_other_result(path, options, overwrite):
                           "--overwrite")
 
 
+def refuse_other_images(path, state, fingerprint):
+    """Raise OptionError if the checkpoint at `path` with this `state` (None: there is none) is of other images."""
+    if state and state["fingerprint"] != fingerprint:
+        raise OptionError(f"--resume: {path} was made from other images; name the same --data_path, or use another "
+                          "--save_path")
+
+
+def refuse_result_of_others(path, fingerprint, sources):
+    """Raise OptionError if the result at `path` was made from other images, or other `sources` {name: plain value}."""
+    meta = load_result(path)["meta"]
+    others = [] if meta.get("fingerprint") == fingerprint else ["images"]
+    others += [name for name, source in sources.items() if meta.get(name, [source])[0] != source]
+    if others:
+        raise OptionError(f"{path} was made from other {' and '.join(others)}; use another --save_path, or --overwrite")
+
+
 def check_writable(folder):
     """Make `folder` and prove that files can be written there; raises OptionError otherwise."""
     try:

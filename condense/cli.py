@@ -3,8 +3,8 @@
 import sys
 
 from condense.options import OptionError, parse, with_forms
-from condense.runtime import Finished, Run
-from condense.stopping import Interrupted
+from condense.runtime import Run
+from condense.stopping import Finished, Interrupted
 from condense.synthetic import PARAMETERIZATIONS
 
 

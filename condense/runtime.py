@@ -17,29 +17,23 @@ from condense.checkpoints import (
     Checkpoint,
     check_writable,
     copy_state,
+    refuse_other_images,
     refuse_other_result,
+    refuse_result_of_others,
     restore_state,
 )
 from condense.device import start_compute
 from condense.journal import Journal, log_to_terminal
-from condense.options import OptionError, dead_flags
+from condense.options import dead_flags
 from condense.outcome import Best, Outcome, as_stored
 from condense.randomness import Streams
 from condense.reports import report_result, report_scores, stored, time_needed
-from condense.results import describe, load_result, result_stem, save_picture, shown_images
-from condense.stopping import Interrupted, StopRequest
+from condense.results import describe, result_stem, save_picture, shown_images
+from condense.stopping import Finished, Interrupted, RunError, StopRequest
 
 log = logging.getLogger("condense")
 
 LOG_EVERY = 10                            # iterations between loss figures, as in the reference
-
-
-class RunError(RuntimeError):
-    """A failure while the run was under way; its text is one line that says what is left and what to do."""
-
-
-class Finished(Exception):
-    """There is nothing left to do: the result is there."""
 
 
 class Run:
@@ -73,34 +67,20 @@ class Run:
         `scorer(synthetic, exp, it)` returns {network: scores}, `scorer.estimate(synthetic)` the seconds that
         takes. `eval_every` is the cadence of evaluations; 0 evaluates the last iteration only. `select_on` "val" or
         "test" keeps the best of the iterations evaluated, beside the last. `sources` are plain values that say what
-        else all experiments are made from; they go into `meta`, as what `note` says.
+        else all experiments are made from; they go into `meta`, as what `note` says. Raises OptionError where going on
+        would mix or replace what was made from other images or sources, and Finished where nothing is left to do.
         """
         self.real, self.scorer, self.eval_every, self.select_on = real, scorer, eval_every, select_on
         self.sources = sources
-        self._refuse_other_data()
+        refuse_other_images(self.checkpoint.path, self.state, real.fingerprint)
+        if not self.cfg.overwrite and self.result_path.exists():
+            refuse_result_of_others(self.result_path, real.fingerprint, sources)
+            if self.cfg.resume and not self.state:
+                raise Finished(f"already finished: {self.result_path}")
         if self.state:
             self.outcome.restore(self.state["outcome"])
             self.outcome.note(self.state["exp"], sources, of_all=True)
             log.info("going on at experiment %d, iteration %d", self.state["exp"], self.state["iteration"])
-
-    def _refuse_other_data(self):
-        """Raise OptionError where going on would mix or replace what was made from other images or sources.
-
-        With --resume and a finished result of this very run, raise Finished.
-        """
-        if self.state and self.state["fingerprint"] != self.real.fingerprint:
-            raise OptionError(f"--resume: {self.checkpoint.path} was made from other images; name the same "
-                              "--data_path, or use another --save_path")
-        if self.cfg.overwrite or not self.result_path.exists():
-            return
-        meta = load_result(self.result_path)["meta"]
-        others = [] if meta.get("fingerprint") == self.real.fingerprint else ["images"]
-        others += [name for name, source in self.sources.items() if meta.get(name, [source])[0] != source]
-        if others:
-            raise OptionError(f"{self.result_path} was made from other {' and '.join(others)}; use another "
-                              "--save_path, or --overwrite")
-        if self.cfg.resume and not self.state:
-            raise Finished(f"already finished: {self.result_path}")
 
     def experiments(self):
         """Yield the experiments still to do."""

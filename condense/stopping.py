@@ -1,4 +1,4 @@
-"""The wish to stop a run: SIGINT and SIGTERM, taken at places where nothing is lost."""
+"""How a run ends early: the wish to stop it (SIGINT, SIGTERM), taken where nothing is lost, and other ends."""
 
 import logging
 import signal
@@ -6,6 +6,14 @@ import threading
 from contextlib import contextmanager
 
 log = logging.getLogger("condense")
+
+
+class RunError(RuntimeError):
+    """A failure while the run was under way; its text is one line that says what is left and what to do."""
+
+
+class Finished(Exception):
+    """There is nothing left to do: the result is there."""
 
 
 class Interrupted(BaseException):

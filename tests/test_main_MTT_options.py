@@ -15,13 +15,7 @@ from condense.augmentation.siamese import DIGIT_STRATEGY
 from condense.experts import expert_folder, open_experts
 from condense.options import parse, with_forms
 from condense.synthetic import PARAMETERIZATIONS
-
-UNSCORED = ["--eval_every", "0", "--num_eval", "1", "--epoch_eval_train", "0"]         # as little as there is
-
-
-def same_sets(one, other):
-    tensors = [[tensor for entry in result["data"] for tensor in entry] for result in (one, other)]
-    return one["meta"]["syn_lr"] == other["meta"]["syn_lr"] and all(map(torch.equal, *tensors))
+from tests.mtt_runs import UNSCORED, same_sets
 
 
 def begun(script, tmp_path, *flags):

@@ -19,8 +19,8 @@ from condense.networks.batchnorm import has_batchnorm
 from condense.options import OptionError
 from condense.reports import percent
 from condense.results import save_atomically
-from condense.runtime import Run, RunError
-from condense.stopping import Interrupted, StopRequest
+from condense.runtime import Run
+from condense.stopping import Interrupted, RunError, StopRequest
 
 log = logging.getLogger("condense")
 
