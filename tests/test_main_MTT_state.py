@@ -79,7 +79,7 @@ def test_going_on_with_other_experts_is_refused_and_with_the_same_elsewhere_is_n
     other, same = tmp_path / "other", tmp_path / "same"
     for folder in (other, same):
         shutil.copytree(able_experts, folder)
-    between = signalled_between_experiments(mtt, tmp_path / "between", monkeypatch, capsys, flags)
+    between = stopped_between_experiments(mtt, tmp_path / "between", monkeypatch, capsys, flags)
     sidecar = other / "Digits" / "ConvNetD1" / "buffer.json"
     sidecar.write_text(sidecar.read_text().replace('"seed": 0', '"seed": 1'))
     left = {path: path.read_bytes() for path in out.iterdir()}
@@ -93,11 +93,15 @@ def test_going_on_with_other_experts_is_refused_and_with_the_same_elsewhere_is_n
     assert mtt.path(out).read_bytes() == mtt.path(tmp_path / "whole").read_bytes()
 
 
-def signalled_between_experiments(mtt, folder, monkeypatch, capsys, flags):
+def raise_(error):
+    raise error
+
+
+def stopped_between_experiments(mtt, folder, monkeypatch, capsys, flags):
     """Return `folder` with a run of which the first experiment is done and the second has not begun."""
     with monkeypatch.context() as patch:
         patch.setattr(Run, "experiments", lambda self: iter([0]))
-        patch.setattr(Run, "save", lambda self: signal.raise_signal(signal.SIGINT))
+        patch.setattr(Run, "save", lambda self: raise_(KeyboardInterrupt))
         mtt.error_line(capsys, folder, *flags)
     assert list(folder.glob("*.ckpt"))
     return folder
