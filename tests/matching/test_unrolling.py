@@ -99,7 +99,7 @@ def test_gradients_agree_with_central_differences_along_themselves_and_five_rand
 def moved(problem, which, direction, length):
     inputs = [problem.images, problem.logits, problem.syn_lr]
     inputs[which] = inputs[which] + length * direction
-    return float(problem.loss(*inputs))
+    return float(problem.loss(*inputs).detach())
 
 
 def test_tesla_holds_every_state_fixed_as_its_formula_says(problem):
