@@ -214,3 +214,13 @@ def whole(session_folder):
     """The folder of the five experts that buffer.py makes with the flags WHOLE when nothing stops it."""
     from tests.buffer_runs import WHOLE, make, only_folder
     return only_folder(made_once(session_folder / "whole_experts", lambda folder: make(folder, *WHOLE)))
+
+
+@pytest.fixture
+def yaml_file(tmp_path):
+    """A function that writes a text, or bytes, as a YAML file and returns its path."""
+    def write(text):
+        path = tmp_path / "some.yaml"
+        path.write_bytes(text if isinstance(text, bytes) else text.encode())
+        return str(path)
+    return write
