@@ -7,7 +7,7 @@ import argparse
 import dataclasses
 import sys
 from types import NoneType, UnionType
-from typing import get_args, get_type_hints
+from typing import get_args, get_origin, get_type_hints
 
 import yaml
 
@@ -22,16 +22,18 @@ class OptionError(ValueError):
 
 
 def option(default, help, *, group=METHOD, choices=None, least=None, above=None, neutral=False, dead=None, forms=(),
-           aliases=()):
+           aliases=(), positional=None):
     """Declare one option of a config dataclass.
 
     `choices` lists the words allowed, `least` the smallest number, `above` a bound numbers must exceed.
     `neutral` options (paths, how often to save) do not belong to what a result is. A `dead` option is one
     that does nothing in the original: accepted, hidden, and answered by the line in `dead`. `forms` names the
     parameterizations that alone have this option, `aliases` further names of it, as flags and as YAML keys.
+    A field of type `tuple[str, ...]` (or float, int) takes several values, parted by spaces or commas; checks apply
+    to each. `positional` is the word in --help for values that are given without a flag, one or more.
     """
     metadata = dict(help=help, group=group, choices=choices, least=least, above=above, neutral=neutral, dead=dead,
-                    forms=forms, aliases=aliases)
+                    forms=forms, aliases=aliases, positional=positional)
     return dataclasses.field(default=default, metadata=metadata)
 
 
@@ -87,15 +89,17 @@ class RunConfig:
     def identity(self):
         """Return the options that make a result what it is, as a dict of plain values."""
         return {f.name: getattr(self, f.name) for f in dataclasses.fields(self)
-                if not f.metadata["neutral"] and not f.metadata["dead"] and self._has(f)}
+                if not f.metadata["neutral"] and not f.metadata["dead"] and _has(self, f)}
 
     def form_options(self):
         """Return the options that the parameterization alone has and that make it what it is, as a dict."""
         return {f.name: getattr(self, f.name) for f in dataclasses.fields(self)
-                if f.metadata["forms"] and self._has(f) and not f.metadata["neutral"]}
+                if f.metadata["forms"] and _has(self, f) and not f.metadata["neutral"]}
 
-    def _has(self, field):
-        return not field.metadata["forms"] or getattr(self, FORM) in field.metadata["forms"]
+
+def _has(config, field):
+    """Whether `config` has the option at all: some belong to one parameterization."""
+    return not field.metadata["forms"] or getattr(config, FORM) in field.metadata["forms"]
 
 
 def redefault(name, default, of=RunConfig, **changes):
@@ -130,7 +134,7 @@ def build(config_class, values):
             values[field.name] = _checked(field, hints[field.name], values[field.name], f"--{field.name}")
     config = config_class(**values)
     for field in dataclasses.fields(config_class):
-        if field.name in values and not config._has(field):
+        if field.name in values and not _has(config, field):
             raise OptionError(f"--{field.name} belongs to --{FORM} {' or '.join(field.metadata['forms'])}, not "
                               f"{getattr(config, FORM)}; leave it out")
     return config
@@ -191,6 +195,8 @@ def load_yaml(config_class, path):
 
 def _checked(field, hint, value, name):
     """Return `value` as the field's type; raises OptionError where type, choice or range do not fit."""
+    if get_origin(hint) is tuple:
+        return tuple(_checked(field, get_args(hint)[0], part, name) for part in _parts(value, field))
     kinds = get_args(hint) if isinstance(hint, UnionType) else (hint,)
     if isinstance(value, bool) and str(value) in (field.metadata["choices"] or ()):
         value = str(value)                                 # YAML reads the words True and False as values
@@ -204,6 +210,14 @@ def _checked(field, hint, value, name):
         if above is not None and not value > above:
             raise OptionError(f"{name} must be larger than {above}, not {value}")
     return value
+
+
+def _parts(value, field):
+    """Return the values of a list as they were given: parted by YAML, by spaces or, in flags, by commas."""
+    given = value if isinstance(value, (list, tuple)) else [value]
+    if field.metadata["positional"]:                       # paths may hold commas
+        return list(given)
+    return [part for word in given for part in (word.split(",") if isinstance(word, str) else [word])]
 
 
 def _convert(kinds, value, name):
@@ -237,13 +251,18 @@ def _parser(config_class, description):
         text = argparse.SUPPRESS if meta["dead"] else _help(field).replace("%", "%%")
         if hints[field.name] is bool:
             groups[meta["group"]].add_argument(*flags, action=argparse.BooleanOptionalAction, help=text)
+        elif get_origin(hints[field.name]) is tuple:
+            named = [field.name] if meta["positional"] else flags
+            groups[meta["group"]].add_argument(*named, nargs="+", metavar=meta["positional"] or _metavar(
+                field, get_args(hints[field.name])[0]), help=text)
         else:
             groups[meta["group"]].add_argument(*flags, metavar=_metavar(field, hints[field.name]), help=text)
     return parser
 
 
 def _help(field):
-    default = "" if field.default in (None, False) else f" [{field.default}]"
+    shown = " ".join(map(str, field.default)) if isinstance(field.default, tuple) else field.default
+    default = "" if field.default in (None, False, ()) else f" [{shown}]"
     return field.metadata["help"] + default
 
 

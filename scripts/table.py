@@ -23,13 +23,11 @@ from condense.evaluation.baselines import beats, load_baselines  # noqa: E402
 from condense.files import atomic_path  # noqa: E402
 from condense.registry import unknown  # noqa: E402
 from condense.results import load_result  # noqa: E402
+from condense.tables import FORMATS, Table, latex, markdown  # noqa: E402
 
 POOLED = {"seed", "device", "chunk", "compile", "deterministic", "order", "save",
           "bytes", "images"}               # what does not tell results apart, or only follows from what does
 MOST_NAMED = 10                            # missing cells that a note names
-LATEX = str.maketrans({"\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_",
-                       "{": r"\{", "}": r"\}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
-                       "±": r"$\pm$", "†": r"$^\dagger$", "‡": r"$^\ddagger$", "–": "--", "<": "$<$", ">": "$>$"})
 
 
 @dataclass
@@ -44,15 +42,6 @@ class Entry:
     def place(self, names):
         """The values of `names`; where a result has no such option a dash, where nothing is known yet None."""
         return tuple(self.keys.get(name, "–" if self.accuracies else None) for name in names)
-
-
-@dataclass
-class Table:
-    """Texts in their places: the header, the rows, and the notes below."""
-
-    header: list
-    rows: list
-    notes: list
 
 
 def main(argv=None):
@@ -259,24 +248,6 @@ def notes(common, sizes, pools, entries):
         more = f" and {len(missing) - MOST_NAMED} more" if len(missing) > MOST_NAMED else ""
         lines.append(f"Missing runs: {len(missing)} of {runs}: {', '.join(missing[:MOST_NAMED])}{more}.")
     return lines
-
-
-def markdown(table):
-    lines = [table.header, ["---"] * len(table.header), *table.rows]
-    grid = ["| " + " | ".join(text.replace("|", r"\|") for text in line) + " |" for line in lines]
-    return "\n".join([*grid, "", *(f"{note}  " for note in table.notes)]) + "\n"
-
-
-def latex(table):
-    """A float with a plain tabular (no package needed); the notes are its caption."""
-    grid = [" & ".join(text.translate(LATEX) for text in line) + r" \\" for line in [table.header, *table.rows]]
-    lines = [r"\begin{table}", r"\centering", rf"\begin{{tabular}}{{{'l' * len(table.header)}}}", r"\hline", grid[0],
-             r"\hline", *grid[1:], r"\hline", r"\end{tabular}",
-             rf"\caption{{{' '.join(table.notes).translate(LATEX)}}}", r"\end{table}"]
-    return "\n".join(lines) + "\n"
-
-
-FORMATS = {"markdown": markdown, "latex": latex}
 
 
 if __name__ == "__main__":
