@@ -114,7 +114,7 @@ def main(cfg):
     recipe = recipe_of(cfg)
     compute = start_compute(cfg.device, cfg.precision, cfg.compile, cfg.chunk, cfg.deterministic)
     real = load_data(cfg.dataset, cfg.data_path, compute.device, im_size=cfg.im_size, resize=cfg.resize, seed=cfg.seed,
-                     progress=cfg.progress, zca=cfg.zca, subset=cfg.subset)
+                     progress=cfg.progress, zca=cfg.zca, subset=cfg.subset, classes=cfg.classes)
     net = get_network(cfg.model, *real.spec)
     folder = expert_folder(cfg.buffer_path, cfg.dataset, cfg.model, zca=cfg.zca, subset=cfg.subset,
                            side=real.im_size[0])

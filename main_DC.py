@@ -88,7 +88,7 @@ def main(cfg, name=None):
     if cfg.method == "DC" and cfg.dsa_strategy not in ("auto", "none"):
         logging.getLogger("condense").info("--dsa_strategy has no effect with --method DC, which does not augment")
     real = load_data(cfg.dataset, cfg.data_path, run.device, im_size=cfg.im_size, resize=cfg.resize, seed=cfg.seed,
-                     progress=cfg.progress, zca=cfg.zca, subset=cfg.subset)
+                     progress=cfg.progress, zca=cfg.zca, subset=cfg.subset, classes=cfg.classes)
     strategy, protocols = recipes(cfg, pool, real)
     scorer = Scorer(real, protocols, cfg.num_eval, run.compute, run.rng, cfg.progress)
     net = run.compute.prepare(get_network(cfg.model, *real.spec))

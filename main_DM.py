@@ -52,7 +52,7 @@ def main(cfg, name="DM"):
     parse_strategy("none" if cfg.dsa_strategy == "auto" else cfg.dsa_strategy)
     run = start_run(cfg, name)
     real = load_data(cfg.dataset, cfg.data_path, run.device, im_size=cfg.im_size, resize=cfg.resize, seed=cfg.seed,
-                     progress=cfg.progress, zca=cfg.zca, subset=cfg.subset)
+                     progress=cfg.progress, zca=cfg.zca, subset=cfg.subset, classes=cfg.classes)
     strategy = default_strategy(real.name) if cfg.dsa_strategy == "auto" else cfg.dsa_strategy
     protocols = siamese_protocols(pool, cfg.epoch_eval_train, cfg.lr_net, cfg.batch_train, strategy)
     scorer = Scorer(real, protocols, cfg.num_eval, run.compute, run.rng, cfg.progress)

@@ -181,7 +181,7 @@ def main(cfg, name="MTT"):
     pool = eval_pool(cfg.eval_mode, cfg.model, "MTT")
     run = start_run(cfg, name)
     real = load_data(cfg.dataset, cfg.data_path, run.device, im_size=cfg.im_size, resize=cfg.resize, seed=cfg.seed,
-                     progress=cfg.progress, zca=cfg.zca, subset=cfg.subset)
+                     progress=cfg.progress, zca=cfg.zca, subset=cfg.subset, classes=cfg.classes)
     strategy, eval_strategy = strategies(cfg, real.name)
     protocols = mtt_protocols(pool, real.name, cfg.epoch_eval_train, cfg.lr_teacher, cfg.batch_train, eval_strategy,
                               siamese=cfg.dsa == "True")

@@ -124,7 +124,7 @@ def main(cfg):
     pool = eval_pool(cfg.eval_mode, cfg.model)
     run = start_run(cfg, cfg.method)
     real = load_data(cfg.dataset, cfg.data_path, run.device, im_size=cfg.im_size, resize=cfg.resize, seed=cfg.seed,
-                     progress=cfg.progress, zca=cfg.zca, subset=cfg.subset)
+                     progress=cfg.progress, zca=cfg.zca, subset=cfg.subset, classes=cfg.classes)
     require_images(real, cfg.ipc)
     scorer = Scorer(real, protocols(cfg, pool, real), cfg.num_eval, run.compute, run.rng, cfg.progress)
     net = run.compute.prepare(get_network(cfg.model, *real.spec))

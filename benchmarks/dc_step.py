@@ -114,7 +114,8 @@ def time_matching(ipc, strategy, real, policies, runs):
 def time_training(ipc, strategy, device, policies, runs):
     data = random_set(ipc, device)
     name, bare = fastest(bare_convolutions(CLASSES * ipc, FORWARD_AND_GRADIENTS, device), device)
-    steps = {"bare convolutions": lambda: [bare() for _ in range(EPOCHS)], "plain way": plain_training(data, strategy),
+    steps = {"bare convolutions": lambda: [bare() for _ in range(EPOCHS)],
+             "plain way": plain_training(data, strategy=strategy),
              **{name: our_training(data, compute, strategy) for name, compute in policies.items()}}
     median, _ = interleaved(steps, runs, device)
     print(f"\none inner epoch, ipc {ipc} (bare convolutions fastest as {name})")

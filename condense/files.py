@@ -1,6 +1,7 @@
 """Files that are whole or absent: atomic writing, locks, and the folder for what can be computed again."""
 
 import contextlib
+import hashlib
 import os
 import tempfile
 from pathlib import Path
@@ -41,6 +42,15 @@ def atomic_path(path):
         with contextlib.suppress(FileNotFoundError):
             os.unlink(temporary)
         raise
+
+
+def file_sha256(path):
+    """Return the hex sha256 of the file at `path`."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        for block in iter(lambda: file.read(1 << 20), b""):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def _umask():

@@ -58,10 +58,8 @@ class Journal:
 
     def write_start(self, options, device):
         """Record what the result file leaves out, so that equal runs give equal files."""
-        versions = {name: version(name) for name in ("torch", "torchvision", "numpy")}
-        versions["python"] = platform.python_version()
         name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine()
-        self.write("start", options=options, versions=versions, device=str(device), device_name=name,
+        self.write("start", options=options, versions=versions(), device=str(device), device_name=name,
                    date=time.strftime("%Y-%m-%dT%H:%M:%S"))
 
     def position(self):
@@ -72,6 +70,11 @@ class Journal:
             self.file.close()
         if self.board:
             self.board.close()
+
+
+def versions():
+    """Return {name: version} of what decides numbers beside our code."""
+    return {**{name: version(name) for name in ("torch", "torchvision", "numpy")}, "python": platform.python_version()}
 
 
 def _tensorboard(folder):

@@ -50,6 +50,8 @@ class RunConfig:
                          "ImageNet, else crop", group=DATA, choices=("auto", "crop", "squash"))
     subset: str | None = option(None, "ten classes of ImageNet: imagenette, imagewoof, imagemeow, imagesquawk, "
                                 "imagefruit or imageyellow", group=DATA)
+    classes: str | None = option(None, "condense these classes only: their numbers (3,7,9 or 0-4) or names, parted by "
+                                 "commas; they are renumbered in this order", group=DATA)
     zca: bool = option(False, "whiten images by ZCA (fitted on the training images) instead of normalising them",
                        group=DATA)
     model: str = option("ConvNet", "network to condense with", group=DATA)
@@ -252,9 +254,9 @@ def _parser(config_class, description):
         if hints[field.name] is bool:
             groups[meta["group"]].add_argument(*flags, action=argparse.BooleanOptionalAction, help=text)
         elif get_origin(hints[field.name]) is tuple:
-            named = [field.name] if meta["positional"] else flags
-            groups[meta["group"]].add_argument(*named, nargs="+", metavar=meta["positional"] or _metavar(
-                field, get_args(hints[field.name])[0]), help=text)
+            word = _metavar(field, get_args(hints[field.name])[0])
+            named, shown = ([field.name], meta["positional"]) if meta["positional"] else (flags, (word, "..."))
+            groups[meta["group"]].add_argument(*named, nargs="+", metavar=shown, help=text)
         else:
             groups[meta["group"]].add_argument(*flags, metavar=_metavar(field, hints[field.name]), help=text)
     return parser

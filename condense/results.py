@@ -26,13 +26,16 @@ def result_stem(method, dataset, model, ipc):
 def describe(real, method, options, storage, **more):
     """Return the `meta` of a result: what is needed to use, display and repeat it; tensors and plain types only.
 
+    `classes` are the numbers of its classes in the data set where they are some of them (--classes), else None.
+
     `mean` and `std` undo the normalisation of its images. Where they are whitened instead, `zca` is what
     `Whitening.from_state` takes, and `mean` and `std` are None: a reader that overlooks it fails at once, and shows no
     wrong colours.
     """
     whitened = real.zca is not None
     return {"format_version": FORMAT_VERSION, "method": method, "dataset": real.name,
-            "class_names": list(real.class_names), "channel": real.channel, "im_size": list(real.im_size),
+            "class_names": list(real.class_names), "classes": real.class_ids,
+            "channel": real.channel, "im_size": list(real.im_size),
             "mean": None if whitened else list(real.mean), "std": None if whitened else list(real.std),
             "zca": real.zca.state() if whitened else None, "fingerprint": real.fingerprint,
             "options": dict(options), "seed": options["seed"], "storage": dict(storage), **more}
@@ -104,6 +107,11 @@ def load_result(path):
             content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:                            # pickle, zip and torch errors: the file is not whole
         raise ValueError(f"{path} is cut off or no result file ({type(error).__name__})") from error
+    return checked_result(path, content)
+
+
+def checked_result(path, content):
+    """Return the dict of a result file, decoded as `load_result` says; raises ValueError for another layout."""
     missing = [key for key in ("data", "accs_all_exps") if not isinstance(content, dict) or key not in content]
     if missing:
         raise ValueError(f"{path} is no result file: it lacks {' and '.join(missing)}")

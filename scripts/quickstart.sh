@@ -7,7 +7,7 @@ environment run -r requirements.txt
 
 out=result/quickstart
 "$PYTHON" main_DM.py --config configs/quickstart.yaml --save_path "$out" --overwrite
-"$PYTHON" scripts/baselines.py "$out/res_DM_Digits_ConvNetD2_1ipc.pt" --full 1
+"$PYTHON" evaluate.py "$out/res_DM_Digits_ConvNetD2_1ipc.pt" --stored --baselines random,full --output "$out/scores.json"
 echo
 echo "synthetic set: $out/res_DM_Digits_ConvNetD2_1ipc.pt"
 echo "its picture:   $(ls -t "$out"/vis_DM_Digits_ConvNetD2_1ipc_exp0_iter*.png | head -n 1)"

@@ -33,8 +33,8 @@ def main(sweep, result, python, *words):
         (folder / "cell.done").unlink(missing_ok=True)
         print(f"start {folder}", flush=True)
         method = [python, *words] if flags.overwrite else [python, *words, "--resume"]
-        baselines = [python, str(ROOT / "scripts/baselines.py"), result, "--save", "--data_path", flags.data_path,
-                     "--device", flags.device]
+        baselines = [python, str(ROOT / "evaluate.py"), result, "--stored", "--beside", "--baselines", "none",
+                     "--output", str(folder / "scores.json"), "--data_path", flags.data_path, "--device", flags.device]
         with open(folder / "cell.log", "a") as log:
             code = in_turn([method, baselines], lambda: os.getppid() == int(sweep), log, lock)
         if code == 0:

@@ -4,8 +4,8 @@
 
 Accuracies of runs that differ in nothing but their seed are pooled. --rows and --columns name options of the method
 scripts, or `method` or `network` (the one evaluated); without --rows all that differ. The baselines are those that
-`python scripts/baselines.py RESULT --save` left beside each result. `images` (decoded, per class) and `bytes` (stored,
-whole set) can be named too.
+`python evaluate.py RESULT --stored --beside` left beside each result. `images` (decoded, per class) and `bytes`
+(stored, whole set) can be named too.
 """
 
 import argparse

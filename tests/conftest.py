@@ -217,6 +217,42 @@ def whole(session_folder):
 
 
 @pytest.fixture
+def score(tmp_path, capsys):
+    """A function that runs evaluate.py on its arguments; returns (rows of its scores.json, what it printed)."""
+    import evaluate
+    from condense.cli import run_script
+
+    def run(*arguments, output=None):
+        output = output or tmp_path / "scores.json"
+        run_script(evaluate.main, evaluate.Config, evaluate.__doc__,
+                   [*map(str, arguments), "--output", str(output), "--no-progress", "--device", "cpu"])
+        return json.loads(output.read_text())["rows"], capsys.readouterr().out
+
+    return run
+
+
+@pytest.fixture
+def score_error(score, capsys):
+    """A function that runs evaluate.py into an error; returns its only line."""
+    def run(*arguments):
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as stop:
+            score(*arguments)
+        assert stop.value.code == 2
+        (line,) = capsys.readouterr().err.strip().splitlines()
+        return line
+    return run
+
+
+@pytest.fixture(scope="session")
+def own(dm, tmp_path_factory):
+    """A result of main_DM.py with two experiments, 20 images in each."""
+    folder = tmp_path_factory.mktemp("own")
+    dm.run(folder, "--num_exp", "2", "--eval_mode", "SS")
+    return dm.path(folder)
+
+
+@pytest.fixture
 def yaml_file(tmp_path):
     """A function that writes a text, or bytes, as a YAML file and returns its path."""
     def write(text):

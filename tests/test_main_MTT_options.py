@@ -224,6 +224,6 @@ def test_experts_where_the_published_code_has_them_are_found(tmp_path):
     folder = tmp_path / "Tiny" / "ConvNetD4"
     folder.mkdir(parents=True)
     torch.save([trajectory], folder / "replay_buffer_0.pt")
-    real = SimpleNamespace(name="TinyImageNet", zca=None, im_size=(64, 64), fingerprint="0")
+    real = SimpleNamespace(name="TinyImageNet", zca=None, im_size=(64, 64), fingerprint="0", class_ids=None)
     experts = open_experts(tmp_path, net, real, "ConvNetD4", (0, 3))
     assert len(experts) == 1 and torch.equal(experts.snapshot(0, 1), experts.snapshot(0, 0) + 1)

@@ -2,9 +2,7 @@
 
 import json
 import os
-import runpy
 import signal
-import sys
 from dataclasses import asdict
 from pathlib import Path
 
@@ -246,11 +244,7 @@ def test_journal_tells_the_score_once(tmp_path):
     assert events[1]["accuracies"] == result["accs_all_exps"]["ConvNetW32"]
 
 
-def test_selection_can_be_held_against_baselines(tmp_path, monkeypatch, capsys):
+def test_selection_can_be_held_against_baselines(tmp_path, score):
     run(tmp_path)
-    script = REPOSITORY / "scripts" / "baselines.py"
-    monkeypatch.setattr(sys, "argv", [str(script), str(result_path(tmp_path)), "--device", "cpu"])
-    monkeypatch.setattr(sys, "path", list(sys.path))
-    runpy.run_path(str(script), run_name="__main__")
-    text = capsys.readouterr().out
-    assert "(herding)" in text and "random real images" in text
+    rows, printed = score(result_path(tmp_path), "--stored")
+    assert [row["kind"] for row in rows] == ["set", "random"] and "random real images" in printed

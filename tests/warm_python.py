@@ -16,14 +16,14 @@ import sys
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-FORKED = ("main_DM.py", "scripts/baselines.py", "scripts/table.py", "-")
+FORKED = ("main_DM.py", "evaluate.py", "scripts/table.py", "-")
 
 
 def serve(address):
     sys.path.insert(0, str(REPOSITORY))
     import torch
 
-    import condense.evaluation.baselines  # noqa: F401
+    import evaluate  # noqa: F401
     import main_DM  # noqa: F401
     from condense.data import load_data
 

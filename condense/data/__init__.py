@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from condense.data.classes import choose_classes, select_classes
 from condense.data.digits import load_digits
 from condense.data.folder import load_folder
 from condense.data.imagenet import SIDE, SUBSETS, load_imagenet
@@ -13,7 +14,8 @@ from condense.data.torchvision_sets import ROWS, load_torchvision
 from condense.data.zca import Whitening, fitted_whitening, require_practical
 from condense.registry import lookup
 
-__all__ = ["DATASETS", "SUBSETS", "RealBatch", "RealData", "Whitening", "default_side", "load_data"]
+__all__ = ["DATASETS", "SUBSETS", "RealBatch", "RealData", "Whitening", "default_side", "load_data",
+           "select_classes"]
 
 # A loader takes a `Request` and returns a `RealData`. A new data set is a file beside these, and a line here.
 DATASETS = {
@@ -36,15 +38,16 @@ OWN = ("folder", "file")                                 # of which nothing is k
 
 
 def load_data(name, data_path="data", device="cpu", *, im_size=None, resize="auto", seed=0, progress=True,
-              zca=False, subset=None):
+              zca=False, subset=None, classes=None):
     """Load a data set of DATASETS on `device`, as a `RealData`.
 
     `data_path` is the folder of data sets, or for "folder" and "file" the folder or file itself.
     `im_size` (an int N) and `resize` ("crop": short side to N, then the centre; "squash": both sides to N;
     "auto": squash for ImageNet, else crop) apply to image files. `seed` decides what is held out where there is no
     test part; `progress` shows a bar while images are decoded. `zca` whitens both parts by the training part in
-    place of normalising them. `subset` names ten classes of ImageNet (SUBSETS). Raises ValueError or
-    FileNotFoundError in one line with the mend.
+    place of normalising them. `subset` names ten classes of ImageNet (SUBSETS). `classes` keeps some classes alone,
+    named as `parse_classes` reads them and renumbered in that order; mean and std stay those of all, `zca` is fitted on
+    the ones kept. Raises ValueError or FileNotFoundError in one line with the mend.
     """
     loader, side = lookup(DATASETS, name, "dataset"), default_side(name, im_size)
     if subset is not None and name != "ImageNet":
@@ -54,6 +57,8 @@ def load_data(name, data_path="data", device="cpu", *, im_size=None, resize="aut
     if resize == "auto":
         resize = "squash" if name == "ImageNet" else "crop"
     real = loader(Request(name, Path(data_path), device, im_size, resize, seed, progress, subset))
+    if classes is not None:
+        real = choose_classes(real, classes)
     if zca:
         real.whiten(fitted_whitening(real))
     return real

@@ -24,6 +24,8 @@ class RealData:
     `zca` is None, or after `whiten` the `Whitening` that takes the place of mean and std: `images` and
     `test_images` are then float32 and whitened, as every batch is, and mean and std, which still describe the
     pixels, are applied by nothing.
+
+    `class_ids` is None, or, where these are some classes of a data set, the numbers that they have in it.
     """
 
     def __init__(self, name, images, labels, test_images, test_labels, class_names,
@@ -60,7 +62,7 @@ class RealData:
         self._shift = (-mean / std).to(torch.float32).to(self.device)
         self._std, self._mean = std.to(torch.float32).to(self.device), mean.to(torch.float32).to(self.device)
         self._plans = {}
-        self.zca = None
+        self.zca = self.class_ids = None
 
     def __len__(self):
         return len(self.labels)

@@ -1,4 +1,4 @@
-"""What a synthetic set is held against: random real images at the same ipc, and the whole training set.
+"""What a synthetic set is held against: random and chosen real images, and the whole training set.
 
 Scores are kept in the cache folder, network by network, so that each is paid for once on a machine.
 """
@@ -13,7 +13,11 @@ import statistics
 from functools import partial
 from pathlib import Path
 
+import torch
+
+from condense.coresets import choose_coreset, require_images
 from condense.evaluation.protocols import Protocol
+from condense.evaluation.published import FULL_DIGITS, FULL_EPOCHS
 from condense.evaluation.score import Score, evaluate
 from condense.evaluation.train import TensorSet
 from condense.files import atomic_path, cache_folder, locked
@@ -22,15 +26,13 @@ log = logging.getLogger("condense")
 
 RECIPE_VERSION = 1                        # raise it when a change to this file or to training changes scores
 NO_EXPERIMENT = 2**31                     # the baselines' streams lie where no run has experiments
-RANDOM, FULL = 1, 2
-FULL_RECIPE = {"epochs": 100}             # same optimiser and augmentation as the set was scored with
-FULL_RECIPE_DIGITS = {"epochs": 30, "batch_size": 32}        # 1,438 images: enough steps need small batches
+RANDOM, FULL, CHOSEN = 1, 2, 3
 
 
 def random_real(real, ipc, protocols, num_eval, rng, compute, progress=True):
     """Score random real images, `ipc` of each class: a new draw per network, {network name: [Score]}.
 
-    `rng` are the `Streams` of the run that is compared.
+    `rng` are the `Streams` of the run that is compared. Of a class with fewer images, all are drawn.
     """
     def draw(i):
         batch = real.sample(real.classes, ipc, rng("data", NO_EXPERIMENT, RANDOM, i))
@@ -41,9 +43,28 @@ def random_real(real, ipc, protocols, num_eval, rng, compute, progress=True):
     return _kept("random", ipc, real, protocols, num_eval, rng, compute, score)
 
 
+def chosen_real(real, method, ipc, protocols, num_eval, rng, compute, progress=True):
+    """Score the `ipc` real images of each class that `method` chooses by their pixels, {network name: [Score]}.
+
+    'herding', 'k-center' or 'k-means', as `select_coreset.py` chooses them at the same seed: the same images for every
+    network. `rng` as in `random_real`. Raises ValueError where some class has fewer images.
+    """
+    require_images(real, ipc)
+
+    def score(model, protocol):
+        rows = choose_coreset(real, method, ipc, partial(torch.flatten, start_dim=1), len(real), rng("init", 0))
+        streams = partial(rng, "evaluation", NO_EXPERIMENT, CHOSEN)
+        return _score(real.batch_of(rows), real, model, protocol, num_eval, streams, compute, progress)
+
+    return _kept(method, ipc, real, protocols, num_eval, rng, compute, score)
+
+
 def full_data(real, protocols, num_eval, rng, compute, progress=True):
-    """Score the whole training set by the recipe `full`, {network name: [Score]}; `rng` as in `random_real`."""
-    recipe = FULL_RECIPE_DIGITS if real.name == "Digits" else FULL_RECIPE
+    """Score the whole training set, {network name: [Score]}, as `protocols` but for the epochs of the protocol `full`.
+
+    `rng` as in `random_real`.
+    """
+    recipe = FULL_DIGITS if real.name == "Digits" else FULL_EPOCHS
     recipes = {model: dataclasses.replace(protocol, **recipe) for model, protocol in protocols.items()}
     streams = partial(rng, "evaluation", NO_EXPERIMENT, FULL)
     score = partial(_score, real.sample(real.classes), real, num_eval=num_eval, streams=streams, compute=compute,
@@ -138,8 +159,8 @@ def load_baselines(result_path, meta):
             return {model: [float(value) for value in content["random"][model]] for model in meta["protocols"]}
     except (ValueError, KeyError, TypeError, AttributeError):
         pass
-    raise ValueError(f"{path} does not belong to its result; make it again: python scripts/baselines.py "
-                     f"{result_path} --save")
+    raise ValueError(f"{path} does not belong to its result; make it again: python evaluate.py "
+                     f"{result_path} --stored --beside")
 
 
 def _belonging(meta):

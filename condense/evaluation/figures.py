@@ -4,6 +4,8 @@ import math
 import statistics
 from dataclasses import dataclass
 
+from scipy.special import stdtrit
+
 LEVEL = 0.95
 
 
@@ -36,12 +38,10 @@ def confidence_interval(values):
 
     It is cut at 0 and 1, as accuracies are.
     """
-    from scipy.stats import t                              # here: scipy.stats takes a second to import
-
     if len(values) < 2:
         return None
     error = statistics.stdev(values) / math.sqrt(len(values))
-    half, mean = float(t.ppf((1 + LEVEL) / 2, len(values) - 1)) * error, statistics.fmean(values)
+    half, mean = float(stdtrit(len(values) - 1, (1 + LEVEL) / 2)) * error, statistics.fmean(values)
     return max(0.0, mean - half), min(1.0, mean + half)
 
 

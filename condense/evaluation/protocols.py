@@ -3,8 +3,22 @@
 from dataclasses import dataclass
 
 from condense.augmentation.classic import classic_strategy
+from condense.registry import lookup, unknown
 
-AUGMENTATIONS = ("none", "siamese", "classic")
+# how minibatches are augmented -> what that is
+AUGMENTATIONS = {
+    "none": "no augmentation",
+    "siamese": "DSA's operators: one for a minibatch, its magnitudes per image",
+    "classic": "DC's own: one operation per image",
+    "composed": "IDC's: flip, colour, one of crop, scale and rotate, and cutout, magnitudes per image",
+    "autoaugment": "AutoAugment by the policy that `strategy` names, one draw for a minibatch",
+    "randaugment": "RandAugment with one operation, one draw for a minibatch",
+    "jitter": "crop with padding 4, flip and colour jitter, one draw for a minibatch",
+    "cifar": "crop with padding 4 and flip, with cutout where `strategy` is cutout, one draw for a minibatch",
+    "imagenet": "random resized crop, flip, colour jitter and lighting, drawn per image",
+}
+POLICIES = ("cifar10", "imagenet", "svhn")               # of AutoAugment
+DECAYS = {"drop": 0.1, "constant": 1.0, "idc": 0.2}       # schedule -> factor on the learning rate at a milestone
 
 
 @dataclass(frozen=True)
@@ -13,9 +27,11 @@ class Protocol:
 
     Schedule "drop" trains `epochs` + 1 epochs (the published code trains one more than its flag says); after
     epoch index epochs // 2 + 1 the learning rate falls to a tenth and the momentum buffer is cleared. "constant"
-    trains `epochs` epochs at one learning rate. `augmentation` names the kind (none, siamese, classic), `strategy`
-    its operators. The number that counts is the test accuracy after the last epoch; there is no selection. Zhao
-    et al., ICLR 2021, ICML 2021, WACV 2023.
+    trains `epochs` epochs at one learning rate. "idc" trains `epochs` epochs; at floor(2 epochs / 3) and at
+    floor(5 epochs / 6) the learning rate falls to a fifth, and momentum stays. `augmentation` is one of AUGMENTATIONS,
+    `strategy` its operators. With probability `cutmix` a minibatch is mixed after it is augmented (`CutMix`). The
+    number that counts is the test accuracy after the last epoch; there is no selection. Zhao et al., ICLR 2021, ICML
+    2021, WACV 2023; "composed", "idc" and CutMix: Kim et al., ICML 2022. Raises ValueError for what it does not know.
     """
 
     epochs: int = 1000
@@ -26,6 +42,17 @@ class Protocol:
     augmentation: str = "siamese"
     strategy: str = "none"
     schedule: str = "drop"
+    cutmix: float = 0.0
+
+    def __post_init__(self):
+        lookup(AUGMENTATIONS, self.augmentation, "augmentation")
+        lookup(DECAYS, self.schedule, "schedule")
+        if self.augmentation == "autoaugment" and self.strategy not in POLICIES:
+            raise ValueError(unknown("AutoAugment policy", self.strategy, POLICIES))
+        if self.augmentation == "cifar" and self.strategy not in ("none", "cutout"):
+            raise ValueError(f"augmentation cifar goes with strategy none or cutout, not {self.strategy!r}")
+        if not 0 <= self.cutmix <= 1:
+            raise ValueError(f"cutmix is a probability in 0..1, not {self.cutmix}")
 
     @property
     def num_epochs(self):
@@ -36,6 +63,17 @@ class Protocol:
     def drop_epoch(self):
         """The first epoch index that trains at a tenth of the learning rate, with a fresh momentum buffer."""
         return self.epochs // 2 + 2 if self.schedule == "drop" else None
+
+    @property
+    def milestones(self):
+        """The epoch indices from which on the learning rate is lower, each by the factor of DECAYS."""
+        if self.schedule == "idc":
+            return 2 * self.epochs // 3, 5 * self.epochs // 6
+        return () if self.drop_epoch is None else (self.drop_epoch,)
+
+    def rate(self, epoch):
+        """Return the learning rate of epoch index `epoch`."""
+        return DECAYS[self.schedule] ** sum(epoch >= milestone for milestone in self.milestones) * self.lr
 
 
 def siamese_protocols(pool, epochs, lr, batch_size, strategy):

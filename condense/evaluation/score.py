@@ -2,13 +2,15 @@
 
 import time
 import zlib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import torch
 from tqdm import tqdm
 
-from condense.evaluation.train import TensorSet, accuracy, networks_that_fit, train_network, train_stacked
+from condense.evaluation.testing import accuracy, confusion_counts, fraction_right, guesses
+from condense.evaluation.train import TensorSet, networks_that_fit, train_network, train_stacked
+from condense.evaluation.transforms import PIXEL_KINDS, PixelSpace
 from condense.networks import get_network, reset
 
 GPU_TEST_BATCH, CPU_TEST_PIXELS = 2048, 64 * 1024
@@ -18,30 +20,61 @@ GPU_TEST_BATCH, CPU_TEST_PIXELS = 2048, 64 * 1024
 class Score:
     """What became of one network: fractions in [0, 1], and the training figures of its last epoch.
 
-    `selection_accuracy` is that on images kept for choosing an iteration, where there are any.
+    `selection_accuracy` is that on images kept for choosing an iteration, where there are any. `confusion`, where it
+    was asked for, counts the test images: (K, K) as a tuple of tuples of int, row = true class, column = guess.
     """
 
     test_accuracy: float
     train_accuracy: float
     train_loss: float
     selection_accuracy: float | None = None
+    confusion: tuple | None = field(default=None, compare=False, repr=False)
 
 
-def evaluate(data, real, protocols, num_eval, rng, compute, progress=True, selection=None):
+def evaluate(data, real, protocols, num_eval, rng, compute, progress=True, selection=None, confusion=False):
     """Return {network name: [Score of each of `num_eval` fresh networks]} on the test images of `real`.
 
     `protocols` {network name: `Protocol`} says which networks, and how each is trained. `data` is the set to
     train on (`labels`, `images(index)`), or a function i -> set that gives network i its own. `rng(key, i)`
     returns network i's generator; `key` is derived from the architecture's name, so a pool's order and size
-    change no number. `selection` are further images to test the same networks on (`SelectionImages`). The
-    published protocol (reference in `Protocol`).
+    change no number. `selection` are further images to test the same networks on (`SelectionImages`), and with
+    `confusion` every score says which classes were taken for which. Of `real` nothing is used but `spec`, `im_size`,
+    `device`, `test_labels` and `test_batches(size)`, so that a part of the data will do, and for augmentations on
+    pixels `mean`, `std` and `zca`. The published protocol (reference in `Protocol`).
     """
-    tests = [real] if selection is None else [real, selection]
-    return {model: _evaluate_model(data, real, tests, model, protocol, num_eval, rng, compute, progress)
+    tester = _Tester(real, selection, compute, confusion)
+    return {model: _evaluate_model(data, real, tester, model, protocol, num_eval, rng, compute, progress)
             for model, protocol in protocols.items()}
 
 
-def _evaluate_model(data, real, tests, model, protocol, num_eval, rng, compute, progress):
+@dataclass(frozen=True)
+class _Tester:
+    """What a trained network is tested on, and what is counted."""
+
+    real: object
+    selection: object
+    compute: object
+    confusion: bool
+
+    def __call__(self, nets, forwards):
+        """Return lists with an entry for each of `nets`: accuracy, selection accuracy (or None), confusion (or None).
+
+        One read of the device for each, after the last network.
+        """
+        size, num_classes = _test_batch(self.real, self.compute), self.real.spec[1]
+        results = [guesses(net, self.real, forward, size) for net, forward in zip(nets, forwards)]
+        accuracies = torch.stack([fraction_right(*result) for result in results]).tolist()
+        confusions = selected = [None] * len(nets)
+        if self.confusion:
+            counts = torch.stack([confusion_counts(*result, num_classes) for result in results]).tolist()
+            confusions = [tuple(map(tuple, rows)) for rows in counts]
+        if self.selection is not None:
+            selected = torch.stack([accuracy(net, self.selection, forward, size)
+                                    for net, forward in zip(nets, forwards)]).tolist()
+        return accuracies, selected, confusions
+
+
+def _evaluate_model(data, real, tester, model, protocol, num_eval, rng, compute, progress):
     key = zlib.crc32(model.encode())
     rngs = [rng(key, i) for i in range(num_eval)]
     datasets = (lambda i: data) if hasattr(data, "labels") else data        # modules are callable, too
@@ -49,40 +82,47 @@ def _evaluate_model(data, real, tests, model, protocol, num_eval, rng, compute, 
     with tqdm(total=num_eval * protocol.num_epochs, desc=f"evaluate {model}", unit="epoch", leave=False,
               disable=None if progress else True, dynamic_ncols=True) as bar:
         if together == 1:
-            return _one_by_one(datasets, real, tests, model, protocol, rngs, compute, bar)
+            return _one_by_one(datasets, real, tester, model, protocol, rngs, compute, bar)
         scores = []
         for first in range(0, num_eval, together):
             group = range(first, min(first + together, num_eval))
-            scores += _together([datasets(i) for i in group], real, tests, model, protocol,
+            scores += _together([datasets(i) for i in group], real, tester, model, protocol,
                                 [rngs[i] for i in group], compute, bar)
         return scores
 
 
-def _one_by_one(datasets, real, tests, model, protocol, rngs, compute, bar):
+def _one_by_one(datasets, real, tester, model, protocol, rngs, compute, bar):
     net = compute.prepare(get_network(model, *real.spec, rng=torch.Generator()))
     forward = compute.wrap(net)
-    chunk, test_batch = compute.chunk_for(real.im_size), _test_batch(real, compute)
-    scores = []
+    chunk, pixels, scores = compute.chunk_for(real.im_size), pixels_of(real, protocol), []
     for i, rng in enumerate(rngs):
         reset(net, rng)
-        figures = train_network(net, datasets(i), protocol, rng, forward, chunk, bar.update)
-        tested, *selected = [float(accuracy(net, held, forward, test_batch)) for held in tests]
-        scores.append(Score(tested, *map(float, figures), *selected))
+        figures = train_network(net, datasets(i), protocol, rng, forward, chunk, bar.update, pixels)
+        scores += _scores(figures, tester([net], [forward]))
         bar.set_postfix(mean=f"{100 * sum(s.test_accuracy for s in scores) / len(scores):.2f}%")
     return scores
 
 
-def _together(datasets, real, tests, model, protocol, rngs, compute, bar):
+def _together(datasets, real, tester, model, protocol, rngs, compute, bar):
     nets = []
     for rng in rngs:                                       # drawn on the device, as one by one
         net = compute.prepare(get_network(model, *real.spec, rng=torch.Generator()))
         nets.append(reset(net, rng))
     figures = train_stacked(nets, datasets, protocol, rngs, compute.wrap_stacked,
-                            lambda: bar.update(len(nets)))
-    tested, *selected = [torch.stack([accuracy(net, held, compute.wrap(net, compiled=False), _test_batch(real, compute))
-                                      for net in nets]) for held in tests]
-    rows = torch.stack([tested, *figures, *selected], 1).tolist()
-    return [Score(*row) for row in rows]
+                            lambda: bar.update(len(nets)), pixels_of(real, protocol))
+    return _scores(figures, tester(nets, [compute.wrap(net, compiled=False) for net in nets]))
+
+
+def _scores(figures, tested):
+    """Return the `Score` of each network from its training (accuracies, losses) and from a `_Tester`'s lists."""
+    accuracies, losses = (torch.atleast_1d(figure).tolist() for figure in figures)
+    return [Score(test, trained, loss, selected, confusion)
+            for trained, loss, test, selected, confusion in zip(accuracies, losses, *tested, strict=True)]
+
+
+def pixels_of(real, protocol):
+    """Return the `PixelSpace` of the images where the augmentation of `protocol` works on pixels, else None."""
+    return PixelSpace.of(real) if protocol.augmentation in PIXEL_KINDS else None
 
 
 def _networks_together(data, real, protocol, num_eval, device):
@@ -162,11 +202,12 @@ def _estimate_network(data, real, model, protocol, num_eval, compute, tested):
     rngs = [torch.Generator().manual_seed(i) for i in range(together)]         # a rehearsal: they go nowhere
     nets = [compute.prepare(get_network(model, *real.spec, rng=rng)) for rng in rngs]
     forward, batch = compute.wrap(nets[0]), _test_batch(real, compute)
-    once = replace(protocol, epochs=1, schedule="constant")
+    once, pixels = replace(protocol, epochs=1, schedule="constant"), pixels_of(real, protocol)
     if together > 1:
-        train = partial(train_stacked, nets, [data] * together, once, rngs, compute.wrap_stacked)
+        train = partial(train_stacked, nets, [data] * together, once, rngs, compute.wrap_stacked, pixels=pixels)
     else:
-        train = partial(train_network, nets[0], data, once, rngs[0], forward, compute.chunk_for(real.im_size))
+        train = partial(train_network, nets[0], data, once, rngs[0], forward, compute.chunk_for(real.im_size),
+                        pixels=pixels)
     test = partial(_test_one, forward, real, batch)
     train(), test()                                        # warm-up, and compilation
     epochs = -(-num_eval // together) * protocol.num_epochs

@@ -35,14 +35,15 @@ def published_folder(buffer_path, dataset, model):
 
 
 def buffer_command(buffer_path, dataset, model, *, zca=False, subset=None, im_size=None, data_path=None, seed=0,
-                   resize="auto"):
+                   resize="auto", classes=None):
     """Return the command line that makes such experts, for messages.
 
     `seed` and `resize` are said where they are not the default: they decide what is held out of images without a
-    test part, and what image files look like.
+    test part, and what image files look like. `classes` are the numbers of the only classes, where not all are seen.
     """
     given = {"dataset": dataset, "subset": subset, "model": model, "im_size": im_size, "data_path": data_path,
-             "buffer_path": buffer_path, "seed": seed or None, "resize": None if resize == "auto" else resize}
+             "buffer_path": buffer_path, "seed": seed or None, "resize": None if resize == "auto" else resize,
+             "classes": ",".join(map(str, classes)) if classes else None}
     flags = [f"--{name} {shlex.quote(str(value))}" for name, value in given.items() if value is not None]
     return " ".join(["python buffer.py", *flags, *["--zca"] * bool(zca)])
 

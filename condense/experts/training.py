@@ -8,16 +8,13 @@ from functools import partial
 
 import torch
 
+from condense.evaluation.minibatches import TrainingDraws, minibatches, siamese_operators, stacked_minibatches
+from condense.evaluation.testing import accuracy
 from condense.evaluation.train import (
-    TrainingDraws,
     accumulate_gradients,
     accumulate_stacked,
-    accuracy,
-    minibatches,
     networks_that_fit,
-    siamese_operators,
     stack_networks,
-    stacked_minibatches,
     unstack_networks,
 )
 from condense.experts.recipe import LOSSES

@@ -39,7 +39,7 @@ def open_experts(buffer_path, net, real, model, needs, *, subset=None, data_path
     if published and not replay_files(folder) and replay_files(published):
         folder = published
     command = buffer_command(buffer_path, real.name, model, zca=whitened, subset=subset, data_path=data_path,
-                             seed=seed, resize=resize,
+                             seed=seed, resize=resize, classes=real.class_ids,
                              im_size=side if real.name in ("folder", "ImageNet") else None)
     shapes = [tuple(parameter.shape) for parameter in net.parameters()]
     return open_buffer(folder, shapes, needs=needs, model=model, dataset=real.name, fingerprint=real.fingerprint,
@@ -89,7 +89,7 @@ def _refuse_others(folder, about, model, dataset, fingerprint, whitened, command
     if about["fingerprint"] != fingerprint:
         raise ValueError(f"the experts in {folder} saw other images of the name {dataset} (fingerprint "
                          f"{about['fingerprint'][:12]}) than this run has ({fingerprint[:12]}); name the same "
-                         "--data_path, --subset, --im_size, --resize and --seed, or make experts: "
+                         "--data_path, --subset, --classes, --im_size, --resize and --seed, or make experts: "
                          f"{command} --overwrite")
 
 

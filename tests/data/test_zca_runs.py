@@ -2,16 +2,12 @@
 
 import json
 import logging
-import runpy
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-import main_DM
 from condense.data import Whitening, load_data
 from condense.results import describe, load_result, save_result
 from tests.data.whitened_by_hand import reference
@@ -124,14 +120,12 @@ def test_dc_runs_in_whitened_space(dc, tmp_path):
     assert result["data"][0][0].isfinite().all() and result["meta"]["zca"]["eps"] == 0.1
 
 
-def test_baselines_of_a_whitened_result_are_scored_on_whitened_images(dm, tmp_path, monkeypatch, capsys):
+def test_baselines_of_a_whitened_result_are_scored_on_whitened_images(dm, tmp_path, score):
     dm.run(tmp_path, "--zca", "--Iteration", "0")
-    script = Path(main_DM.__file__).parent / "scripts" / "baselines.py"
-    monkeypatch.setattr(sys, "argv", [str(script), str(tmp_path / RESULT), "--save", "--device", "cpu"])
-    runpy.run_path(str(script), run_name="__main__")
+    rows, printed = score(tmp_path / RESULT, "--stored", "--beside")
     saved = json.loads((tmp_path / RESULT.replace(".pt", "_baselines.json")).read_text())
-    assert saved["fingerprint"] == load_data("Digits", zca=True).fingerprint and "random real images" in \
-        capsys.readouterr().out
+    whitened = load_data("Digits", zca=True).fingerprint
+    assert saved["fingerprint"] == rows[1]["data"]["fingerprint"] == whitened and "random real images" in printed
 
 
 # Real data

@@ -1,29 +1,21 @@
 """Baselines are computed once, are what computing them anew gives, and belong to their result."""
 
-import json
 import os
-import runpy
-import shutil
-import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
 from functools import partial
-from pathlib import Path
 
 import pytest
 
-import main_DM
 from condense.data import load_data
 from condense.device import Compute
 from condense.evaluation import Protocol, TensorSet, baselines, evaluate
-from condense.evaluation.baselines import full_data, load_baselines, random_real, save_baselines
-from condense.options import parse
+from condense.evaluation.baselines import chosen_real, full_data, load_baselines, random_real, save_baselines
 from condense.randomness import Streams
 
 QUICK = Protocol(epochs=1, lr=0.05, batch_size=8, strategy="color_crop")
 POOL = {"MLP": QUICK, "ConvNetD1": QUICK}
-SCRIPT = str(Path(main_DM.__file__).parent / "scripts" / "baselines.py")
 
 
 @pytest.fixture(scope="module")
@@ -65,6 +57,31 @@ def test_random_images_are_a_draw_per_network_scored_as_by_hand(digits):
     assert random(digits) == expected
 
 
+@pytest.mark.parametrize("method", ["herding", "k-means"])
+def test_chosen_images_are_those_that_select_coreset_chooses(digits, tmp_path, method):
+    import select_coreset
+    from condense.options import build
+    cfg = build(select_coreset.Config, {"dataset": "Digits", "method": method, "ipc": 2, "model": "MLP", "num_eval": 1,
+                                        "epoch_eval_train": 1, "save_path": str(tmp_path), "progress": False,
+                                        "device": "cpu"})
+    images, labels = select_coreset.main(cfg)["data"][0]
+    by_hand = evaluate(TensorSet(images, labels), digits, {"MLP": QUICK}, 2,
+                       partial(Streams(0), "evaluation", 2**31, 3), Compute(), progress=False)
+    scores = chosen_real(digits, method, 2, {"MLP": QUICK}, 2, Streams(0), Compute(), progress=False)
+    assert scores == by_hand
+
+
+def test_more_images_than_a_class_has_are_not_chosen(digits):
+    with pytest.raises(ValueError, match="has 1"):
+        chosen_real(digits, "herding", 1000, POOL, 2, Streams(0), Compute(), progress=False)
+
+
+def test_chosen_images_are_scored_once(digits, trained):
+    first = chosen_real(digits, "herding", 1, {"MLP": QUICK}, 2, Streams(0), Compute(), progress=False)
+    again = chosen_real(digits, "herding", 1, {"MLP": QUICK}, 2, Streams(0), Compute(), progress=False)
+    assert again == first and trained == ["MLP"]
+
+
 def test_second_call_trains_nothing_and_returns_the_same(digits, trained):
     first = random(digits)
     assert trained == ["MLP", "ConvNetD1"]
@@ -99,7 +116,7 @@ def test_other_images_and_another_recipe_are_scored_anew(digits, trained, monkey
 
 
 def test_random_and_full_do_not_meet(digits, trained, monkeypatch):
-    monkeypatch.setattr(baselines, "FULL_RECIPE_DIGITS", {"epochs": 2, "batch_size": 64})
+    monkeypatch.setattr(baselines, "FULL_DIGITS", {"epochs": 2, "batch_size": 64})
     full = full_data(digits, {"MLP": QUICK}, 2, Streams(0), Compute(), progress=False)
     assert random(digits, {"MLP": QUICK}) != full
     assert full_data(digits, {"MLP": QUICK}, 2, Streams(0), Compute(), progress=False) == full
@@ -158,7 +175,7 @@ def test_saved_baselines_are_found_beside_their_result(digits, tmp_path):
                          ids=["fingerprint", "seed", "ipc", "protocol"])
 def test_baselines_of_another_result_are_refused_with_the_mend(digits, tmp_path, change):
     save_baselines(tmp_path / "res.pt", META, random(digits))
-    with pytest.raises(ValueError, match="does not belong to its result; make it again: python scripts/baselines.py"):
+    with pytest.raises(ValueError, match="does not belong to its result; make it again: python evaluate.py"):
         load_baselines(tmp_path / "res.pt", {**META, **change})
 
 
@@ -167,39 +184,3 @@ def test_saved_baselines_that_are_not_whole_are_refused(tmp_path, text):
     (tmp_path / "res_baselines.json").write_text(text)
     with pytest.raises(ValueError, match="make it again"):
         load_baselines(tmp_path / "res.pt", META)
-
-
-@pytest.fixture(scope="module")
-def result(tmp_path_factory):
-    """A result file of main_DM.py."""
-    folder = tmp_path_factory.mktemp("result")
-    main_DM.main(parse(main_DM.Config, ["--dataset", "Digits", "--ipc", "1", "--Iteration", "1", "--num_exp", "1",
-                                        "--num_eval", "6", "--epoch_eval_train", "1", "--model", "MLP", "--batch_real",
-                                        "4", "--save_path", str(folder), "--no-progress", "--device", "cpu"]))
-    return folder / "res_DM_Digits_MLP_1ipc.pt"
-
-
-def run_script(monkeypatch, *arguments):
-    monkeypatch.setattr(sys, "argv", [SCRIPT, *map(str, arguments)])
-    runpy.run_path(SCRIPT, run_name="__main__")
-
-
-def test_script_prints_the_comparison_and_saves_it(result, tmp_path, monkeypatch, capsys, trained):
-    copy = shutil.copy(result, tmp_path)
-    run_script(monkeypatch, copy)
-    assert not list(tmp_path.glob("*.json"))
-    first = capsys.readouterr().out
-    assert "condensed (DM)" in first and "random real images" in first and "beat" in first
-    run_script(monkeypatch, copy, "--save", "--device", "cpu")
-    assert capsys.readouterr().out == first and trained == ["MLP"]
-    saved = json.loads((tmp_path / "res_DM_Digits_MLP_1ipc_baselines.json").read_text())
-    assert len(saved["random"]["MLP"]) == 6                # as many networks as the result was scored on, at least 5
-
-
-def test_script_answers_a_missing_or_cut_off_result_by_one_line(result, tmp_path, monkeypatch, capsys):
-    (tmp_path / "cut.pt").write_bytes(result.read_bytes()[:500])
-    for name in ("absent.pt", "cut.pt"):
-        with pytest.raises(SystemExit) as stop:
-            run_script(monkeypatch, tmp_path / name)
-        (line,) = capsys.readouterr().err.splitlines()
-        assert stop.value.code == 2 and line.startswith("error: ") and name in line

@@ -1,7 +1,6 @@
-"""Training on a set, alone and stacked, against a loop that spells out epochs, momentum and weight decay."""
+"""Training on a set against a loop that spells out epochs, momentum and weight decay."""
 
-import copy
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import pytest
 import torch
@@ -9,78 +8,26 @@ from torch import nn
 
 from condense.data import load_data
 from condense.device import Compute, can_compile
-from condense.evaluation import Protocol, TensorSet
-from condense.evaluation.train import TrainingDraws, accuracy, train_network, train_stacked
-from condense.networks import MLP, ConvNet, get_network, reset
-
-PLAIN = Protocol(epochs=7, lr=0.05, batch_size=8, augmentation="none")
-FULL = "color_crop_cutout_flip_scale_rotate"
-
-
-def seeded(seed=0):
-    return torch.Generator().manual_seed(seed)
+from condense.evaluation import Protocol, TensorSet, minibatches
+from condense.evaluation.train import TrainingDraws, train_network, train_stacked
+from condense.networks import get_network
+from tests.evaluation.training_by_hand import (
+    FULL,
+    PLAIN,
+    Spy,
+    assert_same_state,
+    build,
+    orders,
+    seeded,
+    soft_labels,
+    some_digits,
+    train_plainly,
+)
 
 
 @pytest.fixture(scope="module")
-def digits():
-    return load_data("Digits")
-
-
-@pytest.fixture(scope="module")
-def data(digits):
-    """23 digits in float64: with minibatches of 8, the last one is partial."""
-    batch = digits.sample(digits.classes, 3, seeded())
-    chosen = torch.randperm(30, generator=seeded(1))[:23]
-    return TensorSet(batch.images()[chosen].double(), batch.labels[chosen])
-
-
-def build(kind, seed=0):
-    if kind == "MLP":
-        net = MLP(1, 10, im_size=(8, 8))
-    else:
-        net = ConvNet(1, 10, 8, 2, "relu", kind, "avgpooling", im_size=(8, 8))
-    return reset(net, seeded(seed)).double()
-
-
-def orders(rng, data, protocol):
-    """The order of the images in each epoch, as the generator gives it."""
-    draws = TrainingDraws(rng, len(data.labels), protocol.batch_size, 0, "cpu")
-    return [draws.epoch()[0] for _ in range(protocol.epochs + 1)]
-
-
-def train_plainly(net, data, protocol, rng):
-    """The published recipe with everything written out; returns (accuracy, mean loss) of the last epoch."""
-    net.train()
-    lr, velocity, parameters = protocol.lr, None, list(net.parameters())
-    soft = data.labels if data.labels.is_floating_point() else nn.functional.one_hot(data.labels, 10).double()
-    for epoch, order in enumerate(orders(rng, data, protocol)):
-        right = total = 0
-        for start in range(0, len(order), protocol.batch_size):
-            index = order[start:start + protocol.batch_size]
-            logits = net(data.tensor[index])
-            losses = -(soft[index] * logits.log_softmax(1)).sum(1)
-            gradients = torch.autograd.grad(losses.mean(), parameters)
-            with torch.no_grad():
-                steps = [g + protocol.weight_decay * p for g, p in zip(gradients, parameters)]
-                if velocity is None:
-                    velocity = steps
-                else:
-                    velocity = [protocol.momentum * v + step for v, step in zip(velocity, steps)]
-                for parameter, v in zip(parameters, velocity):
-                    parameter -= lr * v
-            total += losses.sum().item()
-            right += (logits.argmax(1) == soft[index].argmax(1)).sum().item()
-        if epoch == protocol.epochs // 2 + 1:
-            lr, velocity = lr * 0.1, None
-    return right / len(soft), total / len(soft)
-
-
-def assert_same_state(one, two, tolerance=1e-10):
-    for (name, a), b in zip(one.state_dict().items(), two.state_dict().values(), strict=True):
-        def named(text, name=name):
-            return f"{name}: {text}"
-
-        torch.testing.assert_close(a, b, rtol=tolerance, atol=tolerance, msg=named)
+def data():
+    return some_digits()
 
 
 @pytest.mark.parametrize("epochs", [0, 1, 2, 3, 7, 10, 20])
@@ -93,30 +40,23 @@ def test_training_equals_the_plain_loop_for_every_length(data, epochs):
     assert [figure.item() for figure in figures] == pytest.approx(expected, rel=1e-6)
 
 
+@pytest.mark.parametrize("epochs", [1, 2, 5, 6, 9])
+def test_the_schedule_of_idc_equals_the_plain_loop_and_keeps_momentum(data, epochs):
+    protocol = replace(PLAIN, epochs=epochs, schedule="idc")
+    ours, plain = build("MLP"), build("MLP")
+    train_network(ours, data, protocol, seeded(5))
+    if epochs == 1:                                        # floor(2/3) = floor(5/6) = 0: slow from the start
+        protocol = replace(protocol, lr=0.04 * protocol.lr)
+    train_plainly(plain, data, protocol, seeded(5))
+    assert_same_state(ours, plain)
+
+
 @pytest.mark.parametrize("kind", ["instancenorm", "batchnorm"])
 def test_convnets_train_as_in_the_plain_loop(data, kind):
     ours, plain = build(kind), build(kind)
     train_network(ours, data, PLAIN, seeded(5))
     train_plainly(plain, data, PLAIN, seeded(5))
     assert_same_state(ours, plain)
-
-
-@pytest.mark.parametrize("epochs, first, second", [(300, 152, 149), (1000, 502, 499)])
-def test_epochs_split_as_published(epochs, first, second):
-    protocol = Protocol(epochs=epochs)
-    assert (protocol.drop_epoch, epochs + 1 - protocol.drop_epoch) == (first, second)
-
-
-@dataclass
-class Spy:
-    """A forward function that notes how many images it sees at a time."""
-
-    net: nn.Module
-    seen: list
-
-    def __call__(self, images):
-        self.seen.append(len(images))
-        return self.net(images)
 
 
 def test_every_epoch_sees_every_image_and_keeps_the_partial_minibatch(data):
@@ -191,9 +131,8 @@ def test_training_obeys_the_generator_alone(data):
 
 def test_augmentation_gives_one_operator_to_a_minibatch_and_magnitudes_to_each_image(data, monkeypatch):
     calls = []
-    original = train_network.__globals__["one_operator_each"]
-    monkeypatch.setitem(train_network.__globals__, "one_operator_each",
-                        lambda *drawn: calls.append(drawn) or original(*drawn))
+    original = minibatches.one_operator_each
+    monkeypatch.setattr(minibatches, "one_operator_each", lambda *drawn: calls.append(drawn) or original(*drawn))
     protocol = replace(PLAIN, augmentation="siamese", strategy=FULL, epochs=30)
     train_network(build("MLP"), data, protocol, seeded())
     assert len(calls) == 31 * 3
@@ -213,98 +152,14 @@ def test_soft_labels_that_are_one_hot_equal_hard_labels(data):
 
 
 def test_mixed_soft_labels_train_as_in_the_plain_loop(data):
-    labels = torch.rand(23, 10, generator=seeded(4), dtype=torch.float64).softmax(1)
-    soft, ours, plain = TensorSet(data.tensor, labels), build("MLP"), build("MLP")
+    soft, ours, plain = TensorSet(data.tensor, soft_labels()), build("MLP"), build("MLP")
     train_network(ours, soft, PLAIN, seeded(3))
     train_plainly(plain, soft, PLAIN, seeded(3))
     assert_same_state(ours, plain)
 
 
-# Stacked
-
-def train_both_ways(kind, datasets, protocol):
-    alone = [build(kind, seed) for seed in range(len(datasets))]
-    stacked = copy.deepcopy(alone)
-    seeds = range(10, 10 + len(datasets))
-    figures = [train_network(net, d, protocol, seeded(s)) for net, d, s in zip(alone, datasets, seeds)]
-    together = train_stacked(stacked, datasets, protocol, [seeded(s) for s in seeds])
-    torch.testing.assert_close(torch.stack(together, 1), torch.stack([torch.stack(f) for f in figures]))
-    return alone, stacked
-
-
-@pytest.mark.parametrize("augmentation, strategy",
-                         [("none", "none"), ("siamese", FULL), ("classic", "crop_scale")])
-@pytest.mark.parametrize("kind", ["instancenorm", "batchnorm", "MLP"])
-def test_stacked_networks_train_like_each_alone(data, kind, augmentation, strategy):
-    protocol = replace(PLAIN, augmentation=augmentation, strategy=strategy)
-    for one, two in zip(*train_both_ways(kind, [data] * 3, protocol)):
-        assert_same_state(two, one, 1e-9)
-
-
-@pytest.mark.parametrize("kind", ["layernorm", "none", "groupnorm"])
-def test_other_norms_train_stacked_too(data, kind):
-    for one, two in zip(*train_both_ways(kind, [data] * 2, replace(PLAIN, epochs=1))):
-        assert_same_state(two, one, 1e-9)
-
-
-def test_stacking_goes_on_past_a_block_of_drawn_epochs(data):
-    protocol = replace(PLAIN, epochs=20, augmentation="siamese", strategy=FULL)
-    for one, two in zip(*train_both_ways("MLP", [data] * 2, protocol)):
-        assert_same_state(two, one, 1e-9)
-
-
-def test_stacked_networks_have_each_its_own_set(digits):
-    batches = [digits.sample(digits.classes, 2, seeded(i)) for i in range(3)]
-    sets = [TensorSet(batch.images().double(), batch.labels) for batch in batches]
-    for one, two in zip(*train_both_ways("instancenorm", sets, PLAIN)):
-        assert_same_state(two, one, 1e-9)
-
-
-def test_stacked_networks_take_soft_labels(data):
-    labels = torch.rand(23, 10, generator=seeded(4), dtype=torch.float64).softmax(1)
-    for one, two in zip(*train_both_ways("MLP", [TensorSet(data.tensor, labels)] * 2, PLAIN)):
-        assert_same_state(two, one, 1e-9)
-
-
-def test_stacked_training_puts_networks_in_train_mode(data):
-    alone, stacked = build("batchnorm"), build("batchnorm").eval()
-    train_network(alone, data, PLAIN, seeded(1))
-    train_stacked([stacked], [data], PLAIN, [seeded(1)])
-    assert_same_state(stacked, alone, 1e-9)
-
-
-def test_channels_last_networks_train_stacked_in_float32(data):
-    compute = Compute()
-    single = TensorSet(data.tensor.float(), data.labels)
-    alone = [compute.prepare(build("instancenorm", seed).float()) for seed in range(2)]
-    stacked = copy.deepcopy(alone)
-    for number, net in enumerate(alone):
-        train_network(net, single, PLAIN, seeded(number), compute.wrap(net), chunk=4)
-    train_stacked(stacked, [single] * 2, PLAIN, [seeded(0), seeded(1)], compute.wrap_stacked)
-    for one, two in zip(alone, stacked):
-        assert_same_state(two, one, 1e-4)
-
-
-# Testing
-
-def test_accuracy_equals_counting_one_image_at_a_time(digits):
-    net = get_network("ConvNetBN", *digits.spec, rng=seeded())
-    train_network(net, digits.sample(digits.classes, 4, seeded()), replace(PLAIN, epochs=3), seeded())
-    net.eval()
-    with torch.no_grad():
-        right = 0
-        for pixels, label in zip(digits.test_images, digits.test_labels):
-            right += int(net(digits.normalise(pixels)[None]).argmax() == label)
-    for batch_size in (7, 256, 10**6):
-        net.train()
-        running = net.state_dict()["features.1.running_mean"].clone()
-        share = accuracy(net, digits, batch_size=batch_size).item()
-        assert share == pytest.approx(right / len(digits.test_labels))
-        assert net.training and torch.equal(net.state_dict()["features.1.running_mean"], running)
-    assert 0.2 < right / len(digits.test_labels) < 1
-
-
-def test_training_leaves_a_learnable_set_untouched(digits):
+def test_training_leaves_a_learnable_set_untouched():
+    digits = load_data("Digits")
     learnable = nn.Parameter(digits.sample(digits.classes, 1, seeded()).images())
     data, protocol = TensorSet(learnable, torch.arange(10)), replace(PLAIN, epochs=0)
     train_network(build("MLP").float(), data, protocol, seeded())

@@ -8,7 +8,7 @@ from torch import nn
 
 from condense.data import RealData, load_data
 from condense.device import Compute
-from condense.evaluation import train
+from condense.evaluation import minibatches
 from condense.experts.recipe import Recipe
 from condense.experts.training import Alone, Stacked, experts_at_once, networks_of_experts
 from condense.networks import get_network, reset
@@ -193,8 +193,8 @@ def test_every_epoch_sees_every_image_once_in_a_new_order_with_a_partial_minibat
 
 
 def test_siamese_operators_are_one_to_a_minibatch_with_fresh_magnitudes_for_each_image(few, monkeypatch):
-    drawn, original = [], train.one_operator_each
-    monkeypatch.setattr(train, "one_operator_each", lambda *record: drawn.append(record) or original(*record))
+    drawn, original = [], minibatches.one_operator_each
+    monkeypatch.setattr(minibatches, "one_operator_each", lambda *record: drawn.append(record) or original(*record))
     record(begun(few, replace(PLAIN, augmentation="siamese", strategy=FULL, batch_size=16), [0]), 0, 3)
     assert len(drawn) == 3 * 15
     for _, choice, magnitudes in drawn:

@@ -1,0 +1,31 @@
+"""Choosing the learning rate that a set is trained with, on training images kept for it, never on the test set."""
+
+import statistics
+from dataclasses import replace
+from functools import partial
+
+from condense.evaluation.score import evaluate
+from condense.evaluation.selection import SelectionImages
+
+SEARCH = 2**31 + 1                         # the search's streams lie where no run, and no baseline, has any
+
+
+def choose_lr(data, real, protocols, candidates, num_eval, rng, compute, progress=True):
+    """Return {network name: (learning rate, {candidate: mean accuracy})}: the best of `candidates` for each network.
+
+    `data` is the set to train on, as of `evaluate`; `protocols` {network name: `Protocol`} say all but the learning
+    rate. Each candidate trains the same `num_eval` networks (at least 1) on the same draws, which are not those that
+    any score is made with, and is judged by their accuracy on `SelectionImages` of `real`, whose test set is not
+    looked at. Equal means: the smaller learning rate. `rng` are the `Streams` of the run. Raises ValueError without
+    candidates, or for one that is no positive number.
+    """
+    candidates = sorted(set(candidates))
+    if not candidates or not all(0 < lr < float("inf") for lr in candidates):
+        raise ValueError(f"learning rates to choose from must be positive numbers, at least one, not {candidates}")
+    images = SelectionImages(real, rng("data", SEARCH))
+    streams = partial(rng, "evaluation", SEARCH)
+    found = {lr: evaluate(data, images, {model: replace(protocol, lr=lr) for model, protocol in protocols.items()},
+                          num_eval, streams, compute, progress) for lr in candidates}
+    means = {model: {lr: statistics.fmean(score.test_accuracy for score in scores[model])
+                     for lr, scores in found.items()} for model in protocols}
+    return {model: (max(of_model, key=of_model.get), of_model) for model, of_model in means.items()}

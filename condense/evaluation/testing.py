@@ -1,0 +1,33 @@
+"""Test a network: the fraction that it gets right, and which classes it takes for which."""
+
+import torch
+
+
+@torch.no_grad()
+def guesses(net, real, forward=None, batch_size=256):
+    """Return (labels (n,), guesses (n,)) on `real`'s test images, int64 on the device; nothing syncs before.
+
+    `real` has `test_batches(size)`, which yields (images, labels). `forward` (default `net`) maps images to logits.
+    """
+    forward = forward or net
+    net.eval()
+    pairs = [(labels, forward(images).argmax(-1)) for images, labels in real.test_batches(batch_size)]
+    net.train()
+    labels, guessed = zip(*pairs)
+    return torch.cat(labels), torch.cat(guessed)
+
+
+def accuracy(net, real, forward=None, batch_size=256):
+    """Return the fraction of `real`'s test images that `net` gets right, a tensor; arguments as of `guesses`."""
+    return fraction_right(*guesses(net, real, forward, batch_size))
+
+
+def fraction_right(labels, guessed):
+    """Return the fraction of `guessed` (n,) that equal `labels` (n,), a float32 tensor."""
+    return (guessed == labels).sum(dtype=torch.float32) / len(labels)
+
+
+def confusion_counts(labels, guessed, num_classes):
+    """Return (K, K) int64: how many images of the true class (row) were taken for each class (column)."""
+    cells = torch.bincount(labels * num_classes + guessed, minlength=num_classes**2)
+    return cells.view(num_classes, num_classes)

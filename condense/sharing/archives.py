@@ -1,0 +1,36 @@
+"""PyTorch files of strangers: tensors and plain values come in, nothing else is ever brought to life."""
+
+import pickle
+import re
+import warnings
+
+import torch
+
+from condense.files import NUMPY_TYPES
+
+OBJECTS = re.compile(r"GLOBAL (\S+)|allowlisted")          # in torch's words for what its restricted load will not make
+
+
+def read_archive(path):
+    """Return what `torch.save` put into the file `path`, on the CPU; nothing in it is run.
+
+    Raises ValueError in one line for a file that is cut off, is none, or holds anything but data.
+    """
+    try:
+        with torch.serialization.safe_globals(NUMPY_TYPES), warnings.catch_warnings():
+            warnings.simplefilter("ignore")                # about dialects of pickle: it is read, or it is not
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        found = OBJECTS.search(str(error))
+        if found is None:
+            raise ValueError(_broken(path, error)) from error
+        name = f" ({found[1]})" if found[1] else ""
+        raise ValueError(f"{path} is refused: it holds objects or code{name} beside tensors and plain values; where you"
+                         " trust its maker, load it yourself and save images and labels alone as a tuple") from error
+    except Exception as error:                            # zip and torch errors of any kind: the file is not whole
+        raise ValueError(_broken(path, error)) from error
+
+
+def _broken(path, error):
+    return (f"{path} is cut off or no PyTorch file ({type(error).__name__}); get it anew, or name a .pt or .safetensors"
+            " file or a folder of images")

@@ -1,0 +1,289 @@
+"""One page about a synthetic set: what it is, how to load it, what it scored, how to make it again."""
+
+import json
+import shlex
+import statistics
+from pathlib import Path
+
+from condense.files import atomic_path
+from condense.reports import percent, stored
+from condense.results import save_picture
+from condense.sharing.bundle import accuracies
+from condense.sharing.conversion import to_pixels
+
+DC = 'Zhao, Mopuri & Bilen, "Dataset Condensation with Gradient Matching", ICLR 2021'
+DSA = 'Zhao & Bilen, "Dataset Condensation with Differentiable Siamese Augmentation", ICML 2021'
+DM = 'Zhao & Bilen, "Dataset Condensation with Distribution Matching", WACV 2023'
+MTT = 'Cazenavette et al., "Dataset Distillation by Matching Training Trajectories", CVPR 2022'
+IDC = 'Kim et al., "Dataset Condensation via Efficient Synthetic-Data Parameterization", ICML 2022'
+LOW_RANK = ('Yang et al., "An Efficient Dataset Condensation Plugin and Its Application to Continual Learning", '
+            "NeurIPS 2023")
+HERDING = 'Welling, "Herding Dynamical Weights to Learn", ICML 2009'
+K_CENTER = 'Sener & Savarese, "Active Learning for Convolutional Neural Networks: A Core-Set Approach", ICLR 2018'
+
+# method -> (its script, None where there is none here; the papers it is from)
+METHODS = {
+    "DC": ("main_DC.py", (DC,)), "DSA": ("main_DC.py", (DSA,)), "DM": ("main_DM.py", (DM,)),
+    "MTT": ("main_MTT.py", (MTT,)), "IDC": (None, (IDC,)),
+    "LoDC": ("main_LoDC.py", (LOW_RANK, DC)), "LoDSA": ("main_LoDC.py", (LOW_RANK, DSA)),
+    "LoDM": ("main_LoDM.py", (LOW_RANK, DM)), "LoMTT": ("main_LoMTT.py", (LOW_RANK, MTT)),
+    "random": ("select_coreset.py", ()), "k-means": ("select_coreset.py", ()),
+    "herding": ("select_coreset.py", (HERDING,)), "k-center": ("select_coreset.py", (K_CENTER,)),
+}
+MOST_CLASSES, MOST_IMAGES = 10, 10         # that the small picture shows, and of each class
+WIDTH = 100                                # characters of a line of the command
+
+
+def write_card(path, source, choice):
+    """Write the card of the `Source` as Markdown at `path`, and if `choice.picture`, a small PNG beside it, linked.
+
+    Of `choice.rows`, those of a `scores.json`, the ones of this very file, by its sha256, are shown. Returns what to
+    say of it, line by line.
+    """
+    path, shown = Path(path), None
+    if choice.picture and (drawn := small_picture(source)):
+        shown = picture_of(path)
+        save_picture(shown, *drawn)
+    with atomic_path(path) as temporary:
+        temporary.write_text(card(source, choice.rows, shown.name if shown else None), encoding="utf-8")
+    return [f"a card of {source.file.path.name}" + (f", with {shown.name}" if shown else "")]
+
+
+def picture_of(path):
+    """Return the path of the picture that goes with the card at `path`."""
+    return Path(path).with_suffix(".png")
+
+
+def card(source, rows=(), picture=None):
+    """Return the card as Markdown; `picture` is the name of a file beside it."""
+    blocks = [f"# {title(source.file)}", f"![Some of its images, a row per class]({picture})" if picture else "",
+              facts(source), *_loading(source), *_scores(source, rows),
+              *_recipe(source.file.meta), "## Licence", licence(source)]
+    return "\n\n".join(filter(None, blocks)) + "\n"
+
+
+def title(file):
+    words = [f"{file.method or 'Synthetic set'}", f"of {file.dataset}" if file.dataset else "",
+             f"{file.ipc} image{'s' * (file.ipc != 1)} per class" if file.ipc else ""]
+    return ", ".join(filter(None, [" ".join(filter(None, words[:2])), words[2]]))
+
+
+def facts(source):
+    """Return the table of what the set is."""
+    file, meta = source.file, source.file.meta or {}
+    sets = file.sets or file.best
+    images, labels = sets[0].images, sets[0].labels
+    names = source.class_names(labels)
+    soft = f"soft, ({len(labels)}, {len(names)}) probabilities"
+    lines = {"data set": f"{source.name or 'not said by the file'}, {len(names)} classes", "classes": _listed(names),
+             "method": method(file), "form": form(file, source.factor), "condensed with": file.model,
+             "holds": holds(file, source.factor),
+             "images": "x".join(map(str, images.shape[1:])) + " (channels, height, width)",
+             "labels": soft if labels.dim() == 2 else "hard, a class each",
+             "learned step size": ", ".join(f"{one.lr:.6g}" for one in sets if one.lr is not None),
+             "space": space(source), "stored": stored_in_words(meta, sets), "file": size(source),
+             "sha256": source.sha256 and f"`{source.sha256}`", "layout": f"{file.layout}: {file.known_by}"}
+    rows = [f"| {name} | {_cell(text)} |" for name, text in lines.items() if text]
+    return "\n".join(["| | |", "| --- | --- |", *rows])
+
+
+def _cell(text):
+    return str(text).replace("|", r"\|").replace("\n", " ")
+
+
+def _listed(names, most=20):
+    return ", ".join(names[:most]) + (f", ... ({len(names)})" if len(names) > most else "")
+
+
+def method(file):
+    """Return the method with its papers, those of variants that the options tell included."""
+    if file.method is None:
+        return "not said by the file"
+    papers = list(METHODS.get(file.method, (None, ()))[1])
+    options = (file.meta or {}).get("options", {})
+    if options.get("unroll") == "tesla":
+        papers.append("Cui et al. (TESLA), ICML 2023")
+    if options.get("lr_y") or options.get("threshold"):
+        papers.append("Guo et al. (DATM), ICLR 2024")
+    return file.method + (f" ({'; '.join(papers)})" if papers else "")
+
+
+def form(file, factor):
+    """Word how the set stores its images."""
+    factors = (file.sets or file.best)[0].factors
+    name = (file.meta or {}).get("options", {}).get("parameterization") or (factors or {}).get("parameterization")
+    if factor > 1:
+        return f"mosaics of {factor} x {factor} images, each enlarged to a whole one"
+    return {"pixels": "pixels", None: "pixels", "low_rank": "low rank: each channel is the product of two thin matrices"
+            }.get(name, name)
+
+
+def holds(file, factor):
+    number = len((file.sets or file.best)[0].images) * factor**2
+    unit = "step" if file.layout == "steps" else "experiment"
+    text = f"{number:,} images" + (f" in each of {len(file.sets)} {unit}s" if len(file.sets) != 1 else "")
+    chosen = len(file.best)
+    return text + (f"; beside the last iteration's, {chosen} chosen one{'s' * (chosen != 1)}" if chosen else "")
+
+
+def space(source):
+    """Word the space of the pixels and what leads back to the scale [0, 1]."""
+    own, evidence = source.found
+    if own == "zca":
+        how = "the ZCA in the file" if source.file.zca else "the ZCA of the training images"
+        return f"whitened by {how} ({evidence})"
+    if own == "raw":
+        return f"raw pixels on the scale [0, 1] ({evidence})"
+    constants = source.constants(own)
+    mean, std = ((" ".join(f"{value:.4g}" for value in values)) for values in (constants.mean, constants.std))
+    return f"normalised: (pixels - mean) / std with mean {mean}, std {std} ({evidence})"
+
+
+def stored_in_words(meta, sets):
+    """Word stored and budgeted bytes of one set; for sets of others those of their dense tensors."""
+    if "storage" in meta:
+        labels = sets[0].labels
+        number = labels.shape[1] if labels.dim() == 2 else len(labels.unique())
+        return stored(meta["storage"], round(len(labels) / number)).removeprefix("stored: ")
+    floats = sets[0].images.numel() + (sets[0].labels.numel() if sets[0].labels.dim() == 2 else 0)
+    return f"{floats:,} floats ({4 * floats:,} bytes)"
+
+
+def size(source):
+    path = source.file.path
+    return f"`{path.name}`, {path.stat().st_size:,} bytes" if path.is_file() else f"`{path.name}/`"
+
+
+def _loading(source):
+    code = loading_code(source)
+    with_toolkit = ", with the toolkit's folder on PYTHONPATH" if "from utils" in code else ""
+    where = f"In the folder of the file{with_toolkit}:"
+    return ["## Load it", where, f"```python\n{code}\n```"]
+
+
+def loading_code(source):
+    """Return five lines of Python that load the set from the folder of its file: plain PyTorch where that will do.
+
+    They leave `images` (n, C, H, W), `labels` and `pixels`, which are clamped to [0, 1].
+    """
+    file, name = source.file, json.dumps(source.file.path.name, ensure_ascii=False)
+    if file.layout == "result" and file.mean and file.sets and file.sets[0].factors is None:
+        return "\n".join((
+            "import torch", f"result = torch.load({name}, weights_only=True)",
+            'images, labels = result["data"][0]                 # of the first experiment: normalised, as trained on',
+            'mean, std = (torch.tensor(result["meta"][key]).view(-1, 1, 1) for key in ("mean", "std"))',
+            "pixels = (images * std + mean).clamp(0, 1)"))
+    how = {"which": None if file.sets else "best", "space": None if file.space else source.found[0],
+           "decode": None if file.decode else source.factor, "dataset": None if file.dataset else source.name}
+    arguments = ", ".join([name, *(f"{key}={json.dumps(value)}" for key, value in how.items() if value is not None)])
+    return "\n".join(("from utils import load_synthetic_set",
+                      f"data = load_synthetic_set({arguments})", "images, labels = data.images, data.labels",
+                      "pixels = data.pixels()"))
+
+
+def _scores(source, rows):
+    """Return the blocks about scores: what the file holds, and what `rows` have of it."""
+    lines = [[words, model, _protocol(source.file.meta, model), percent(values), len(values)]
+             for which, words in (("last", "last iteration"), ("best", "chosen iteration"))
+             for model, values in accuracies(source.file, which).items() if values]
+    for row in rows:
+        if source.sha256 is not None and row.get("sha256") == source.sha256:
+            lines.append(_of_row(row))
+    if not lines:
+        return []
+    header = ["set", "network", "protocol", "test accuracy", "networks"]
+    grid = ["| " + " | ".join(map(_cell, line)) + " |" for line in [header, ["---"] * len(header), *lines]]
+    chosen = [facts["caveat"] for facts in (source.file.meta or {}).get("best", ())[:1] if facts.get("caveat")]
+    return ["## Scores", "Test accuracy in percent, mean ± population standard deviation over the networks of all "
+            "experiments." + (f" Chosen iteration: {chosen[0]}." if chosen else ""), "\n".join(grid)]
+
+
+def _of_row(row):
+    recipe = _recipe_in_words(row["recipe"]) if isinstance(row.get("recipe"), dict) else ""
+    recipe = ": ".join(filter(None, [row.get("protocol"), recipe]))
+    return [row.get("name", "scored anew"), row["network"], recipe,
+            f"{100 * row['mean']:.2f} ± {100 * row['std']:.2f} %", row["networks"]]
+
+
+def _protocol(meta, model):
+    recipe = ((meta or {}).get("protocols") or {}).get(model)
+    return _recipe_in_words(recipe) if recipe else "not said by the file"
+
+
+def _recipe_in_words(recipe):
+    """Word one evaluation protocol, as `dataclasses.asdict` of it."""
+    figures = (("epochs", "epochs {}"), ("lr", "lr {:.4g}"), ("batch_size", "batch {}"))
+    words = [text.format(recipe[name]) for name, text in figures if name in recipe]
+    kind, strategy = recipe.get("augmentation", "none"), recipe.get("strategy", "none")
+    plain = strategy == "none" and kind in ("none", "siamese", "classic")
+    words.append("no augmentation" if plain else kind if strategy == "none" else f"{kind} {strategy}")
+    return ", ".join([*words, *([f"CutMix {recipe['cutmix']:g}"] if recipe.get("cutmix") else [])])
+
+
+def _recipe(meta):
+    """Return the blocks that say how to make the set again; none where the file does not know."""
+    if not (meta or {}).get("options") or METHODS.get(meta.get("method"), (None,))[0] is None:
+        return []
+    more = "Further: `--data_path` where the data are, `--save_path` for the result"
+    more += ", `--buffer_path` for the expert trajectories (meta[\"experts\"] says how they were made)." \
+        if "experts" in meta else "."
+    return ["## Make it again", f"```bash\n{command(meta)}\n```", more]
+
+
+def command(meta):
+    """Return the command line that makes the set again, every option that has a part in it spelled out."""
+    lines, line = [], f"python {METHODS[meta['method']][0]}"
+    for name, value in sorted(meta["options"].items(), key=lambda item: item[0].lower()):
+        flag = _flag(name, value)
+        if len(line) + len(flag) + 3 > WIDTH:
+            lines, line = [*lines, f"{line} \\"], "   "
+        line = f"{line} {flag}"
+    return "\n".join([*lines, line])
+
+
+def _flag(name, value):
+    if isinstance(value, bool):
+        return f"--{name}" if value else f"--no-{name}"
+    values = value if isinstance(value, (list, tuple)) else [value]
+    return " ".join([f"--{name}", *(shlex.quote("none" if one is None else str(one)) for one in values)])
+
+
+def licence(source):
+    data = source.name or "the data set that it was made from"
+    return (f"The images derive from those of {data}, whose licence and terms of use apply to them, too; see there "
+            "before passing them on.")
+
+
+def small_picture(source):
+    """Return (pixels in [0, 1], images per class) of the first set, class-major, for `save_picture`.
+
+    None where PNG has no form for them, or where a class has no image.
+    """
+    first = (source.file.sets or source.file.best)[0]
+    bundle = source.bundle(0, "last" if source.file.sets else "best")
+    counts = bundle.classes.bincount()
+    counts = counts[counts > 0].tolist()[:MOST_CLASSES]
+    if first.images.shape[1] not in (1, 3):
+        return None
+    number = min(MOST_IMAGES, *counts) if len(counts) > 1 else min(MOST_IMAGES, counts[0])
+    order = bundle.classes.argsort(stable=True)
+    starts = [sum(counts[:i]) for i in range(len(counts))]
+    rows = order[[start + i for start in starts for i in range(number)]]
+    pixels = to_pixels(bundle.images[rows], bundle.space, bundle.constants)
+    return pixels.clamp(0, 1).float(), number
+
+
+def load_scores(path):
+    """Return the rows of a `scores.json`; raises FileNotFoundError or ValueError in one line."""
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"no file of scores {path}; evaluate.py writes one")
+    try:
+        rows = json.loads(path.read_text(encoding="utf-8"))["rows"]
+        for row in rows:
+            statistics.fmean([row["mean"], row["std"], row["networks"]])
+            row["network"]
+        return rows
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{path} holds no rows of scores ({type(error).__name__}); take one that evaluate.py wrote"
+                         ) from error

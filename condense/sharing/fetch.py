@@ -1,0 +1,170 @@
+"""Sets by their address: a local path as it is, a URL downloaded once, whole or not at all, and checked."""
+
+import contextlib
+import hashlib
+import json
+import logging
+import re
+import socket
+import urllib.error
+import urllib.request
+from pathlib import Path, PurePosixPath
+from urllib.parse import unquote, urlsplit
+
+import torch
+
+from condense.files import atomic_path, cache_folder, file_sha256, locked
+
+log = logging.getLogger("condense")
+
+SILENCE_S = 30                             # a server that says nothing for so long is not there
+WEB = re.compile(r"https?://", re.IGNORECASE)
+UNSAFE = re.compile(r"[^\w.+=-]")          # in the name of a file that comes from a URL
+LONGEST = 200                              # characters of such a name
+
+
+def local_copy(address, sha256=None, progress=True):
+    """Return the path of `address`: a path comes back as it is, of an http(s) URL that of its copy in the cache folder.
+
+    A URL is downloaded once, by one process at a time, and afterwards works offline; the copy keeps the name that the
+    URL ends in. `sha256`, in hex, is held against the file, downloaded, cached or local; of a download without one it
+    is logged. Raises FileNotFoundError where there is no such file or server, OSError for a download that is cut off
+    or cannot be written, ValueError for another checksum: one line each, and nothing of it stays in the cache.
+    """
+    wanted = checked_sha256(sha256)
+    if not is_url(address):
+        return _verified(Path(address), wanted, f"{address} is another file; leave --sha256 out, or get the one meant")
+    path = cached_path(address)
+    if not path.is_file():
+        with _turn(path, address):
+            if not path.is_file():                       # else somebody has just brought it
+                _download(address, path, wanted, progress)
+    return _verified(path, wanted, f"the copy {path} of {address} is another file; delete it to download anew, or give "
+                                   "the right --sha256")
+
+
+@contextlib.contextmanager
+def _turn(path, url):
+    """Hold `path` against other processes that would download it, too."""
+    with contextlib.ExitStack() as stack:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            lock = path.with_name(f"{path.name}.lock")
+            stack.enter_context(locked(lock, lambda: log.info("waiting for the download of %s", url)))
+        except OSError as error:
+            raise OSError(f"no download into {path.parent} ({_reason(error)}); set CONDENSE_CACHE to a folder with "
+                          "room") from error
+        yield
+
+
+def is_url(address):
+    """Whether `address` is an http or https URL."""
+    return bool(WEB.match(str(address)))
+
+
+def checked_sha256(sha256):
+    """Return a checksum in lower case; raises ValueError where it is no sha256 in hex."""
+    if sha256 is None:
+        return None
+    if not re.fullmatch(r"[0-9a-fA-F]{64}", sha256):
+        raise ValueError(f"--sha256 {sha256!r} is not 64 hex digits; sha256sum FILE prints them")
+    return sha256.lower()
+
+
+def cached_path(url):
+    """Return where the copy of `url` is kept: under its own name, beside those that lie beside it on the server.
+
+    So images_best.pt finds labels_best.pt, which came from there, too.
+    """
+    parts = urlsplit(url)
+    name = PurePosixPath(parts.path).name
+    beside = json.dumps([parts.scheme.lower(), parts.netloc.lower(), parts.path.removesuffix(name), parts.query])
+    name = UNSAFE.sub("_", unquote(name)).lstrip(".")[-LONGEST:]
+    return cache_folder() / "downloads" / hashlib.sha256(beside.encode()).hexdigest()[:16] / (name or "set")
+
+
+def _verified(path, wanted, otherwise):
+    """Return `path`; raises where its checksum is not the one `wanted`, if any is."""
+    if wanted is None:
+        return path
+    if not path.exists():
+        raise FileNotFoundError(f"no file {path}; check its path")
+    if path.is_dir():
+        raise ValueError(f"{path} is a folder, which has no sha256; leave --sha256 out, or name a file")
+    found = file_sha256(path)
+    if found != wanted:
+        raise ValueError(f"sha256 is {found}, not {wanted}: {otherwise}")
+    return path
+
+
+def _download(url, path, wanted, progress):
+    """Bring `url` to `path`, whole and, where a checksum is wanted, right."""
+    log.info("downloading %s", url)
+    with atomic_path(path) as temporary:
+        _transfer(url, temporary, progress)
+        found = file_sha256(temporary)
+        if wanted is None:
+            log.info("sha256 %s: give it as --sha256 to be sure of the same file", found)
+        elif found != wanted:
+            raise ValueError(f"sha256 of {url} is {found}, not {wanted}: the file was replaced or damaged; check its "
+                             "source before using it")
+
+
+def _transfer(url, temporary, progress):
+    try:
+        with _short_silence():
+            size = _announced_size(url)
+            torch.hub.download_url_to_file(url, str(temporary), progress=progress)
+    except urllib.error.HTTPError as error:
+        raise FileNotFoundError(f"{url} cannot be had: the server answers {error.code} {error.reason}; check the "
+                                "address") from error
+    except TimeoutError as error:
+        raise _silent(url) from error
+    except urllib.error.URLError as error:
+        if isinstance(error.reason, TimeoutError):
+            raise _silent(url) from error
+        raise FileNotFoundError(f"{url} cannot be had ({_reason(error.reason)}); check the address and the "
+                                "network") from error
+    except OSError as error:
+        raise OSError(f"the download of {url} broke off ({_reason(error)}); start again, with room on the disk of "
+                      f"{temporary.parent}") from error
+    except Exception as error:                           # what http.client makes of answers that are none
+        raise OSError(f"the download of {url} broke off ({_reason(error)}); start again") from error
+    arrived = temporary.stat().st_size
+    if size is not None and arrived != size:
+        raise OSError(f"the download of {url} was cut off after {arrived:,} of {size:,} bytes; start again")
+
+
+def _announced_size(url):
+    """Return the bytes that the server says the file has, or None where it does not say.
+
+    torch.hub takes the end of a connection for the end of the file.
+    """
+    request = urllib.request.Request(url, method="HEAD", headers={"User-Agent": "torch.hub"})
+    try:
+        with urllib.request.urlopen(request) as answer:
+            length = answer.headers.get("Content-Length")
+    except urllib.error.HTTPError as error:
+        if error.code in (403, 405, 501):                # servers that know GET alone
+            return None
+        raise
+    return int(length) if length and length.isdecimal() else None
+
+
+def _silent(url):
+    return FileNotFoundError(f"{url} cannot be had: the server was silent for {SILENCE_S} s; try again later")
+
+
+def _reason(error):
+    return (str(error).strip() or type(error).__name__).splitlines()[-1]
+
+
+@contextlib.contextmanager
+def _short_silence():
+    """Give up on servers that do not answer (torch.hub sets no limit of its own)."""
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(SILENCE_S)
+    try:
+        yield
+    finally:
+        socket.setdefaulttimeout(before)

@@ -1,0 +1,138 @@
+"""Sets as plain tensors: (images, labels), dicts of them, safetensors, and the mosaics of multi-formation."""
+
+import json
+import re
+
+import torch
+
+from condense.data.zca import EPS
+from condense.sharing.conversion import SPACES
+from condense.sharing.stored import SetFile, described, named, stored_set
+
+FACTOR = re.compile(r"(?:factor|[_-]f)(\d+)(?![0-9])")    # as the published folders and files name it
+HEADER = "condense"                        # key of our JSON in the metadata of a safetensors file
+ZCA = ("mean", "eigenvectors", "eigenvalues")
+
+
+def is_pair(content):
+    return isinstance(content, (list, tuple)) and len(content) == 2 and all(map(torch.is_tensor, content))
+
+
+def is_mosaic(path, content):
+    """Whether a pair is what multi-formation's published code writes: a list, raw pixels, called data*.pt."""
+    if not isinstance(content, list) or not is_pair(content) or content[0].dim() != 4 or not content[0].numel():
+        return False
+    called = path.name in ("data.pt", "data_best.pt") or decode_factor(path) is not None
+    return called and content[0].is_floating_point() and 0 <= float(content[0].min()) <= float(content[0].max()) <= 1
+
+
+def decode_factor(path):
+    """Return the factor that the file's name or one of the two folders above states (factor2, _f2), or None."""
+    path = path.absolute()
+    for name in (path.stem, *(folder.name for folder in path.parents[:2])):
+        if match := FACTOR.search(name):
+            return int(match[1])
+    return None
+
+
+def read_mosaic(path, content):
+    one, remark = stored_set(path, *content)
+    factor = decode_factor(path)
+    known_by = "; ".join(filter(None, ["a list of raw images and labels as multi-formation (IDC) saves it", remark,
+                                       factor and f"its path says factor {factor}"]))
+    return SetFile(path, "idc", known_by, (one,), (one,) if path.stem == "data_best" else (), space="raw",
+                   said_by="multi-formation stores raw pixels", decode=factor, **named(path))
+
+
+def read_pair(path, content):
+    images, space = _floats(content[0])
+    one, remark = stored_set(path, images, content[1])
+    return SetFile(path, "tensors", _words("a pair of images and labels", remark), (one,), space=space,
+                   said_by=space and "its pixels are bytes", **named(path))
+
+
+def read_dict(path, content, layout="tensors", known_by="a dict with images and labels"):
+    """Return the `SetFile` of a dict with images and labels, and perhaps what says how to use them.
+
+    That is space, mean, std, zca (as `Whitening.state`), class_names, lr, dataset, method, model, ipc, decode and
+    accuracies. Raises ValueError where a value of these is not what it must be.
+    """
+    missing = [key for key in ("images", "labels") if not torch.is_tensor(content.get(key))]
+    if missing:
+        raise ValueError(f"{path} has no tensor {' and '.join(missing)}; save the set with both")
+    images, bytes_space = _floats(content["images"])
+    one, remark = stored_set(path, images, content["labels"], content.get("lr"))
+    space = _said(path, content, "space", str) or bytes_space
+    if space is not None and space not in SPACES:
+        raise ValueError(f"{path} says space {space!r}; it is one of: {', '.join(SPACES)}")
+    facts = {**named(path), **{name: value for name in ("dataset", "method", "model")
+                               if (value := _said(path, content, name, str))}}
+    facts |= {name: value for name in ("ipc", "decode") if (value := _said(path, content, name, int))}
+    return SetFile(path, layout, _words(known_by, remark), (one,), space=space,
+                   said_by=space and ("it says space" if "space" in content else "its pixels are bytes"),
+                   mean=_numbers(path, content, "mean", one), std=_numbers(path, content, "std", one),
+                   zca=_said(path, content, "zca", dict), class_names=_class_names(path, content),
+                   accuracies=_said(path, content, "accuracies", dict) or {}, **facts)
+
+
+def read_safetensors(path):
+    """Return the `SetFile` of a safetensors file; what says how to use it is JSON under "condense" in its header."""
+    try:
+        from safetensors import SafetensorError, safe_open  # here: only who has such a file needs the package
+        from safetensors.torch import load_file
+    except ImportError as error:
+        raise ValueError(f"{path} needs a package to be read: pip install safetensors") from error
+    try:
+        with safe_open(path, "pt") as file:
+            said = json.loads((file.metadata() or {}).get(HEADER, "{}"))
+        tensors = load_file(path)
+    except (SafetensorError, OSError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"{path} is cut off or no safetensors file ({reason}); get it anew") from error
+    if not isinstance(said, dict):
+        raise ValueError(f"{path}: {HEADER!r} in its header is {described(said)}, not a dict; export the set again")
+    if all(f"zca.{name}" in tensors for name in ZCA):
+        eps = said["zca"].get("eps", EPS) if isinstance(said.get("zca"), dict) else EPS
+        said["zca"] = {"eps": eps, **{name: tensors.pop(f"zca.{name}") for name in ZCA}}
+    return read_dict(path, {**said, **tensors}, "safetensors", "safetensors with images and labels")
+
+
+def _floats(images):
+    """Return (float images, "raw") of bytes 0..255, (images, None) of others."""
+    if torch.is_tensor(images) and images.dtype == torch.uint8:
+        return images.float() / 255, "raw"
+    return images, None
+
+
+def _words(known_by, remark):
+    return "; ".join(filter(None, [known_by, remark]))
+
+
+def _said(path, content, name, kind):
+    value = content.get(name)
+    if value is not None and not isinstance(value, kind):
+        raise ValueError(f"{path}: {name} is {described(value)}, not of type {kind.__name__}; save the set again")
+    return value
+
+
+def _numbers(path, content, name, one):
+    """Return mean or std as a tuple of float, one for each channel; None where the file does not say."""
+    value = content.get(name)
+    if value is None:
+        return None
+    try:
+        numbers = tuple(float(number) for number in value)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{path}: {name} is {described(value)}, not numbers; save the set again") from error
+    if len(numbers) != one.images.shape[1]:
+        raise ValueError(f"{path}: {len(numbers)} numbers in {name} for {one.images.shape[1]} channels; save one each")
+    return numbers
+
+
+def _class_names(path, content):
+    names = content.get("class_names")
+    if names is None:
+        return None
+    if not isinstance(names, (list, tuple)):
+        raise ValueError(f"{path}: class_names is {described(names)}, not a list of names; save the set again")
+    return tuple(map(str, names))

@@ -1,0 +1,41 @@
+"""Which real data a synthetic set belongs to: what to load, and whether what was loaded is what it was made from."""
+
+import logging
+
+from condense.data import DATASETS
+
+log = logging.getLogger("condense")
+
+FROM_META = ("im_size", "resize", "subset", "classes")     # what a result says of its data, beside name and seed
+DEFAULTS = {"im_size": None, "resize": "auto", "subset": None, "classes": None}
+
+
+def data_of(file, given):
+    """Return the arguments of `load_data` (name, data_path, ...) for the `SetFile` `file`.
+
+    `given` has attributes dataset, data_path, im_size, resize, subset and classes; one that is not its default wins
+    over what the file says. Raises ValueError where neither says which data set it is.
+    """
+    told = file.meta["options"] if file.meta else {}
+    name = given.dataset or told.get("dataset") or file.dataset
+    if name is None:
+        raise ValueError(f"{file.path} does not say which data set it was made from; name it: --dataset CIFAR10")
+    if name not in DATASETS and not given.dataset:
+        raise ValueError(f"{file.path} is of the data set {name}, as its name says, which is not known here; name "
+                         f"the nearest of {', '.join(DATASETS)} with --dataset")
+    asked = {key: getattr(given, key) for key in FROM_META}
+    told = {key: told.get(key, DEFAULTS[key]) for key in FROM_META} if not given.dataset else DEFAULTS
+    chosen = {key: asked[key] if asked[key] != DEFAULTS[key] else told[key] for key in FROM_META}
+    return {"name": name, "data_path": given.data_path, "seed": file.meta["seed"] if file.meta else 0, **chosen}
+
+
+def require_data_of(file, real, given):
+    """Raise ValueError where `real` is not what the set was made from, unless `given.dataset` asks for other data."""
+    if not file.meta or real.fingerprint == file.meta["fingerprint"]:
+        return
+    if given.dataset:
+        log.warning("%s was made from other images than --dataset %s --data_path %s; scored on these all the same",
+                    file.path, given.dataset, given.data_path)
+        return
+    raise ValueError(f"{given.data_path} holds other data than {file.path} was made from; name the right folder with "
+                     f"--data_path, or score it on other data with --dataset {real.name}")

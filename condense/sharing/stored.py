@@ -1,0 +1,134 @@
+"""A synthetic set as some file holds it, whatever the layout: the two dataclasses, and what every image must be."""
+
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+
+NAME = re.compile(r"^(?:res_|cl_res_|cl_)(?P<method>[^_]+)_(?P<dataset>[^_]+)_(?P<model>.+?)_(?P<ipc>\d+)ipc(?=[_.]|$)")
+ROW_SUM = 1e-3                             # probabilities of a row, stored in half precision, add up to 1 within it
+
+
+@dataclass(frozen=True, eq=False)
+class StoredSet:
+    """One set as its file stores it: `images` (n, C, H, W) float32 on the CPU, in whatever space the file has.
+
+    `labels` (n,) int64, or (n, K) float32 probabilities. `lr` is the step size learned with it, or None. `factors` is
+    what the file stores in place of images, as `restore_synthetic` takes it, or None.
+    """
+
+    images: torch.Tensor
+    labels: torch.Tensor
+    lr: float | None = None
+    factors: dict | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class SetFile:
+    """What `read_set` found at `path`.
+
+    `layout` is a key of LAYOUTS, `known_by` says in words how it was recognised. `sets` has one entry per experiment
+    (per step for continual learning), `best` the chosen iterations where the file has them. `accuracies` {network:
+    [fractions]} are its maker's, `meta` is ours or None. `dataset`, `method`, `model` and `ipc` are what meta or the
+    file's name says. `space` is what the file itself says of its pixels, in the words `said_by`, and None where only
+    statistics can tell; `decode` its decode factor, 1 but for multi-formation, where None is unknown. `mean` and `std`
+    are what its pixels were normalised with, `zca` the state of the whitening in their place, where known.
+    """
+
+    path: Path
+    layout: str
+    known_by: str
+    sets: tuple
+    best: tuple = ()
+    accuracies: dict = field(default_factory=dict)
+    meta: dict | None = None
+    dataset: str | None = None
+    method: str | None = None
+    model: str | None = None
+    ipc: int | None = None
+    class_names: tuple | None = None
+    space: str | None = None
+    said_by: str | None = None
+    decode: int | None = 1
+    mean: tuple | None = None
+    std: tuple | None = None
+    zca: dict | None = None
+
+    def __post_init__(self):
+        """Raise ValueError where there is no set at all."""
+        if not self.sets and not self.best:
+            raise ValueError(f"{self.path} holds no images; take a set of a run that has finished")
+
+
+def named(path):
+    """Return {'method', 'dataset', 'model', 'ipc'} as the file's name spells them; empty where it does not."""
+    match = NAME.match(Path(path).name)
+    return {**match.groupdict(), "ipc": int(match["ipc"])} if match else {}
+
+
+def stored_set(where, images, labels, lr=None, factors=None):
+    """Return (`StoredSet`, remark in words or "") of what a file holds; `where` opens the errors.
+
+    Images are any floats (n, C, H, W), labels integers (n,), or numbers (n, K): rows that are not negative and add up
+    to 1 are probabilities, others logits, of which the softmax is taken. Raises ValueError in one line.
+    """
+    images = checked_images(where, images)
+    labels, remark = checked_labels(where, labels)
+    if len(labels) != len(images):
+        raise ValueError(f"{where}: {len(images)} images with {len(labels)} labels; give each image one")
+    return StoredSet(images, labels, checked_lr(where, lr), factors), remark
+
+
+def checked_images(where, images):
+    """Return `images` float32 (n, C, H, W); raises ValueError where they are none."""
+    if not torch.is_tensor(images) or images.dim() != 4 or not images.is_floating_point():
+        raise ValueError(f"{where}: images are {described(images)}, not floats (n, C, H, W); reorder or convert them")
+    if 0 in images.shape:
+        raise ValueError(f"{where} holds no images (its tensor is {tuple(images.shape)}); take another file")
+    images = images.detach().to("cpu", torch.float32).contiguous()
+    if not bool(images.isfinite().all()):
+        raise ValueError(f"{where}: images hold NaN or infinite values; take the set of an earlier iteration")
+    return images
+
+
+def checked_labels(where, labels):
+    """Return (labels (n,) int64 or (n, K) float32 probabilities, remark); raises ValueError where they are none."""
+    if not torch.is_tensor(labels) or labels.dim() not in (1, 2) or labels.is_complex():
+        raise ValueError(f"{where}: labels are {described(labels)}, not (n,) classes or (n, K) probabilities; give one"
+                         " for each image")
+    labels = labels.detach().cpu()
+    labels = labels[:, 0] if labels.dim() == 2 and labels.shape[1] == 1 else labels
+    if labels.is_floating_point() and not bool(labels.isfinite().all()):
+        raise ValueError(f"{where}: labels hold NaN or infinite values; take the set of an earlier iteration")
+    return _classes(where, labels) if labels.dim() == 1 else _probabilities(labels.float())
+
+
+def _classes(where, labels):
+    whole = labels.to(torch.int64)
+    if not torch.equal(whole.to(labels.dtype), labels) or bool((whole < 0).any()):
+        raise ValueError(f"{where}: labels are not whole numbers from 0 on; number the classes 0, 1, ...")
+    return whole, ""
+
+
+def _probabilities(labels):
+    if bool((labels >= 0).all()) and bool(((labels.sum(1) - 1).abs() < ROW_SUM).all()):
+        return labels, "its labels are probabilities"
+    return labels.softmax(1), "its labels are logits, of which the softmax is taken"
+
+
+def checked_lr(where, lr):
+    """Return a learned step size as a float, None for None; raises ValueError where it is no positive number."""
+    if lr is None:
+        return None
+    value = float(lr) if not torch.is_tensor(lr) or lr.numel() == 1 else float("nan")
+    if not 0 < value < float("inf"):
+        raise ValueError(f"{where}: the learned step size is {described(lr)}, not a number above 0")
+    return value
+
+
+def described(value):
+    """Word what a value is, for errors."""
+    if torch.is_tensor(value):
+        return f"{str(value.dtype).removeprefix('torch.')} {tuple(value.shape)}"
+    return f"a {type(value).__name__}"

@@ -1,0 +1,106 @@
+"""Hand a synthetic set on: as PNG files, plain tensors, safetensors, the reference's layout, with a card about it.
+
+    python export.py result/res_DM_CIFAR10_ConvNet_10ipc.pt --format card safetensors
+    python export.py images_best.pt --dataset CIFAR10 --from_space normalised --format folder --to distilled
+    python export.py https://.../res_DSA_CIFAR10_ConvNet_10ipc.pt --format tensors --space raw
+
+Sets of ours say all it takes; what others leave open, the data set says (--dataset, --data_path). Files land beside
+the set and are named after it, those of a set from the internet in the current folder.
+"""
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+from condense.files import file_sha256
+from condense.sharing.bundle import Source
+from condense.sharing.card import load_scores
+from condense.sharing.export import Choice
+from condense.sharing.fetch import is_url
+from condense.sharing.formats import FORMATS, check_formats, plan
+from condense.sharing.loading import chosen_set
+from utils import SPACES, data_of, load_data, local_copy, log_to_terminal, option, read_set, redefault, run_script
+
+log = logging.getLogger("condense")
+
+SET, DATA, OUTPUT = "synthetic set", "what to condense", "run"
+
+
+@dataclass(frozen=True)
+class Config:
+    sets: tuple[str, ...] = option((), "one synthetic set: a file, folder or URL", group=SET, positional="SET")
+    format: tuple[str, ...] = option((), "what to write, one or several: "
+                                     + "; ".join(f"{name} ({each.about})" for name, each in FORMATS.items()),
+                                     group=SET, choices=tuple(FORMATS))
+    space: str | None = option(None, "what its pixels are to be; default: as they are", group=SET, choices=SPACES)
+    experiment: int = option(0, "which experiment, from 0", group=SET, least=0)
+    which: str = option("last", "the last iteration, or the one that the run chose", group=SET,
+                        choices=("last", "best"))
+    from_space: str | None = option(None, "what the pixels are, where the file does not say", group=SET, choices=SPACES)
+    decode: int | None = option(None, "tiles per side that an image of multi-formation (IDC) decodes to", group=SET,
+                                least=1)
+    labels: str | None = option(None, "file of labels, where it is not beside the images", group=SET)
+    sha256: str | None = option(None, "checksum that the file must have", group=SET)
+
+    dataset: str | None = option(None, "data set by name, 'folder' or 'file'; default: what the set says", group=DATA)
+    data_path: str = redefault("data_path", "data")
+    im_size: int | None = redefault("im_size", None)
+    resize: str = redefault("resize", "auto")
+    subset: str | None = redefault("subset", None)
+    classes: str | None = redefault("classes", None)
+
+    to: str | None = option(None, "file to write, or folder for several; default: beside the set", group=OUTPUT)
+    scores: str | None = option(None, "scores.json of evaluate.py, for the card", group=OUTPUT)
+    picture: bool = option(True, "a small picture beside the card", group=OUTPUT)
+    overwrite: bool = option(False, "replace what an earlier export wrote", group=OUTPUT)
+    config: str | None = redefault("config", None)
+    progress: bool = redefault("progress", True)
+    debug: bool = redefault("debug", False)
+
+
+def check(cfg):
+    """Raise ValueError for options that do not go together."""
+    if len(cfg.sets) != 1:
+        raise ValueError(f"export takes one set at a time, not {len(cfg.sets)}; name it first: python export.py SET "
+                         "--format ...")
+    for name, given in (("scores", cfg.scores), ("no-picture", not cfg.picture)):
+        if given and "card" not in cfg.format:
+            raise ValueError(f"--{name} belongs to --format card; leave it out")
+
+
+def main(cfg):
+    check(cfg)
+    log_to_terminal()
+    choice = Choice(cfg.experiment, cfg.which, cfg.space, cfg.overwrite,
+                    tuple(load_scores(cfg.scores)) if cfg.scores else (), cfg.picture)
+    check_formats(cfg.format, choice)
+    address, = cfg.sets
+    path = local_copy(address, cfg.sha256, cfg.progress)
+    file = read_set(path, cfg.labels)
+    source = Source(file, lambda zca: load(cfg, file, zca), cfg.from_space, cfg.decode, cfg.dataset)
+    log.info("%s: taken for %s; %s", path.name, file.known_by, source.found[1])
+    if any(FORMATS[name].one_set for name in cfg.format):
+        chosen_set(file, choice.experiment, choice.which)  # says what the file lacks before anything is written
+    folder = Path() if is_url(address) else path.parent
+    planned = plan(cfg.format, path, folder, cfg.to, choice)
+    for name, target in planned.items():
+        said = FORMATS[name].write(target, source, choice)
+        log.info("%s: %s", target, "; ".join([size_of(target), *said]))
+    return planned
+
+
+def load(cfg, file, zca):
+    """Return the real data that the set was made for."""
+    return load_data(zca=zca, progress=cfg.progress, **data_of(file, cfg))
+
+
+def size_of(path):
+    """Word how large a file is, with its sha256, or a folder of files."""
+    if path.is_dir():
+        files = [file for file in path.rglob("*") if file.is_file()]
+        return f"{len(files):,} files, {sum(file.stat().st_size for file in files):,} bytes"
+    return f"{path.stat().st_size:,} bytes, sha256 {file_sha256(path)}"
+
+
+if __name__ == "__main__":
+    run_script(main, Config, __doc__)
