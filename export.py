@@ -19,7 +19,18 @@ from condense.sharing.export import Choice
 from condense.sharing.fetch import is_url
 from condense.sharing.formats import FORMATS, check_formats, plan
 from condense.sharing.loading import chosen_set
-from utils import SPACES, data_of, load_data, local_copy, log_to_terminal, option, read_set, redefault, run_script
+from utils import (
+    LAYOUTS,
+    SPACES,
+    data_of,
+    load_data,
+    local_copy,
+    log_to_terminal,
+    option,
+    read_set,
+    redefault,
+    run_script,
+)
 
 log = logging.getLogger("condense")
 
@@ -78,7 +89,7 @@ def main(cfg):
     path = local_copy(address, cfg.sha256, cfg.progress)
     file = read_set(path, cfg.labels)
     source = Source(file, lambda zca: load(cfg, file, zca), cfg.from_space, cfg.decode, cfg.dataset)
-    log.info("%s: taken for %s; %s", path.name, file.known_by, source.found[1])
+    log.info("%s: taken for %s (%s); %s", path.name, LAYOUTS[file.layout].split(":")[0], file.known_by, source.found[1])
     if any(FORMATS[name].one_set for name in cfg.format):
         chosen_set(file, choice.experiment, choice.which)  # says what the file lacks before anything is written
     folder = Path() if is_url(address) else path.parent

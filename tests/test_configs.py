@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
+import continual
 import main_DC
 import main_DM
 import main_LoDC
@@ -13,6 +14,7 @@ import main_LoDM
 import main_LoMTT
 import main_MTT
 from condense.augmentation import parse_strategy
+from condense.continual.plan import methods_of
 from condense.data import DATASETS
 from condense.evaluation import eval_pool
 from condense.networks import NETWORKS
@@ -20,11 +22,13 @@ from condense.options import parse, with_forms
 from condense.synthetic import PARAMETERIZATIONS, LowRank
 
 CONFIGS = sorted(Path("configs").rglob("*.yaml"))
-CELLS = [path for path in CONFIGS if path.parent.name != "configs"]            # one per published run
+CONTINUAL = [path for path in CONFIGS if path.parent.name == "CL"]
+CELLS = [path for path in CONFIGS if path.parent.name not in ("configs", "CL")]        # one per published run
 MATCHING = [path for path in CELLS if path.parent.name in ("DC", "DSA")]
 LOW_RANK = [path for path in CELLS if path.parent.name in ("LoDC", "LoDSA", "LoDM", "LoMTT")]
 SCRIPTS = {"DC": main_DC, "DSA": main_DC, "DM": main_DM, "LoDC": main_LoDC, "LoDSA": main_LoDC, "LoDM": main_LoDM,
-           "MTT": main_MTT, "LoMTT": main_LoMTT, "DATM": main_MTT, "TESLA": main_MTT, "configs": main_DM}
+           "MTT": main_MTT, "LoMTT": main_LoMTT, "DATM": main_MTT, "TESLA": main_MTT, "CL": continual,
+           "configs": main_DM}
 TRAJECTORY = ("MTT", "LoMTT", "DATM", "TESLA")             # more about these in test_trajectory_configs.py
 
 # (method, data set or ten classes of ImageNet): {images per class: test accuracy in %}, ConvNet
@@ -80,7 +84,8 @@ def test_config_parses_against_its_script_and_names_only_what_exists(path):
     cfg = read(path)
     assert cfg.dataset in DATASETS
     assert cfg.model in NETWORKS
-    assert all(name in NETWORKS for name in eval_pool(cfg.eval_mode, cfg.model))
+    pool = (cfg.model,) if path in CONTINUAL else eval_pool(cfg.eval_mode, cfg.model)
+    assert all(name in NETWORKS for name in pool)
     parse_strategy("none" if cfg.dsa_strategy == "auto" else cfg.dsa_strategy)
 
 
@@ -112,6 +117,25 @@ def test_every_cell_of_the_published_tables_has_a_config():
     cells = {Path(f"configs/{method}/{dataset}_ipc{ipc}.yaml")
              for (method, dataset), row in PUBLISHED.items() for ipc in row}
     assert not cells - set(CELLS)
+
+
+@pytest.mark.parametrize("path", CONTINUAL, ids=str)
+def test_continual_learning_follows_the_published_programs(path):
+    cfg = read(path)
+    assert path.stem in (f"{cfg.dataset}_{cfg.steps}steps", f"{cfg.dataset}_{cfg.steps}steps_LoDM")
+    assert (cfg.seeds, cfg.num_eval, cfg.epoch_eval_train, cfg.lr_net, cfg.batch_train) == (5, 3, 1000, 0.01, 256)
+    assert (cfg.ipc, cfg.rank) in ({"CIFAR10": [(10, 2)], "CIFAR100": [(20, 4), (20, None)]}[cfg.dataset])
+    methods = dict(methods_of(cfg, continual.METHODS))
+    assert set(methods) <= {"random", "herding", "DSA", "DM", "LoDM"} and {"random", "DSA", "DM"} <= set(methods)
+    if "LoDM" in methods:
+        real = SimpleNamespace(spec=(3, 10, (32, 32)))
+        assert methods["LoDM"].images_per_class(real, cfg.ipc, {"rank": cfg.rank}) == 80
+    assert main_DC.loops(methods["DSA"].cell(cfg, (0, 1), path, {})) == {10: (10, 50), 20: (20, 25)}[cfg.ipc]
+
+
+def test_continual_learning_has_a_config_for_both_papers():
+    assert {path.stem for path in CONTINUAL} == {"CIFAR100_5steps", "CIFAR100_10steps", "CIFAR100_5steps_LoDM",
+                                                 "CIFAR100_10steps_LoDM", "CIFAR10_5steps"}
 
 
 def test_learning_rate_follows_the_published_recommendation_for_large_ipc():

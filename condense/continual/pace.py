@@ -1,0 +1,38 @@
+"""How long a comparison will take, as far as one step of each memory tells."""
+
+import time
+
+
+def timed(work, *args):
+    """Return (what `work(*args)` returns, the seconds it took)."""
+    start = time.perf_counter()
+    return work(*args), time.perf_counter() - start
+
+
+class Pace:
+    """Seconds that parts and scores took, and what is left of `steps` steps under `orders` class orders.
+
+    A score is taken to cost in proportion to the memory and the test images, which both grow with every step.
+    """
+
+    def __init__(self, sources, orders, steps):
+        self.sources, self.total, self.steps = sources, orders * steps, steps
+        self.build, self.unit, self.done, self.told = {}, {}, {source.name: [0, 0] for source in sources}, False
+
+    def note(self, source, step, build_s, score_s):
+        """Take note of one cell: seconds for its part and its score, None for what was there already."""
+        if build_s is not None:
+            self.build.setdefault(source.name, build_s)
+        if score_s is not None:
+            self.unit.setdefault(source.name, score_s / (step + 1))
+        cells = self.done[source.name]
+        cells[0], cells[1] = cells[0] + 1, cells[1] + step + 1
+
+    def remaining(self):
+        """Return the seconds still to go, once every memory has been scored; None before, and after it was told."""
+        if self.told or any(source.name not in self.unit for source in self.sources):
+            return None
+        self.told = True
+        units = self.total // self.steps * self.steps * (self.steps + 1) // 2
+        return sum(self.build.get(name, 0) * (self.total - cells) + self.unit[name] * (units - steps)
+                   for name, (cells, steps) in self.done.items())

@@ -1,0 +1,171 @@
+"""Class-incremental learning: classes come in steps, and all that stays of them is a small memory.
+
+At every step a memory of that step's classes alone is made (random real images, a coreset, or a condensed set) and
+joins what is there; fresh networks with an output for every class are trained on it from scratch, and tested on all
+classes seen so far. The protocol of Zhao & Bilen, "Dataset Condensation with Distribution Matching", WACV 2023, and of
+Yang et al., "An Efficient Dataset Condensation Plugin and Its Application to Continual Learning", NeurIPS 2023.
+
+    python continual.py --dataset Digits --model ConvNetD2 --ipc 1 --steps 5 --Iteration 200 --epoch_eval_train 300
+    python continual.py --dataset CIFAR100 --ipc 20 --steps 10 --methods random herding DSA DM
+    python continual.py --config configs/CL/CIFAR100_5steps.yaml
+
+What is finished is kept: the same command goes on where it was stopped.
+"""
+
+import logging
+import statistics
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+from tqdm import tqdm
+
+import buffer
+import main_DC
+import main_DM
+import main_LoDC
+import main_LoDM
+import main_LoMTT
+import main_MTT
+import select_coreset
+from augment import default_strategy, parse_strategy
+from condense.checkpoints import check_writable
+from condense.continual.figure import save_figure
+from condense.continual.methods import Method, with_method_options
+from condense.continual.order import class_order, require_equal_steps
+from condense.continual.pace import Pace, timed
+from condense.continual.plan import RANDOM, methods_of, sources_of
+from condense.continual.scoring import ScoreBook
+from condense.continual.sources import PUBLISHED
+from condense.continual.summary import refuse_other_summary, save_summary, summarise, table_of
+from condense.journal import duration, log_to_terminal
+from condense.options import DATA, EVALUATION, RUN
+from condense.stopping import Interrupted
+from condense.tables import FORMATS
+from networks import get_network
+from utils import RunConfig, Streams, load_data, option, redefault, run_script, siamese_protocols, start_compute
+
+log = logging.getLogger("condense")
+
+# A method is a script and the options that make it this method; METHOD+FORM takes another parameterization.
+METHODS = {
+    "herding": Method(select_coreset, {"method": "herding"}),
+    "k-center": Method(select_coreset, {"method": "k-center"}),
+    "k-means": Method(select_coreset, {"method": "k-means"}),
+    "DC": Method(main_DC, {"method": "DC"}),
+    "DSA": Method(main_DC, {"method": "DSA", "init": "real"}),
+    "DM": Method(main_DM),
+    "MTT": Method(main_MTT, experts=buffer),
+    "LoDC": Method(main_LoDC, {"method": "DC"}),
+    "LoDSA": Method(main_LoDC, {"method": "DSA"}),
+    "LoDM": Method(main_LoDM),
+    "LoMTT": Method(main_LoMTT, experts=buffer),
+}
+
+
+@dataclass(frozen=True)
+class Options(RunConfig):
+    dataset: str = redefault("dataset", "CIFAR100")
+    ipc: int = redefault("ipc", 20, help="images per class: what the memory may store of each")
+    steps: int = option(5, "steps in which the classes come, equally many in each", group=DATA, least=1)
+    methods: tuple[str, ...] = option((RANDOM, "DM", "LoDM"), f"how the memory is made: {RANDOM}, "
+                                      f"{', '.join(METHODS)}, or METHOD+FORM with another parameterization, as "
+                                      "DSA+low_rank")
+    compare: str = option("bytes", "real images to compare with: as many as the memory stores (bytes), as the densest "
+                          "method decodes to (images), or both", choices=("bytes", "images", "both"))
+    cl_data_path: str | None = option(None, "folder of published files, cl_DM_CIFAR100_ConvNet_20ipc_5steps_seed0.pt "
+                                      f"and so on, to read {', '.join(PUBLISHED)} from in place of condensing",
+                                      neutral=True)
+    dsa_strategy: str = option("auto", "Siamese augmentation, operators joined by _ ; auto: "
+                               "color_crop_cutout_flip_scale_rotate, for digits without flip; none: no augmentation")
+    seeds: int = option(5, "class orders: those of seeds 0, 1, ... as published", group=EVALUATION, least=1)
+    num_eval: int = redefault("num_eval", 3, help="fresh networks per class order and step")
+    overwrite: bool = redefault("overwrite", False, help="make and score everything anew, and replace it")
+    format: str = option("text", "how the table is printed", group=RUN, choices=tuple(FORMATS), neutral=True)
+    classes: ClassVar[None] = None                               # options of other runs are none of this one
+    parameterization: ClassVar[str] = "pixels"
+    init: ClassVar[None] = None                                  # of the methods that have it, see below
+    save: ClassVar[None] = None
+    eval_mode: ClassVar[None] = None
+    num_exp: ClassVar[None] = None
+    eval_every: ClassVar[None] = None
+    resume: ClassVar[None] = None
+    tensorboard: ClassVar[bool] = False
+
+
+Config = with_method_options(Options, METHODS)
+
+
+def main(cfg):
+    log_to_terminal()
+    parse_strategy("none" if cfg.dsa_strategy == "auto" else cfg.dsa_strategy)
+    methods = methods_of(cfg, METHODS)
+    compute = start_compute(cfg.device, cfg.precision, cfg.compile, cfg.chunk, cfg.deterministic)
+    stem = f"{cfg.dataset}_{cfg.model}_{cfg.ipc}ipc_{cfg.steps}steps" + "_published" * (cfg.cl_data_path is not None)
+    folder, summary_path = Path(cfg.save_path) / f"cl_{stem}", Path(cfg.save_path) / f"scores_{stem}.json"
+    check_writable(Path(cfg.save_path))
+    real = load_data(cfg.dataset, cfg.data_path, compute.device, im_size=cfg.im_size, resize=cfg.resize, seed=cfg.seed,
+                     progress=cfg.progress, zca=cfg.zca, subset=cfg.subset)
+    refuse_other_summary(summary_path, cfg.identity(), real.fingerprint, cfg.overwrite)
+    require_equal_steps(real.num_classes, cfg.steps)
+    get_network(cfg.model, *real.spec)                           # better refused now than after the first step
+    orders = [class_order(real.num_classes, cfg.steps, seed) for seed in range(cfg.seeds)]
+    strategy = default_strategy(real.name) if cfg.dsa_strategy == "auto" else cfg.dsa_strategy
+    (protocol,) = siamese_protocols((cfg.model,), cfg.epoch_eval_train, cfg.lr_net, cfg.batch_train, strategy).values()
+    sources = sources_of(cfg, methods, real, folder)
+    for source in sources:
+        source.check(orders)
+    book = ScoreBook(folder / "scores", real, cfg.model, protocol, cfg.num_eval, Streams(cfg.seed), compute,
+                     cfg.progress)
+    try:
+        parts, scores = learn(sources, orders, cfg.steps, book, cfg.progress)
+    except Interrupted as stop:
+        raise Interrupted(f"stopped; what is finished is in {folder}; go on with the same command",
+                          stop.signal) from None
+    facts = {key: [{"sha256": part.sha256, "images": len(part.labels), "bytes": part.bytes} for part in of]
+             for key, of in parts.items()}
+    summary = summarise(real, cfg, protocol, orders, sources, facts, scores)
+    save_summary(summary_path, summary)
+    print(FORMATS[cfg.format](table_of(summary)), end="")
+    drawn = save_figure(summary_path.with_name(f"accuracy_{stem}.png"), summary)
+    log.info("everything: %s%s", summary_path, f"; picture: {drawn.name} beside it" if drawn else "")
+    return summary
+
+
+def learn(sources, orders, steps, book, progress):
+    """Return {(source name, seed): [Part of each step]} and {the same: [[Score] of each step]}: the protocol itself."""
+    parts, scores, pace = {}, {}, Pace(sources, len(orders), steps)
+    with tqdm(total=len(sources) * len(orders) * steps, unit="step", dynamic_ncols=True,
+              disable=None if progress else True) as bar:
+        for order in orders:
+            for step in range(steps):
+                for source in sources:                           # all memories see the same classes in the same order
+                    key = source.name, order.seed
+                    bar.set_description(f"{source.name}, order {order.seed}, step {step + 1}/{steps}")
+                    part, build_s = timed(source.part, order, step)
+                    parts.setdefault(key, []).append(part)       # joins what is there, and never changes
+                    score, score_s = timed(book.score, source.name, order, step, parts[key])
+                    scores.setdefault(key, []).append(score)
+                    pace.note(source, step, build_s if source.made else None, score_s if book.made else None)
+                    bar.set_postfix_str(worded(source, score, len(order.seen(step))))
+                    bar.update()
+                    announce(pace.remaining())
+                for source in sources:
+                    source.clear(order, step)
+    return parts, scores
+
+
+def worded(source, scores, num_seen):
+    """Word what networks come to on the classes seen."""
+    mean = statistics.fmean(score.test_accuracy for score in scores)
+    return f"{source.name}: {100 * mean:.1f} % on {num_seen} classes"
+
+
+def announce(seconds):
+    """Say how long the rest will take, once that is known."""
+    if seconds is not None:
+        log.info("about %s to go; shorter with --seeds, --num_eval, --epoch_eval_train, --Iteration", duration(seconds))
+
+
+if __name__ == "__main__":
+    run_script(main, Config, __doc__)

@@ -1,0 +1,71 @@
+"""Parts of a memory: original labels, one space whatever each step's own, unions and their digests."""
+
+import pytest
+import torch
+
+from condense.continual.memory import Part, memory_of, original_labels, part_of_result, part_of_rows
+from condense.continual.view import SeenClasses
+from condense.data import load_data
+from condense.device import Compute
+from condense.evaluation import Protocol, TensorSet, evaluate
+from condense.randomness import Streams
+
+
+def test_labels_become_the_original_ids():
+    assert original_labels(torch.tensor([0, 0, 1, 2]), (7, 3, 9), 10).tolist() == [7, 7, 3, 9]
+    soft = original_labels(torch.tensor([[0.7, 0.2, 0.1], [0, 1, 0]]), (7, 3, 9), 10)
+    assert soft.shape == (2, 10) and soft.sum(1).tolist() == pytest.approx([1, 1])
+    assert soft[0, [7, 3, 9]].tolist() == pytest.approx([0.7, 0.2, 0.1]) and soft[1, 3] == 1
+
+
+def result_of(few, rows):
+    images = few.batch_of(rows).images()
+    zca = few.zca.state() if few.zca else None
+    return {"data": [[images, few.labels[rows]]], "meta": {"zca": zca, "storage": {"bytes": 4 * images.numel()}}}
+
+
+@pytest.mark.parametrize("zca", [False, True])
+def test_a_steps_set_arrives_in_the_space_of_the_whole(zca):
+    classes, rows = (7, 2, 4), torch.tensor([0, 5, 200, 400])
+    few, real = load_data("Digits", classes="7,2,4", zca=zca), load_data("Digits", zca=zca)
+    part = part_of_result(result_of(few, rows), classes, real)
+    whole = {int(original): row for row, original in enumerate(real.order)}
+    same = torch.tensor([whole[int(few.order[row])] for row in rows])
+    assert part.labels.tolist() == real.labels[same].tolist() == [7, 7, 2, 4]
+    assert (part.images - real.batch_of(same).images()).abs().max() < (5e-3 if zca else 1e-9)
+    assert part.bytes == 4 * 4 * 64
+
+
+def test_real_images_are_a_part_as_they_are_normalised():
+    real, rows = load_data("Digits"), torch.tensor([3, 1000])
+    part = part_of_rows(real, rows)
+    expected = (real.images[rows].double() / 255 - real.mean[0]) / real.std[0]
+    assert torch.allclose(part.images.double(), expected, atol=1e-5)
+    assert part.labels.tolist() == real.labels[rows].tolist() and part.bytes == 2 * 64 * 4
+
+
+def test_the_memory_is_the_union_in_order_and_digests_tell_parts_apart():
+    parts = [Part(torch.full((2, 1, 2, 2), float(i)), torch.tensor([i, i]), 0) for i in range(3)]
+    memory = memory_of(parts, "cpu")
+    assert memory.labels.tolist() == [0, 0, 1, 1, 2, 2] and memory.tensor[:, 0, 0, 0].tolist() == [0, 0, 1, 1, 2, 2]
+    assert len({part.sha256 for part in parts}) == 3
+    relabelled = Part(parts[0].images, torch.tensor([0, 1]), 0)
+    assert relabelled.sha256 != parts[0].sha256 == Part(parts[0].images.clone(), torch.tensor([0, 0]), 9).sha256
+
+
+def test_only_test_images_of_seen_classes_are_tested_and_every_class_may_be_guessed():
+    real = load_data("Digits")
+    view = SeenClasses(real, (9, 3, 0))
+    kept = [i for i, label in enumerate(real.test_labels.tolist()) if label in (9, 3, 0)]
+    assert view.test_labels.tolist() == real.test_labels[kept].tolist() and len(view) == len(kept)
+    images = torch.cat([images for images, _ in view.test_batches(50)])
+    assert torch.equal(images, real.normalise(real.test_images[kept]))
+    memory = TensorSet(*(torch.cat(of) for of in zip(*[(real.batch_of(real.indices_of(label)[:5]).images(),
+                                                        torch.full((5,), label)) for label in (9, 3, 0, 5)])))
+    (score,) = evaluate(memory, view, {"ConvNetD1": Protocol(epochs=2)}, 1, lambda key, i: Streams(0)("evaluation", i),
+                        Compute(), progress=False, confusion=True)["ConvNetD1"]
+    counts = torch.tensor(score.confusion)
+    assert counts.shape == (10, 10) and counts.sum() == len(view)
+    assert counts.sum(1).nonzero().flatten().tolist() == [0, 3, 9]
+    assert counts[:, 5].sum() > 0                          # no test image shows it, and some are taken for it
+    assert score.test_accuracy == pytest.approx(counts.diagonal().sum().item() / len(view))
