@@ -13,6 +13,8 @@ What is finished is kept: the same command goes on where it was stopped.
 """
 
 import logging
+import shutil
+import signal
 import statistics
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,10 +36,11 @@ from condense.continual.figure import save_figure
 from condense.continual.methods import Method, with_method_options
 from condense.continual.order import class_order, require_equal_steps
 from condense.continual.pace import Pace, timed
-from condense.continual.plan import RANDOM, methods_of, sources_of
+from condense.continual.plan import NO_ZCA, RANDOM, methods_of, sources_of, used_options
+from condense.continual.previous import read_previous, refuse_other, refuse_other_files, with_rows_kept
+from condense.continual.published import PUBLISHED, SPACES
 from condense.continual.scoring import ScoreBook
-from condense.continual.sources import PUBLISHED
-from condense.continual.summary import refuse_other_summary, save_summary, summarise, table_of
+from condense.continual.summary import save_summary, summarise, table_of
 from condense.journal import duration, log_to_terminal
 from condense.options import DATA, EVALUATION, RUN
 from condense.stopping import Interrupted
@@ -47,25 +50,29 @@ from utils import RunConfig, Streams, load_data, option, redefault, run_script, 
 
 log = logging.getLogger("condense")
 
-# A method is a script and the options that make it this method; METHOD+FORM takes another parameterization.
+# A method is a script, the options that make it this method, and those of scoring that it condenses with, too;
+# METHOD+FORM takes another parameterization.
+INNER, OF_EXPERTS = ("lr_net", "batch_train"), ("batch_train", "dsa_strategy")
 METHODS = {
     "herding": Method(select_coreset, {"method": "herding"}),
     "k-center": Method(select_coreset, {"method": "k-center"}),
     "k-means": Method(select_coreset, {"method": "k-means"}),
-    "DC": Method(main_DC, {"method": "DC"}),
-    "DSA": Method(main_DC, {"method": "DSA", "init": "real"}),
-    "DM": Method(main_DM),
-    "MTT": Method(main_MTT, experts=buffer),
-    "LoDC": Method(main_LoDC, {"method": "DC"}),
-    "LoDSA": Method(main_LoDC, {"method": "DSA"}),
-    "LoDM": Method(main_LoDM),
-    "LoMTT": Method(main_LoMTT, experts=buffer),
+    "DC": Method(main_DC, {"method": "DC"}, INNER),
+    "DSA": Method(main_DC, {"method": "DSA", "init": "real"}, (*INNER, "dsa_strategy")),
+    "DM": Method(main_DM, uses=("dsa_strategy",)),
+    "MTT": Method(main_MTT, uses=OF_EXPERTS, experts=buffer),
+    "LoDC": Method(main_LoDC, {"method": "DC"}, INNER),
+    "LoDSA": Method(main_LoDC, {"method": "DSA"}, (*INNER, "dsa_strategy")),
+    "LoDM": Method(main_LoDM, uses=("dsa_strategy",)),
+    "LoMTT": Method(main_LoMTT, uses=OF_EXPERTS, experts=buffer),
 }
 
 
 @dataclass(frozen=True)
 class Options(RunConfig):
     dataset: str = redefault("dataset", "CIFAR100")
+    zca: bool = redefault("zca", False, dead=NO_ZCA)             # refused: neither paper whitens
+    model: str = redefault("model", "ConvNet", help="network of condensing and of scoring")
     ipc: int = redefault("ipc", 20, help="images per class: what the memory may store of each")
     steps: int = option(5, "steps in which the classes come, equally many in each", group=DATA, least=1)
     methods: tuple[str, ...] = option((RANDOM, "DM", "LoDM"), f"how the memory is made: {RANDOM}, "
@@ -76,11 +83,18 @@ class Options(RunConfig):
     cl_data_path: str | None = option(None, "folder of published files, cl_DM_CIFAR100_ConvNet_20ipc_5steps_seed0.pt "
                                       f"and so on, to read {', '.join(PUBLISHED)} from in place of condensing",
                                       neutral=True)
+    cl_space: str | None = option(None, "what the pixels of published files are: normalised, or raw (0..1 or 0..255); "
+                                  "if not given, their statistics tell, or it is asked for", choices=SPACES)
     dsa_strategy: str = option("auto", "Siamese augmentation, operators joined by _ ; auto: "
                                "color_crop_cutout_flip_scale_rotate, for digits without flip; none: no augmentation")
     seeds: int = option(5, "class orders: those of seeds 0, 1, ... as published", group=EVALUATION, least=1)
     num_eval: int = redefault("num_eval", 3, help="fresh networks per class order and step")
-    overwrite: bool = redefault("overwrite", False, help="make and score everything anew, and replace it")
+    lr_net: float = redefault("lr_net", 0.01, help="learning rate of networks: of those scored, and in DC's and DSA's "
+                              "inner loop")
+    batch_train: int = redefault("batch_train", 256, help="minibatch of network training: of networks scored, in DC's "
+                                 "and DSA's inner loop, and of trajectory matching's experts")
+    overwrite: bool = redefault("overwrite", False, help="remove what is there, and make and score everything anew; "
+                                "once stopped, go on without it")
     format: str = option("text", "how the table is printed", group=RUN, choices=tuple(FORMATS), neutral=True)
     classes: ClassVar[None] = None                               # options of other runs are none of this one
     parameterization: ClassVar[str] = "pixels"
@@ -104,9 +118,12 @@ def main(cfg):
     stem = f"{cfg.dataset}_{cfg.model}_{cfg.ipc}ipc_{cfg.steps}steps" + "_published" * (cfg.cl_data_path is not None)
     folder, summary_path = Path(cfg.save_path) / f"cl_{stem}", Path(cfg.save_path) / f"scores_{stem}.json"
     check_writable(Path(cfg.save_path))
+    before, used = None if cfg.overwrite else read_previous(summary_path), used_options(cfg.methods, METHODS)
     real = load_data(cfg.dataset, cfg.data_path, compute.device, im_size=cfg.im_size, resize=cfg.resize, seed=cfg.seed,
-                     progress=cfg.progress, zca=cfg.zca, subset=cfg.subset)
-    refuse_other_summary(summary_path, cfg.identity(), real.fingerprint, cfg.overwrite)
+                     progress=cfg.progress, subset=cfg.subset)
+    if before:
+        of_one = used ^ used_options(before["options"]["methods"], METHODS)
+        refuse_other(summary_path, before, cfg.identity(), real.fingerprint, of_one)
     require_equal_steps(real.num_classes, cfg.steps)
     get_network(cfg.model, *real.spec)                           # better refused now than after the first step
     orders = [class_order(real.num_classes, cfg.steps, seed) for seed in range(cfg.seeds)]
@@ -114,17 +131,22 @@ def main(cfg):
     (protocol,) = siamese_protocols((cfg.model,), cfg.epoch_eval_train, cfg.lr_net, cfg.batch_train, strategy).values()
     sources = sources_of(cfg, methods, real, folder)
     for source in sources:
-        source.check(orders)
+        source.check(orders)                                     # all steps of all orders: what is there must fit
+    if before:
+        refuse_other_files(summary_path, before, sources)
+    if cfg.overwrite:
+        remove(folder, summary_path)
     book = ScoreBook(folder / "scores", real, cfg.model, protocol, cfg.num_eval, Streams(cfg.seed), compute,
                      cfg.progress)
     try:
         parts, scores = learn(sources, orders, cfg.steps, book, cfg.progress)
-    except Interrupted as stop:
-        raise Interrupted(f"stopped; what is finished is in {folder}; go on with the same command",
-                          stop.signal) from None
+    except (Interrupted, KeyboardInterrupt) as stop:
+        raise Interrupted(f"stopped; what is finished is in {folder}; go on with the same command"
+                          + " without --overwrite" * cfg.overwrite, getattr(stop, "signal", signal.SIGINT)) from None
     facts = {key: [{"sha256": part.sha256, "images": len(part.labels), "bytes": part.bytes} for part in of]
              for key, of in parts.items()}
-    summary = summarise(real, cfg, protocol, orders, sources, facts, scores)
+    summary = with_rows_kept(summarise(real, cfg, protocol, orders, sources, facts, scores), before,
+                             cfg.METHOD_OPTIONS, used)
     save_summary(summary_path, summary)
     print(FORMATS[cfg.format](table_of(summary)), end="")
     drawn = save_figure(summary_path.with_name(f"accuracy_{stem}.png"), summary)
@@ -153,6 +175,13 @@ def learn(sources, orders, steps, book, progress):
                 for source in sources:
                     source.clear(order, step)
     return parts, scores
+
+
+def remove(folder, summary_path):
+    """Remove an earlier comparison: first what it came to, then its sets and scores."""
+    summary_path.unlink(missing_ok=True)
+    if folder.exists():
+        shutil.rmtree(folder)
 
 
 def worded(source, scores, num_seen):

@@ -3,6 +3,7 @@
 `get_network` here is the reference's (on the GPU, from the global generator); `networks.get_network` is ours.
 """
 
+from condense.checkpoints import check_writable
 from condense.cli import run_script
 from condense.compat import (
     AUGMENT_FNS,
@@ -38,19 +39,19 @@ from condense.evaluation import (
     Protocol,
     Scorer,
     TensorSet,
+    choose_lr,
     dc_protocols,
     eval_pool,
     evaluate,
     mtt_protocols,
     siamese_protocols,
 )
-from condense.evaluation.baselines import random_real, save_baselines
-from condense.evaluation.comparison import BASELINES, Baselines, ranking_facts
+from condense.evaluation.baselines import save_baselines
+from condense.evaluation.comparison import BASELINES, Baselines
 from condense.evaluation.published import PROTOCOLS, named_protocols
-from condense.evaluation.rows import Row, load_rows, merge_rows, save_rows, score_facts, show_rows
-from condense.evaluation.score import estimate_seconds
+from condense.evaluation.rows import load_rows, merge_rows, save_rows, show_rows
 from condense.evaluation.scored_set import Changes, ScoredSet
-from condense.evaluation.search import choose_lr
+from condense.evaluation.scoring import Scoring
 from condense.evaluation.selection import SelectionImages
 from condense.evaluation.train import train_network
 from condense.experts import (
@@ -64,7 +65,7 @@ from condense.experts import (
 )
 from condense.experts.control import RandomTrajectories
 from condense.experts.start import expert_labels, right_images
-from condense.journal import duration, log_to_terminal, versions
+from condense.journal import log_to_terminal, versions
 from condense.matching.class_gradients import class_gradients, matching_over_classes
 from condense.matching.features import class_means
 from condense.matching.gradients import class_distances, gradient_distance
@@ -79,23 +80,23 @@ from condense.sharing.layouts import LAYOUTS, read_set
 from condense.sharing.loading import LoadedSet, load_synthetic_set
 from condense.sharing.real_data import data_of, require_data_of
 from condense.sharing.spaces import SPACES, Spaces, place
+from condense.stopping import Interrupted
 from condense.synthetic import Pixels, SyntheticSet, build_synthetic
 
 __all__ = [
     "AUGMENT_FNS", "BASELINES", "Baselines", "CLASSIC_STRATEGY", "CORESET_METHODS", "Changes", "Compute",
-    "DATASETS", "DiffAugment", "ExpertRun", "LAYOUTS", "LOSSES", "LoadedSet", "MODES", "PROTOCOLS", "ParamDiffAug",
-    "Pixels", "Protocol", "RandomTrajectories", "RealBatch", "RealData", "Recipe", "Row", "RunConfig", "SPACES",
-    "ScoredSet", "Scorer", "SelectionImages", "Spaces", "Streams", "Student", "SyntheticSet", "TensorDataset",
-    "TensorSet", "Whitening", "augment", "build_synthetic", "choose_coreset", "choose_lr", "choose_mode",
-    "class_distances", "class_gradients", "class_means", "data_of", "dc_protocols", "dead_flags", "default_side",
-    "distance_wb", "duration", "epoch", "estimate_seconds", "eval_pool", "evaluate", "evaluate_synset",
+    "DATASETS", "DiffAugment", "ExpertRun", "Interrupted", "LAYOUTS", "LOSSES", "LoadedSet", "MODES", "PROTOCOLS",
+    "ParamDiffAug", "Pixels", "Protocol", "RandomTrajectories", "RealBatch", "RealData", "Recipe", "RunConfig",
+    "SPACES", "ScoredSet", "Scorer", "Scoring", "SelectionImages", "Spaces", "Streams", "Student", "SyntheticSet",
+    "TensorDataset", "TensorSet", "Whitening", "augment", "build_synthetic", "check_writable", "choose_coreset",
+    "choose_lr", "choose_mode", "class_distances", "class_gradients", "class_means", "data_of", "dc_protocols",
+    "dead_flags", "default_side", "distance_wb", "epoch", "eval_pool", "evaluate", "evaluate_synset",
     "expert_folder", "expert_labels", "get_daparam", "get_dataset", "get_default_convnet_setting", "get_eval_pool",
     "get_loops", "get_network", "get_time", "gradient_distance", "load_data", "load_result", "load_rows",
     "load_synthetic_set", "local_copy", "log_to_terminal", "match_loss", "matching_over_classes", "merge_rows",
     "mtt_protocols", "named_protocols", "open_experts", "option", "parse_epochs", "place", "rand_brightness",
     "rand_contrast", "rand_crop", "rand_cutout", "rand_flip", "rand_rotate", "rand_saturation", "rand_scale",
-    "random_real", "ranking_facts", "read_set", "redefault", "require_data_of", "require_images", "right_images",
-    "run_script", "save_baselines", "save_picture", "save_result", "save_rows", "score_facts", "set_seed_DiffAug",
-    "show_rows", "siamese_protocols", "start_compute", "start_epochs", "start_run", "student_minibatches",
-    "train_network", "unroll", "versions",
+    "read_set", "redefault", "require_data_of", "require_images", "right_images", "run_script", "save_baselines",
+    "save_picture", "save_result", "save_rows", "set_seed_DiffAug", "show_rows", "siamese_protocols",
+    "start_compute", "start_epochs", "start_run", "student_minibatches", "train_network", "unroll", "versions",
 ]

@@ -83,14 +83,14 @@ def refuse_result_of_others(path, fingerprint, sources):
         raise OptionError(f"{path} was made from other {' and '.join(others)}; use another --save_path, or --overwrite")
 
 
-def check_writable(folder):
-    """Make `folder` and prove that files can be written there; raises OptionError otherwise."""
+def check_writable(folder, flag="--save_path"):
+    """Make `folder`, named by `flag`, and prove that files can be written there; raises OptionError otherwise."""
     try:
         with atomic_path(folder / ".writable") as path:
             path.write_bytes(b"")
         (folder / ".writable").unlink()
     except OSError as error:
-        raise OptionError(f"cannot write to --save_path {folder} ({error.strerror or error}); name a folder that "
+        raise OptionError(f"cannot write to {flag} {folder} ({error.strerror or error}); name a folder that "
                           "can be written to") from None
 
 

@@ -112,6 +112,8 @@ def redefault(name, default, of=RunConfig, **changes):
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message):
+        if message.startswith("the following arguments are required"):
+            message = f"{message}; a flag that takes several values takes all that follow, so put them in front"
         prefix = "unrecognized arguments: "
         if message.startswith(prefix):
             flag = message[len(prefix):].split()[0]
@@ -123,7 +125,7 @@ class _Parser(argparse.ArgumentParser):
 
 def parse(config_class, argv=None, description=None):
     """Return a `config_class` from command line `argv`; raises OptionError, or exits 0 after --help."""
-    values = vars(_parser(config_class, description).parse_args(sys.argv[1:] if argv is None else argv))
+    values = vars(_parser(config_class, description).parse_intermixed_args(sys.argv[1:] if argv is None else argv))
     base = load_yaml(config_class, values["config"]) if values.get("config") else {}
     return build(config_class, {**base, **values})
 
@@ -189,6 +191,8 @@ def load_yaml(config_class, path):
         if key not in fields or key == "config":
             raise OptionError(f"{path}: {unknown('key', key, [name for name in fields if name != 'config'])}")
         name = fields[key].name
+        if fields[key].metadata["positional"]:
+            raise OptionError(f"{path}: {key} belongs on the command line; leave it out")
         if name in values:
             raise OptionError(f"{path}: {key} is another name of an option that is there already; keep one of them")
         values[name] = _checked(fields[key], hints[name], value, f"{path}: {key}")
@@ -255,7 +259,7 @@ def _parser(config_class, description):
             groups[meta["group"]].add_argument(*flags, action=argparse.BooleanOptionalAction, help=text)
         elif get_origin(hints[field.name]) is tuple:
             word = _metavar(field, get_args(hints[field.name])[0])
-            named, shown = ([field.name], meta["positional"]) if meta["positional"] else (flags, (word, "..."))
+            named, shown = ([field.name], meta["positional"]) if meta["positional"] else (flags, (word, "VALUE"))
             groups[meta["group"]].add_argument(*named, nargs="+", metavar=shown, help=text)
         else:
             groups[meta["group"]].add_argument(*flags, metavar=_metavar(field, hints[field.name]), help=text)

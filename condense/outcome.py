@@ -6,11 +6,14 @@ import statistics
 from condense.options import OptionError
 from condense.results import save_result
 from condense.synthetic import restore_synthetic, stored_factors
+from condense.unrolled.steps import steps_of
+from condense.unrolled.stored import stored_steps
 
 
 class Outcome:
     """Finished experiments, in order: `data` (images, labels), `factors` (None for plain pixels) and `facts`.
 
+    `steps` and `starts` are what is stored of the steps of unrolled training (`stored_steps`), None for other sets.
     `accuracies` {network name: [fractions]} over all of them. `best` has an entry of `Best.found` for each, where
     iterations are chosen. `kept` says what a file holds of sets with factors: both, factors or images.
     """
@@ -18,6 +21,7 @@ class Outcome:
     def __init__(self, kept="both"):
         self.kept = kept
         self.data, self.factors, self.accuracies, self.facts, self.best = [], [], {}, {}, []
+        self.steps, self.starts = [], []
 
     def __len__(self):
         return len(self.data)
@@ -25,13 +29,15 @@ class Outcome:
     def state(self):
         """Return all of it as plain values, for a checkpoint."""
         return {"data": [list(entry) for entry in self.data], "factors": self.factors,
-                "accuracies": self.accuracies, "facts": self.facts, "best": self.best}
+                "accuracies": self.accuracies, "facts": self.facts, "best": self.best,
+                "steps": self.steps, "starts": self.starts}
 
     def restore(self, state):
         """Take over what `state` returned."""
         self.data = [tuple(entry) for entry in state["data"]]
         self.factors, self.accuracies, self.facts = state["factors"], state["accuracies"], state["facts"]
         self.best = list(state["best"])
+        self.steps, self.starts = (list(state.get(name, [])) for name in ("steps", "starts"))        # older: none
 
     def note(self, exp, facts, of_all=False):
         """Keep plain values about experiment `exp`; a resumed experiment says again what it had said.
@@ -53,13 +59,16 @@ class Outcome:
         images_and_labels, factors = as_stored(synthetic)
         self.data.append(images_and_labels)
         self.factors.append(factors)
+        for listed, stored in zip((self.steps, self.starts), stored_steps(steps_of(synthetic))):
+            listed.append(stored)
         if best and best.found:
             self.best.append(best.found)
 
     def with_current(self, synthetic, best=None):
         """Return a copy that has the set of an unfinished experiment, too."""
         more = copy.copy(self)
-        more.data, more.factors, more.best = list(self.data), list(self.factors), list(self.best)
+        for name in ("data", "factors", "best", "steps", "starts"):
+            setattr(more, name, list(getattr(self, name)))
         more.facts = dict(self.facts)
         more.add(synthetic, best)
         return more
@@ -68,11 +77,16 @@ class Outcome:
         """Write the result file."""
         best = {"best": [of["set"] for of in self.best], "best_factors": [of["factors"] for of in self.best]}
         chosen = {"best": [of["facts"] for of in self.best]} if self.best else {}
-        sets = {"data": self.data, "factors": self.factors, **best}
+        sets = {"data": self.data, "factors": self.factors, **best, **self._unrolled()}
         kept = self.kept if any(of is not None for of in self.factors) else "images"
         dropped = {"both": (), "factors": ("data", "best"), "images": ("factors", "best_factors")}[kept]
         save_result(path, accuracies=self.accuracies, meta={**meta, **chosen},
                     **{name: [] if name in dropped else of for name, of in sets.items()})
+
+    def _unrolled(self):
+        """Return {"steps", "start"}: what is stored of them, where every set has some."""
+        listed = {"steps": self.steps, "start": self.starts}
+        return {name: of for name, of in listed.items() if all(entry is not None for entry in of)}
 
 
 def as_stored(synthetic):

@@ -6,6 +6,7 @@ everything one needs to use the set. Only tensors and plain Python types are ins
 """
 
 import math
+import sys
 from pathlib import Path
 
 import torch
@@ -41,18 +42,20 @@ def describe(real, method, options, storage, **more):
             "options": dict(options), "seed": options["seed"], "storage": dict(storage), **more}
 
 
-def save_result(path, data, accuracies, meta, factors=(), best=(), best_factors=()):
+def save_result(path, data, accuracies, meta, factors=(), best=(), best_factors=(), steps=(), start=()):
     """Write a result atomically: `data` list of [images, labels], `accuracies` {network: [fractions]}, `meta`.
 
     `factors` lists what each set stores in place of its images, where it does; `best` and `best_factors` are the
-    same of the iterations chosen, where they are. Raises OSError where the disk
+    same of the iterations chosen, where they are. `steps` and `start` list what sets of unrolled training bring with
+    their images, as `stored_steps` returns it. Raises OSError where the disk
     cannot take it; an existing file then stays as it was.
     """
     content = {"data": _whole_sets(data),
                "accs_all_exps": {model: [float(a) for a in values] for model, values in accuracies.items()},
                "meta": meta}
     content |= {"best": _whole_sets(best)} if best else {}
-    for name, listed in (("factors", factors), ("best_factors", best_factors)):
+    beside = {"factors": factors, "best_factors": best_factors, "steps": steps, "start": start}
+    for name, listed in beside.items():
         if listed:
             content[name] = [{key: _whole(value) if torch.is_tensor(value) else value for key, value in of.items()}
                              for of in listed]
@@ -73,22 +76,23 @@ def save_atomically(content, path):
     with atomic_path(path) as temporary:
         try:
             with open(temporary, "wb") as file:           # a name would end up inside the archive
-                torch.save(_canonical(content, {}), file)
+                torch.save(_canonical(content), file)
         except RuntimeError as error:                     # what PyTorch's writer makes of a failed write
             raise OSError(f"could not write {path} ({str(error).splitlines()[0]}); is the disk full?") from error
 
 
-def _canonical(content, strings):
+def _canonical(content):
     """Return `content` rebuilt such that equal strings are one object: pickle writes the second as a reference.
 
-    Without it the bytes would tell whether a part had been through a checkpoint.
+    Without it the bytes would tell whether a part had been through a checkpoint, or (as torch's own "cpu" is in every
+    file) whether a word came from the command line.
     """
     if isinstance(content, str):
-        return strings.setdefault(content, content)
+        return sys.intern(content)
     if isinstance(content, dict):
-        return {_canonical(key, strings): _canonical(value, strings) for key, value in content.items()}
+        return {_canonical(key): _canonical(value) for key, value in content.items()}
     if isinstance(content, (list, tuple)):
-        return type(content)(_canonical(value, strings) for value in content)
+        return type(content)(map(_canonical, content))
     return content
 
 

@@ -53,7 +53,7 @@ class Run:
         refuse_other_result(self.result_path, self.options, cfg.overwrite)
         self.checkpoint = Checkpoint(folder / f"{stem}.ckpt", self.options)
         self.state = self.checkpoint.load(cfg.resume, cfg.overwrite)
-        self.outcome, self.storage = Outcome(cfg.save), None
+        self.outcome, self.storage, self.length = Outcome(cfg.save), None, cfg.Iteration
         self.running = self.rehearsing = self.rehearsed = False
         self.best, self.skipped = None, 0
         self.stop, self.good, self.step = StopRequest(), None, None
@@ -61,17 +61,18 @@ class Run:
             log.info(line)
         Run.latest = self
 
-    def begin(self, real, scorer, eval_every, select_on=None, **sources):
+    def begin(self, real, scorer, eval_every, select_on=None, iterations=None, **sources):
         """Say what the run works on, after every other check and before the first experiment.
 
         `scorer(synthetic, exp, it)` returns {network: scores}, `scorer.estimate(synthetic)` the seconds that
         takes. `eval_every` is the cadence of evaluations; 0 evaluates the last iteration only. `select_on` "val" or
-        "test" keeps the best of the iterations evaluated, beside the last. `sources` are plain values that say what
-        else all experiments are made from; they go into `meta`, as what `note` says. Raises OptionError where going on
+        "test" keeps the best of the iterations evaluated, beside the last. `iterations` is how many there are where
+        --Iteration does not say. `sources` are plain values that say what else all experiments are made from; they go
+        into `meta`, as what `note` says. Raises OptionError where going on
         would mix or replace what was made from other images or sources, and Finished where nothing is left to do.
         """
         self.real, self.scorer, self.eval_every, self.select_on = real, scorer, eval_every, select_on
-        self.sources = sources
+        self.sources, self.length = sources, self.cfg.Iteration if iterations is None else iterations
         refuse_other_images(self.checkpoint.path, self.state, real.fingerprint)
         if not self.cfg.overwrite and self.result_path.exists():
             refuse_result_of_others(self.result_path, real.fingerprint, sources)
@@ -93,8 +94,8 @@ class Run:
     def iterations(self, exp, synthetic, *optimizers):
         """Yield the iterations of one experiment, 0..K-1; evaluates, saves and stops where due.
 
-        The set is evaluated at 0, at every multiple of the cadence and at K = --Iteration, always before
-        the update of that iteration: what is evaluated at K is what is stored.
+        The set is evaluated at 0, at every multiple of the cadence and at K = --Iteration (or what `begin` was told),
+        always before the update of that iteration: what is evaluated at K is what is stored.
         """
         if not self.running:                              # nothing is written before everything is known to fit
             position = self.state["journal"] if self.state else None
@@ -109,7 +110,7 @@ class Run:
         with self.stop.listening():
             yield from self._rehearse(first)
             self._tell_storage(synthetic)
-            yield from self._steps(first, self.cfg.Iteration)
+            yield from self._steps(first, self.length)
         self._finish(exp, synthetic)
 
     def _steps(self, first, last):
@@ -170,9 +171,9 @@ class Run:
         return not self.rehearsing
 
     def _learned(self):
-        """Return {"syn_lr": value} where the set learns its step size, else nothing."""
-        syn_lr = self.owners[0].syn_lr
-        return {} if syn_lr is None else {"syn_lr": float(syn_lr.detach())}
+        """Return {"syn_lr": value} where the set learns its step size, of many the mean, else nothing."""
+        syn_lr = self.owners[0].mean_step_size()
+        return {} if syn_lr is None else {"syn_lr": syn_lr}
 
     def _require_step_size(self):
         for syn_lr in self._learned().values():
@@ -203,7 +204,7 @@ class Run:
                         protocols={model: dataclasses.asdict(protocol) for model, protocol in protocols.items()})
 
     def _evaluation_due(self, it):
-        return it == self.cfg.Iteration or (self.eval_every > 0 and it % self.eval_every == 0)
+        return it == self.length or (self.eval_every > 0 and it % self.eval_every == 0)
 
     def _evaluate(self):
         """Score and draw the current set; an interruption in here loses nothing but this evaluation."""
@@ -225,13 +226,13 @@ class Run:
         report_scores(scores, self.journal, exp, it, picture, self._learned().get("syn_lr"))
         if self.best:
             self.best.offer(scores, it, lambda: as_stored(synthetic), self._learned().get("syn_lr"))
-        if it == self.cfg.Iteration:
+        if it == self.length:
             for model, of_model in scores.items():
                 self.outcome.accuracies.setdefault(model, []).extend(score.test_accuracy for score in of_model)
 
     def _rehearse(self, it):
         """Run the first step twice, undo it, time an evaluation epoch, and say how long everything will take."""
-        if self.rehearsed or it >= self.cfg.Iteration:
+        if self.rehearsed or it >= self.length:
             return
         before = copy_state(*self.owners)
         self.rehearsing, self.rehearsed, self.parts = True, True, 1
@@ -251,10 +252,10 @@ class Run:
             log.info(stored(self.storage, max(synthetic.counts)))
 
     def _announce(self, per_step, per_evaluation, it):
-        evaluations = sum(map(self._evaluation_due, range(self.cfg.Iteration + 1)))
+        evaluations = sum(map(self._evaluation_due, range(self.length + 1)))
         left = self.cfg.num_exp - len(self.outcome)
-        total = left * (self.cfg.Iteration * per_step + evaluations * per_evaluation) - it * per_step
-        log.info(time_needed(total, left, self.cfg.Iteration, per_step, evaluations, per_evaluation))
+        total = left * (self.length * per_step + evaluations * per_evaluation) - it * per_step
+        log.info(time_needed(total, left, self.length, per_step, evaluations, per_evaluation))
 
     def _take_up(self, exp):
         """Return the iteration to begin with; restores the checkpoint that belongs to this experiment."""
@@ -281,7 +282,7 @@ class Run:
 
     def _finish(self, exp, synthetic):
         if self.skipped:
-            log.info("experiment %d: %d of %d updates were skipped", exp, self.skipped, self.cfg.Iteration)
+            log.info("experiment %d: %d of %d updates were skipped", exp, self.skipped, self.length)
             self.journal.write("skipped", exp=exp, updates=self.skipped)
         self.note(exp, **self._learned())
         self.outcome.add(synthetic, self.best)
@@ -304,6 +305,8 @@ class Run:
         for value in self._learned().values():
             what += f" and the learned step size is {value:.4g}" * ("step size" not in what)
             flags = "a smaller --lr_lr" + ", or a smaller --lr_img" * math.isfinite(value)
+            if not hasattr(self.cfg, "lr_lr"):             # one learning rate for images and step sizes
+                flags = "a smaller --lr or --distill_lr"
         kept = "no finite set was seen"
         if self.good:
             restore_state(self.good[1], self.owners[0])

@@ -8,6 +8,7 @@ import pytest
 
 import continual
 import main_DC
+import main_DD
 import main_DM
 import main_LoDC
 import main_LoDM
@@ -28,8 +29,11 @@ MATCHING = [path for path in CELLS if path.parent.name in ("DC", "DSA")]
 LOW_RANK = [path for path in CELLS if path.parent.name in ("LoDC", "LoDSA", "LoDM", "LoMTT")]
 SCRIPTS = {"DC": main_DC, "DSA": main_DC, "DM": main_DM, "LoDC": main_LoDC, "LoDSA": main_LoDC, "LoDM": main_LoDM,
            "MTT": main_MTT, "LoMTT": main_LoMTT, "DATM": main_MTT, "TESLA": main_MTT, "CL": continual,
-           "configs": main_DM}
+           "DD": main_DD, "configs": main_DM}
 TRAJECTORY = ("MTT", "LoMTT", "DATM", "TESLA")             # more about these in test_trajectory_configs.py
+
+UNROLLED = [path for path in CELLS if path.parent.name == "DD"]
+OTHERS = (*TRAJECTORY, "DD")                               # named and scored in ways of their own
 
 # (method, data set or ten classes of ImageNet): {images per class: test accuracy in %}, ConvNet
 PUBLISHED = {
@@ -65,6 +69,8 @@ PUBLISHED = {
     ("TESLA", "CIFAR10"): {1: "48.5 ± 0.8"},
     ("TESLA", "CIFAR100"): {50: "47.9 ± 0.3"},
     ("TESLA", "ImageNet"): {1: "7.7 ± 0.2"},
+    ("DD", "MNIST"): {1: "unknown", 10: "79.5 ± 8.1"},
+    ("DD", "CIFAR10"): {10: "36.8 ± 1.2"},
     **{(method, dataset): dict.fromkeys(ipcs, "unknown") for method, cells in {
         "LoDC": {"MNIST": (1, 10), "CIFAR10": (1, 10), "CIFAR100": (1, 10)},
         "LoDSA": {"MNIST": (1, 10, 50), "CIFAR10": (1,), "CIFAR100": (1, 10)},
@@ -72,6 +78,8 @@ PUBLISHED = {
         "LoMTT": {"CIFAR10": (1,)},
     }.items() for dataset, ipcs in cells.items()},
 }
+
+FIXED_START = {("MNIST", 1): "about 93.8", ("CIFAR10", 10): "about 54.0"}        # of Dataset Distillation
 
 
 def read(path):
@@ -86,7 +94,8 @@ def test_config_parses_against_its_script_and_names_only_what_exists(path):
     assert cfg.model in NETWORKS
     pool = (cfg.model,) if path in CONTINUAL else eval_pool(cfg.eval_mode, cfg.model)
     assert all(name in NETWORKS for name in pool)
-    parse_strategy("none" if cfg.dsa_strategy == "auto" else cfg.dsa_strategy)
+    strategy = getattr(cfg, "dsa_strategy", "none")
+    parse_strategy("none" if strategy == "auto" else strategy)
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=str)
@@ -96,7 +105,7 @@ def test_config_opens_with_its_command_and_the_published_accuracy(path):
     assert re.search(r"^# Published accuracy: (unknown|(about \d+\.\d|\d+\.\d ± \d\.\d) % \(.+\))", text, re.M)
 
 
-@pytest.mark.parametrize("path", [path for path in CELLS if path.parent.name not in TRAJECTORY], ids=str)
+@pytest.mark.parametrize("path", [path for path in CELLS if path.parent.name not in OTHERS], ids=str)
 def test_config_is_named_for_what_it_sets(path):
     cfg = read(path)
     assert path.parent.name in (getattr(cfg, "method", "DM"), f"Lo{getattr(cfg, 'method', 'DM')}")
@@ -108,7 +117,8 @@ def test_config_is_named_for_what_it_sets(path):
 @pytest.mark.parametrize("path", CELLS, ids=str)
 def test_config_states_the_accuracy_of_its_cell_and_other_runs_have_none(path):
     dataset, ipc, model = re.fullmatch(r"(\w+?)_ipc(\d+)(?:_(\w+))?", path.stem).groups()
-    expected = "unknown" if model else PUBLISHED[path.parent.name, dataset][int(ipc)]
+    cell = {"fixed": FIXED_START.get((dataset, int(ipc))), None: PUBLISHED[path.parent.name, dataset].get(int(ipc))}
+    expected = cell.get(model, "unknown")
     stated = re.search(r"^# Published accuracy: (unknown|[^%]+(?= %))", path.read_text(encoding="utf-8"), re.M)[1]
     assert stated == expected
 
@@ -129,7 +139,7 @@ def test_continual_learning_follows_the_published_programs(path):
     assert set(methods) <= {"random", "herding", "DSA", "DM", "LoDM"} and {"random", "DSA", "DM"} <= set(methods)
     if "LoDM" in methods:
         real = SimpleNamespace(spec=(3, 10, (32, 32)))
-        assert methods["LoDM"].images_per_class(real, cfg.ipc, {"rank": cfg.rank}) == 80
+        assert methods["LoDM"].images_per_class(real, cfg.ipc, {"rank": cfg.rank}, 2) == 80
     assert main_DC.loops(methods["DSA"].cell(cfg, (0, 1), path, {})) == {10: (10, 50), 20: (20, 25)}[cfg.ipc]
 
 
@@ -201,3 +211,22 @@ def test_low_rank_cells_start_from_noise_and_say_how_many_images_their_budget_ho
     said = int(re.search(r"^rank: \d+ +# (\d+) images? per class", path.read_text(encoding="utf-8"), re.M)[1])
     sizes = {"MNIST": (1, (28, 28)), "TinyImageNet": (3, (64, 64))}
     assert LowRank(1, cfg.ipc, *sizes.get(cfg.dataset, (3, (32, 32))), cfg.rank).counts == [said]
+
+
+@pytest.mark.parametrize("path", UNROLLED, ids=str)
+def test_dataset_distillation_runs_on_the_published_settings(path):
+    cfg = read(path)
+    main_DD.check(cfg)
+    assert (cfg.lr, cfg.batch_size, cfg.epochs, cfg.decay_epochs, cfg.decay_factor) == (0.01, 1024, 400, 40, 0.5)
+    assert (cfg.distill_epochs, cfg.net_init, cfg.init_param, cfg.init) == (3, "xavier", 1.0, "noise")
+    assert cfg.distill_steps == cfg.ipc                    # one image per class and step
+    assert (cfg.model, cfg.distill_lr) == {"MNIST": ("LeNet", 0.02), "CIFAR10": ("AlexCifarNet", 0.001)}[cfg.dataset]
+    assert cfg.Iteration is cfg.window is None and cfg.inner_momentum == 0
+
+
+@pytest.mark.parametrize("path", UNROLLED, ids=str)
+def test_dataset_distillation_is_named_for_its_start_and_scored_on_it_or_on_200_networks(path):
+    cfg = read(path)
+    fixed = cfg.train_nets_type == "known_init"
+    assert path.stem == f"{cfg.dataset}_ipc{cfg.ipc}{'_fixed' * fixed}"
+    assert (cfg.num_eval, cfg.n_nets) == (None if fixed else 200, 1)

@@ -1,4 +1,4 @@
-"""continual.py as a user runs it: the protocol end to end, stopped and gone on with, published files, errors."""
+"""continual.py as a user runs it: the protocol end to end, killed and gone on with, published files, errors."""
 
 import json
 import shutil
@@ -12,21 +12,21 @@ import pytest
 import torch
 
 import continual
-from condense.checkpoints import Checkpoint
 from condense.cli import run_script
 from condense.continual.order import class_order, random_rows
 from condense.data import load_data
 from condense.device import Compute
 from condense.evaluation import TensorSet, evaluate, siamese_protocols
+from condense.files import file_sha256
 from condense.randomness import Streams
 from condense.results import load_result
-from condense.runtime import Run
 from tests.conftest import REPOSITORY, made_once
 
 TINY = ["--dataset", "Digits", "--model", "ConvNetD1", "--ipc", "2", "--steps", "5", "--seeds", "2", "--num_eval", "2",
         "--epoch_eval_train", "1", "--batch_real", "8", "--Iteration", "2", "--methods", "random", "DM",
         "--no-progress", "--device", "cpu"]
 ONE_STEP = ["--steps", "1"]
+ONLY_RANDOM = ["--methods", "random", "--Iteration", "none", "--batch_real", "none"]
 STEM = "Digits_ConvNetD1_2ipc_5steps"
 
 
@@ -85,14 +85,23 @@ def test_scores_are_those_of_networks_trained_on_the_union_and_tested_on_all_cla
         assert accuracies == pytest.approx(expected, abs=1e-7)
 
 
-def score_by_hand(real, classes, key, memory):
+def test_seed_learning_rate_and_minibatch_of_scoring_are_those_of_the_command(tmp_path):
+    content = run(tmp_path, *ONLY_RANDOM, "--seeds", "1", *ONE_STEP, "--seed", "3", "--lr_net", "0.02", "--batch_train",
+                  "4")
+    real, order = load_data("Digits"), class_order(10, 1, 0)
+    batch = real.batch_of(torch.cat(random_rows(real, order, 2)))
+    expected = score_by_hand(real, order.seen(0), (0, 0), [batch.images(), batch.labels], seed=3, lr=0.02, minibatch=4)
+    assert [row[0] for row in content["methods"]["random"]["accuracies"]] == pytest.approx(expected, abs=1e-7)
+
+
+def score_by_hand(real, classes, key, memory, seed=0, lr=0.01, minibatch=256):
     """Return the test accuracies on `classes` of two networks trained on the images and labels of `memory`."""
     seen = [i for i, label in enumerate(real.test_labels.tolist()) if label in classes]
     part = load_data("Digits")
     part.test_images, part.test_labels = real.test_images[seen], real.test_labels[seen]
     strategy = "color_crop_cutout_scale_rotate"            # of digits: no flip
-    scores = evaluate(TensorSet(*memory), part, siamese_protocols(["ConvNetD1"], 1, 0.01, 256, strategy), 2,
-                      partial(Streams(0), "evaluation", *key), Compute(), progress=False)["ConvNetD1"]
+    scores = evaluate(TensorSet(*memory), part, siamese_protocols(["ConvNetD1"], 1, lr, minibatch, strategy), 2,
+                      partial(Streams(seed), "evaluation", *key), Compute(), progress=False)["ConvNetD1"]
     return [score.test_accuracy for score in scores]
 
 
@@ -139,30 +148,6 @@ def test_a_comparison_that_is_killed_goes_on_and_ends_with_the_same_figures(comp
     assert not list(tmp_path.rglob("*.ckpt"))
 
 
-def test_a_stopped_set_goes_on_from_its_checkpoint(tmp_path, monkeypatch, capsys):
-    flags = ["--seeds", "1", *ONE_STEP, "--methods", "DM", "--Iteration", "40", "--checkpoint_every", "15"]
-
-    def save_and_stop(checkpoint, **state):
-        save(checkpoint, **state)
-        Run.latest.stop.number = signal.SIGTERM            # as if it came just then
-
-    save = Checkpoint.save
-    with monkeypatch.context() as patch, pytest.raises(SystemExit) as stop:
-        patch.setattr(Checkpoint, "save", save_and_stop)
-        run(tmp_path, *flags)
-    assert stop.value.code == 128 + signal.SIGTERM
-    line = capsys.readouterr().err.strip()
-    assert line.startswith("stopped; what is finished is in") and line.endswith("go on with the same command")
-    (checkpoint,) = tmp_path.rglob("*.ckpt")
-    assert torch.load(checkpoint, weights_only=True)["iteration"] == 15
-    content = run(tmp_path, *flags)
-    (journal,) = tmp_path.rglob("*.jsonl")
-    events = [json.loads(line) for line in journal.read_text().splitlines()]
-    assert [event["event"] for event in events].count("start") == 2        # the second run went on where the first was
-    assert [event["iteration"] for event in events if event["event"] == "step"] == [0, 10, 20, 30]
-    assert content["options"]["Iteration"] == 40 and not checkpoint.exists()
-
-
 def test_new_methods_and_orders_join_what_is_there(compared, tmp_path):
     folder = shutil.copytree(compared, tmp_path / "more")
     before = step_files(folder)
@@ -175,15 +160,38 @@ def test_new_methods_and_orders_join_what_is_there(compared, tmp_path):
     assert {path: after[path] for path in before} == before and len(after) > len(before)
 
 
+def test_a_smaller_call_keeps_the_rows_that_were_scored_alike(compared, tmp_path, capsys):
+    folder, whole = shutil.copytree(compared, tmp_path / "less"), read(compared)
+    content = run(folder, *ONLY_RANDOM)
+    assert content["methods"] == whole["methods"] and content["options"] == whole["options"]
+    rows = [line.split()[0] for line in capsys.readouterr().out.splitlines() if "±" in line]
+    assert rows[:2] == ["random", "DM"]
+
+
+def test_scoring_otherwise_condenses_nothing_again_and_says_which_rows_go(compared, tmp_path, capsys):
+    folder = shutil.copytree(compared, tmp_path / "scored")
+    sets = {path: path.stat().st_mtime_ns for path in folder.rglob("res_*.pt")}
+    other = ["--num_eval", "1", "--lr_net", "0.02", "--batch_train", "8", "--epoch_eval_train", "2", "--seeds", "1"]
+    content = run(folder, *other)
+    assert {path: path.stat().st_mtime_ns for path in folder.rglob("res_*.pt")} == sets
+    assert content["protocol"]["lr"] == 0.02 and len(content["methods"]["DM"]["runs"]) == 1
+    capsys.readouterr()
+    assert list(run(folder, *ONLY_RANDOM, *other, "--lr_net", "0.01")["methods"]) == ["random"]
+    assert "(--lr_net was 0.02, is 0.01): DM; name them in --methods" in capsys.readouterr().out
+
+
 def test_trajectory_matching_gets_experts_for_every_step_and_leaves_none_behind(tmp_path):
     content = run(tmp_path, "--methods", "MTT", "--seeds", "1", "--num_experts", "1", "--train_epochs", "2",
                   "--max_start_epoch", "1", "--expert_epochs", "1", "--syn_steps", "2", "--lr_img", "1", *ONE_STEP,
                   "--batch_real", "none")                  # which trajectory matching does not have
     assert content["methods"]["MTT"]["forgetting"]["mean"] is None         # a single step
-    assert list(tmp_path.rglob("res_MTT_*.pt")) and not list(tmp_path.rglob("replay_buffer_*"))
+    (path,) = tmp_path.rglob("res_MTT_*.pt")
+    result = load_result(path)
+    assert not result.get("best") and result["meta"]["options"]["select_on"] == "none"      # all images are condensed
+    assert not list(tmp_path.rglob("replay_buffer_*"))
 
 
-def test_published_files_are_scored_in_their_place(compared, tmp_path):
+def test_published_files_are_scored_in_their_place(compared, tmp_path, capsys):
     """DM's own sets, written in the published layout, score as they do where they were made."""
     files = tmp_path / "published"
     files.mkdir()
@@ -194,9 +202,16 @@ def test_published_files_are_scored_in_their_place(compared, tmp_path):
                 "data"][0]
             steps.append((images, torch.tensor(classes)[labels]))
         torch.save({"data": steps}, files / f"cl_DM_Digits_ConvNetD1_2ipc_5steps_seed{seed}.pt")
-    content = run(tmp_path, "--cl_data_path", str(files), "--Iteration", "none", "--batch_real", "none")
+    flags = ["--Iteration", "none", "--batch_real", "none", "--cl_space", "normalised"]
+    content = run(tmp_path, "--cl_data_path", str(files), *flags)
     assert content["methods"]["DM"]["accuracies"] == read(compared)["methods"]["DM"]["accuracies"]
     assert content["methods"]["random"]["accuracies"] == read(compared)["methods"]["random"]["accuracies"]
+    name = "cl_DM_Digits_ConvNetD1_2ipc_5steps_seed1.pt"
+    assert content["methods"]["DM"]["files"]["1"] == {"name": name, "sha256": file_sha256(files / name)}
+    others = shutil.copytree(files, tmp_path / "others")
+    torch.save({"data": [(-images, labels) for images, labels in steps]}, others / name)
+    line = error_line(capsys, tmp_path, "--cl_data_path", str(others), *flags)
+    assert f"scored another {name} than {others / name} is" in line and "--overwrite" in line
 
 
 @pytest.mark.parametrize("flags, mend", [
@@ -205,7 +220,8 @@ def test_published_files_are_scored_in_their_place(compared, tmp_path):
     (("--ipc", "2000",), "lower --ipc"), (("--dsa_strategy", "flop"), "flip"), (("--resume",), "unknown flag --resume"),
     (("--methods", "MTT", "--train_epochs", "3", "--batch_real", "none"), "--keep_epochs"),
     (("--methods", "herding", "--feature_epochs", "3", "--batch_real", "none", "--Iteration", "none"), "--space"),
-    (("--classes", "0-4"), "unknown flag --classes")])
+    (("--classes", "0-4"), "unknown flag --classes"), (("--zca",), "looks ahead; leave --zca out"),
+    (("--cl_space", "raw"), "--cl_data_path"), (("--cl_space", "zca"), "choose one of: normalised, raw")])
 def test_errors_name_their_mend_before_any_work(flags, mend, tmp_path, capsys):
     assert mend in error_line(capsys, tmp_path, *flags)
     assert not list(tmp_path.rglob("*.*"))
@@ -224,10 +240,20 @@ def test_other_options_do_not_replace_a_comparison_unless_told_to(compared, tmp_
         (tmp_path / "kept.json").rename(compared / f"scores_{STEM}.json")
 
 
-def test_overwrite_makes_everything_anew(tmp_path):
-    flags = ["--seeds", "1", *ONE_STEP]
-    first = run(tmp_path, *flags)
-    second = run(tmp_path, *flags, "--Iteration", "3", "--overwrite")
-    assert first["options"]["Iteration"] == 2 and second["options"]["Iteration"] == 3
-    assert first["methods"]["DM"]["memory"] != second["methods"]["DM"]["memory"]
-    assert first["methods"]["random"] == second["methods"]["random"]
+def test_a_set_of_other_images_is_refused_before_any_network_is_trained(compared, tmp_path, capsys):
+    folder = shutil.copytree(compared, tmp_path / "images")
+    (last,) = folder.glob(f"cl_{STEM}/seed1/step4/DM/res_*.pt")
+    result = torch.load(last, weights_only=True)
+    torch.save({**result, "meta": {**result["meta"], "fingerprint": "0" * 64}}, last)
+    for path in folder.glob(f"cl_{STEM}/scores/*.json"):
+        path.unlink()
+    line = error_line(capsys, folder)
+    assert str(last) in line and "was made from other images" in line
+    assert not list(folder.glob(f"cl_{STEM}/scores/*.json"))
+
+
+def test_an_overwrite_that_is_refused_removes_nothing(compared, capsys):
+    before = step_files(compared)
+    flags = ["--methods", "MTT", "--train_epochs", "3", "--batch_real", "none"]
+    assert "--keep_epochs" in error_line(capsys, compared, "--overwrite", *flags)              # the last of all checks
+    assert step_files(compared) == before and (compared / f"scores_{STEM}.json").exists()

@@ -6,11 +6,16 @@ import statistics
 
 import numpy as np
 import pytest
+import torch
 
 import evaluate
 from condense.data import load_data
+from condense.evaluation import scoring
 from condense.evaluation.ranking import augmentation_robust_score, label_robust_score
+from condense.evaluation.scored_set import Changes, ScoredSet
 from condense.results import load_result
+from condense.sharing.layouts import read_set
+from condense.sharing.spaces import Spaces, place
 from tests.evaluated import QUICK, write_layout
 
 NETWORK = "ConvNetW32"
@@ -52,7 +57,7 @@ def test_dc_is_scored_by_its_own_protocol_again(score, dc, tmp_path):
 
 
 def test_stored_accuracies_are_taken_without_training(score, own, monkeypatch):
-    monkeypatch.setattr(evaluate, "evaluate", lambda *args, **kwargs: pytest.fail("a network was trained"))
+    monkeypatch.setattr(scoring, "evaluate", lambda *args, **kwargs: pytest.fail("a network was trained"))
     (row,), _ = score(own, "--baselines", "none", "--stored")
     accuracies = load_result(own)["accs_all_exps"][NETWORK]
     assert row["accuracies"] == [accuracies[:2], accuracies[2:]] and row["stored"]
@@ -95,6 +100,43 @@ def test_sets_of_one_name_and_baselines_of_different_recipes_are_told_apart(scor
     assert len(set(shown)) == 4 and str(own) in "".join(shown)
 
 
+def test_a_network_that_the_run_did_not_score_is_trained_as_it_would_have_trained_it(score, dm, dc, tmp_path):
+    dm.run(tmp_path, "--lr_net", "0.05", "--dsa_strategy", "crop", "--batch_train", "8")
+    rows, _ = score(dm.path(tmp_path), "--pool", NETWORK, "MLP", "--baselines", "none")
+    assert rows[0]["recipe"] == rows[1]["recipe"] and rows[1]["recipe"]["lr"] == 0.05
+    dc.run(tmp_path / "dc", "--epoch_eval_train", "auto", "--num_exp", "1")
+    protocols = ScoredSet(*placed(dc.path(tmp_path / "dc"))).protocols(["ConvNetD1", "ConvNetBN"], Changes())
+    assert [protocol.epochs for protocol in protocols.values()] == [300, 1000]
+
+
+def placed(path):
+    file = read_set(path)
+    return file, place(file, Spaces(lambda zca: load_data("Digits", zca=zca)))
+
+
+def test_another_augmentation_leaves_the_rest_of_the_recipe(score, own):
+    (row,), _ = score(own, "--baselines", "none", "--augmentation", "none", "--epoch_eval_train", "1")
+    assert row["recipe"]["augmentation"] == "none" and row["recipe"]["batch_size"] == 256
+
+
+def test_what_was_scored_stays_when_a_later_set_fails(score, score_error, own, tmp_path):
+    path, _ = write_layout("tensors", tmp_path)
+    score_error(own, path, *QUICK, "--classes", "0-9")     # the second does not say its data
+    assert not (tmp_path / "scores.json").exists()         # refused before the first was trained
+    pixels = torch.rand(60, 1, 9, 9)
+    torch.save((pixels, torch.arange(10).repeat(6)), tmp_path / "odd.pt")
+    score_error(own, tmp_path / "odd.pt", *QUICK, "--dataset", "Digits")
+    assert len(json.loads((tmp_path / "scores.json").read_text())["rows"]) == 1
+
+
+def test_a_learned_step_size_trains_its_own_set_and_never_the_whole_training_set(score, mtt, tmp_path):
+    mtt.run(tmp_path, "--num_exp", "2", "--lr_lr", "0.001")
+    rows, _ = score(mtt.path(tmp_path), "--experiment", "1", "--baselines", "random,full")
+    (lr,) = rows[0]["learned_lrs"]
+    assert lr == load_result(mtt.path(tmp_path))["meta"]["syn_lr"][1] != 0.01
+    assert [row["recipe"]["lr"] for row in rows] == [lr, lr, 0.01]
+
+
 def test_a_baseline_that_serves_two_sets_is_shown_once(score, own, tmp_path):
     path, _ = write_layout("tensors", tmp_path)
     rows, printed = score(path, own, "--dataset", "Digits", "--protocol", "dsa", "--pool", "MLP", "--num_eval", "1",
@@ -135,6 +177,16 @@ def test_a_file_that_holds_no_scores_is_not_replaced(score_error, own, tmp_path)
     assert (tmp_path / "scores.json").read_text() == "[1, 2]"
 
 
+def test_an_output_that_cannot_be_written_is_refused_before_the_work(score, own, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(scoring, "evaluate", lambda *args, **kwargs: pytest.fail("a network was trained"))
+    (tmp_path / "file").write_text("")
+    for output, mend in ((tmp_path / "file" / "scores.json", "cannot write to the folder of --output"),
+                         (tmp_path, "name another file with --output")):
+        with pytest.raises(SystemExit) as stop:
+            score(own, *QUICK, output=output)
+        assert stop.value.code == 2 and mend in capsys.readouterr().err
+
+
 def test_accuracy_by_class_names_the_hardest(score, own):
     rows, printed = score(own, *QUICK, "--per_class")
     hardest = min(range(10), key=lambda label: rows[0]["per_class"][label])
@@ -163,7 +215,7 @@ def test_the_learning_rate_is_searched_without_a_look_at_the_test_labels(score, 
             real = load_data(*args, **kwargs)
             if poison:
                 real.test_labels = (real.test_labels + 1) % 10
-                monkeypatch.setattr(evaluate, "require_data_of", lambda *args: None)
+                monkeypatch.setattr(evaluate, "require_data_of", lambda *args, **kwargs: None)
             return real
         monkeypatch.setattr(evaluate, "load_data", load)
         rows, printed = score(own, "--pool", "MLP", "--num_eval", "1", "--epoch_eval_train", "5", "--experiment", "0",
@@ -179,7 +231,10 @@ def test_random_images_can_be_kept_beside_a_result_for_tables(score, own):
 
 
 @pytest.mark.parametrize("arguments, mend", [
-    (["--stored", "--num_eval", "3"], "leave --num_eval out"),
+    (["--stored", "--num_eval", "3"], "--num_eval cannot matter; leave it out"),
+    (["--stored", "--experiment", "0"], "--experiment cannot matter"),
+    (["--stored", "--seed", "0"], "--seed cannot matter"),
+    (["--stored", "--dataset", "Digits", "--classes", "0-4"], "--dataset"),
     (["--search_lr", "0.1", "--lr_net", "0.01"], "leave one of them out"),
     (["--baselines", "none", "full"], "leave it out"),
     (["--which", "best"], "leave --which out"),
@@ -187,7 +242,7 @@ def test_random_images_can_be_kept_beside_a_result_for_tables(score, own):
     (["--pool", "ConvNte"], "did you mean ConvNet"),
     (["--sha256", "00"], "64 hex digits"),
     (["--beside"], "give --stored"),
-    (["--data_path", "nowhere", "--dataset", "MNIST"], "--data_path"),
+    (["--data_path", "nowhere", "--dataset", "folder"], "put the images there"),
 ])
 def test_errors_are_one_line_that_names_the_mend(score_error, own, arguments, mend):
     assert mend in score_error(own, *arguments)

@@ -111,3 +111,14 @@ def test_a_set_of_ours_scores_the_same_in_whatever_format_it_was_exported(score,
                             output=tmp_path / f"{path.name}.json")
             scores[path.name] = rows[0]["accuracies"]
     assert len(scores) == 3 and len({str(accuracies) for accuracies in scores.values()}) == 1
+
+
+def test_what_was_exported_knows_the_images_it_was_made_from(score, score_error, dm, tmp_path):
+    import export
+    dm.run(tmp_path, "--classes", "0-4")
+    export.main(build(export.Config, {"sets": (str(dm.path(tmp_path)),), "format": ("safetensors",),
+                                      "progress": False}))
+    (path,) = tmp_path.glob("*.safetensors")
+    rows, _ = score(path, *QUICK)
+    assert rows[0]["data"]["classes"] == "0-4" and len(rows[0]["class_names"]) == 5
+    assert "was made from" in score_error(path, *QUICK, "--classes", "1-5")

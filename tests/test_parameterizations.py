@@ -1,6 +1,7 @@
 """The form of the synthetic set as an axis of its own: presets, budgets, files, and a form that a test adds."""
 
 import logging
+import signal
 from dataclasses import replace
 
 import pytest
@@ -11,15 +12,18 @@ import main_DC
 import main_DM
 import main_LoDC
 import main_LoDM
+import main_MTT
 from condense.cli import run_script
 from condense.options import parse, with_forms
 from condense.results import load_result
+from condense.runtime import Run
 from condense.synthetic import PARAMETERIZATIONS
 from condense.synthetic.base import SyntheticSet
 
 TINY = ["--dataset", "Digits", "--model", "ConvNetD1", "--Iteration", "2", "--num_exp", "1", "--num_eval", "1",
         "--epoch_eval_train", "1", "--batch_real", "8", "--eval_every", "0", "--no-progress", "--device", "cpu"]
 LOW_RANK = ["--parameterization", "low_rank"]
+MEMORY = ["--parameterization", "memory", "--n_basis", "6", "--ipc", "1"]
 OTHER_DEFAULTS = ["--ipc", "1", "--init", "noise"]
 
 
@@ -120,12 +124,85 @@ def test_what_cannot_be_is_refused_before_anything_is_written(tmp_path, capsys, 
 
 @pytest.mark.parametrize("flags, mend", [
     (["--rank", "2"], "--rank belongs to --parameterization low_rank, not pixels"),
-    (["--save", "factors"], "--save belongs to --parameterization low_rank, not pixels"),
+    (["--save", "factors"], "--save belongs to --parameterization low_rank or memory, not pixels"),
+    (["--n_basis", "8"], "--n_basis belongs to --parameterization memory, not pixels"),
     (["--init", "noise_scaled"], "unknown start 'noise_scaled'"),
 ])
 @pytest.mark.parametrize("script", [main_DM, main_DC])
 def test_pixels_refuse_what_only_other_forms_have(tmp_path, capsys, script, flags, mend):
     assert mend in refusal(script, tmp_path, capsys, *flags)
+
+
+@pytest.fixture
+def hosts(able_experts):
+    """The method scripts, each with the flags that make it quick."""
+    loops = ["--outer_loop", "2", "--inner_loop", "1"]
+    segments = ["--buffer_path", str(able_experts), "--max_start_epoch", "2", "--expert_epochs", "2",
+                "--syn_steps", "3", "--lr_img", "10", "--select_on", "none"]
+    return {"DM": (main_DM, []), "DC": (main_DC, loops), "DSA": (main_DC, ["--method", "DSA", *loops]),
+            "MTT": (main_MTT, segments)}
+
+
+@pytest.mark.parametrize("init", ["noise", "real"])
+@pytest.mark.parametrize("host", ["DM", "DC", "DSA", "MTT"])
+def test_a_memory_is_learned_under_every_objective_within_its_budget(tmp_path, hosts, host, init):
+    script, flags = hosts[host]
+    flags = [*flags, *MEMORY, "--init", init]
+    run(script, tmp_path / "start", *flags, "--Iteration", "0")
+    result = run(script, tmp_path, *flags)
+    assert result["meta"]["storage"]["floats"] == 636 <= result["meta"]["storage"]["budget_floats"] == 640
+    name = f"res_{host}_Digits_ConvNetD1_1ipc.pt"
+    files = [torch.load(folder / name, weights_only=True) for folder in (tmp_path / "start", tmp_path)]
+    for table in ("bases", "coefficients"):
+        before, after = (file["factors"][0][table] for file in files)
+        assert after.isfinite().all() and (after != before).flatten(1).any(1).all()            # every row of both
+    images, labels = result["data"][0]
+    assert images.shape == (90, 1, 8, 8) and labels.bincount().tolist() == [9] * 10
+
+
+@pytest.mark.parametrize("host", ["DM", "DSA", "MTT"])
+def test_a_memory_has_the_same_bytes_whether_stopped_and_resumed_or_not(tmp_path, hosts, monkeypatch, host):
+    script, flags = hosts[host]
+    flags = [*flags, *MEMORY, "--Iteration", "3"]
+    run(script, tmp_path / "whole", *flags)
+    original = Run.log
+
+    def signalled(self, **figures):
+        if not self.rehearsing and self.it == 1:
+            signal.raise_signal(signal.SIGTERM)
+        return original(self, **figures)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Run, "log", signalled)
+        with pytest.raises(SystemExit) as leaving:
+            run_script(script.main, script.Config, "", [*TINY, "--save_path", str(tmp_path / "parts"), *flags])
+    assert leaving.value.code == 128 + signal.SIGTERM
+    run(script, tmp_path / "parts", *flags, "--resume")
+    name = f"res_{host}_Digits_ConvNetD1_1ipc.pt"
+    assert (tmp_path / "parts" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+
+
+@pytest.mark.parametrize("flags, mend", [
+    (["--downsample_scale", "3"], "3 does not divide the sides of 8x8 images; use one of: 1, 2, 4, 8"),
+    (["--n_basis", "25"], "beside --n_basis 25 at --downsample_scale 2; use --n_basis 24 or less, or --ipc 2 or more"),
+    (["--n_basis", "0"], "--n_basis must be 1 or larger, not 0"),
+    (["--init", "noise_scaled"], "unknown start 'noise_scaled'"),
+    (["--ipc", "20", "--init", "real"], "of every class, but class "),
+])
+def test_a_memory_that_cannot_be_is_refused_before_anything_is_written(tmp_path, capsys, flags, mend):
+    assert mend in refusal(main_DM, tmp_path, capsys, *MEMORY, *flags)
+
+
+def test_a_file_of_a_memory_holds_its_tables_and_gives_every_reader_the_images(tmp_path):
+    result = run(main_DM, tmp_path, *MEMORY, "--save", "factors")
+    path = tmp_path / "res_DM_Digits_ConvNetD1_1ipc.pt"
+    content = torch.load(path, weights_only=True)
+    assert not content["data"] and content["factors"][0]["parameterization"] == "memory"
+    assert_same_sets(load_result(path), result)
+    content["factors"][0]["bases"] = content["factors"][0]["bases"][:-1]
+    torch.save(content, path)
+    with pytest.raises(ValueError, match=r"its factors are not whole: bases \[5, 1, 4, 4\]"):
+        load_result(path)
 
 
 class Mirrored(SyntheticSet):

@@ -6,13 +6,12 @@ from functools import cached_property
 
 import torch
 
-from condense.data import Whitening
 from condense.evaluation import TensorSet
 
 
 @dataclass(frozen=True)
 class Part:
-    """What one step adds: `images` (n, C, H, W) float32 on the CPU, normalised (or whitened) as the data at hand are.
+    """What one step adds: `images` (n, C, H, W) float32 on the CPU, normalised as the data at hand are.
 
     `labels` are class ids of the whole data set, (n,) int64, or (n, K) probabilities. `bytes` are what it stores.
     """
@@ -37,12 +36,10 @@ def part_of_rows(real, rows):
     return Part(images, batch.labels.cpu(), 4 * images.numel())
 
 
-def part_of_result(result, classes, real):
-    """Return the set of a result made from `classes` of `real` alone as a `Part`, with ids and space of `real`."""
-    (images, labels), meta = result["data"][0], result["meta"]
-    if real.zca is not None:                               # every step has a whitening of its own
-        images = real.zca.whiten(Whitening.from_state(meta["zca"]).restore(images))
-    return Part(images, original_labels(labels, classes, real.num_classes), meta["storage"]["bytes"])
+def part_of_result(result, classes, num_classes):
+    """Return the set of a result made from `classes` alone as a `Part`, with ids of the whole of `num_classes`."""
+    images, labels = result["data"][0]
+    return Part(images, original_labels(labels, classes, num_classes), result["meta"]["storage"]["bytes"])
 
 
 def original_labels(labels, classes, num_classes):

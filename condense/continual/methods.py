@@ -9,9 +9,10 @@ from condense.options import METHOD, OptionError, RunConfig, build, option, with
 from condense.registry import unknown
 from condense.synthetic import PARAMETERIZATIONS
 
-SHARED = ("dataset", "data_path", "im_size", "resize", "subset", "zca", "model", "ipc", "lr_net", "batch_train",
-          "dsa_strategy", "seed", "device", "precision", "compile", "deterministic", "chunk", "checkpoint_every",
-          "progress", "debug")
+SHARED = ("dataset", "data_path", "im_size", "resize", "subset", "model", "ipc", "seed", "device", "precision",
+          "compile", "deterministic", "chunk", "checkpoint_every", "progress", "debug")
+SCORING = ("lr_net", "batch_train", "dsa_strategy")        # which some methods condense with, too
+OWN_VALUES = {"resume": True, "overwrite": False}          # what is finished is kept; --overwrite removes it beforehand
 # An evaluation that costs next to nothing: what a step's set is worth is measured here, with the other steps' sets.
 ONE_SET = {"num_exp": 1, "num_eval": 1, "epoch_eval_train": 0, "eval_every": 0, "select_on": "none"}
 NOT_PASSED_ON = {"method", "protocol", "parameterization", "num_exp", "eval_mode", "eval_every", "select_on"}
@@ -22,12 +23,14 @@ OF_EXPERTS = ("num_experts",)              # neutral there, but wanted here
 class Method:
     """One row of the registry: `script` (a module with Config and main) and the options that make it this method.
 
-    `form` is the parameterization where it is not the script's own; `experts` the script that has to run before, with
-    `settled` options. A script may have a `check` of its options.
+    `uses` are those of SCORING that it condenses with: others must not make its sets other ones. `form` is the
+    parameterization where it is not the script's own; `experts` the script that has to run before, with
+    `settled` options and the `recipe_of` these. A script may have a `check` of its options.
     """
 
     script: object
     preset: dict = dataclasses.field(default_factory=dict)
+    uses: tuple = ()
     experts: object = None
     form: str | None = None
 
@@ -55,19 +58,23 @@ class Method:
     def parameterization(self):
         return self.form or getattr(self.script.Config, "parameterization", None)
 
-    def images_per_class(self, real, ipc, given):
-        """Return how many images of a class it decodes to, where `ipc` are stored; `given` options count."""
+    def images_per_class(self, real, ipc, given, num_classes):
+        """Return how many images of a class it decodes to, where `ipc` are stored; `given` options count.
+
+        So do the `num_classes` of a step where a form shares something among them.
+        """
         if not self.has_form:
             return ipc
         kind = PARAMETERIZATIONS[self.parameterization]
         channel, _, im_size = real.spec
-        return kind(1, ipc, channel, im_size, **{name: given[name] for name in kind.OPTIONS if name in given}).counts[0]
+        own = {name: given[name] for name in kind.OPTIONS if name in given}
+        return kind(num_classes, ipc, channel, im_size, **own).counts[0]
 
     def cell(self, cfg, classes, folder, given):
         """Return the script's options for one step: `classes` alone, into `folder`; raises OptionError as it would."""
         own = {name: value for name, value in given.items() if name in self.options()}
         form = {"parameterization": self.form} if self.form else {}
-        return _built(self.config_class, {**_shared(cfg, classes), **ONE_SET, **self.preset, **form, **own,
+        return _built(self.config_class, {**self._shared(cfg, classes), **ONE_SET, **self.preset, **form, **own,
                                           "save_path": str(folder), "buffer_path": str(folder.parent / "experts")})
 
     def check(self, cfg, classes, folder, given):
@@ -76,24 +83,23 @@ class Method:
         if hasattr(self.script, "check"):
             self.script.check(cell)
         if self.experts:
-            self.experts.settled(self.experts_cell(cfg, classes, cell, given))
+            self.experts.recipe_of(self.experts.settled(self.experts_cell(cfg, classes, cell, given)))
 
     def experts_cell(self, cfg, classes, cell, given):
         """Return the options of `experts` for the segments that `cell` matches."""
         own = {name: value for name, value in given.items() if name in self.options()}
         last = cell.max_start_epoch - 1 + cell.expert_epochs
-        return _built(self.experts.Config, {"keep_epochs": last, **_shared(cfg, classes), **own, "checkpoint_every": 60,
-                                            "buffer_path": cell.buffer_path})
+        return _built(self.experts.Config, {"keep_epochs": last, **self._shared(cfg, classes), **own,
+                                            "checkpoint_every": 60, "buffer_path": cell.buffer_path})
+
+    def _shared(self, cfg, classes):
+        return {**{name: getattr(cfg, name) for name in (*SHARED, *self.uses)}, **OWN_VALUES,
+                "classes": ",".join(map(str, classes))}
 
 
 @cache
 def _with_forms(config_class):
     return with_forms(config_class, PARAMETERIZATIONS)
-
-
-def _shared(cfg, classes):
-    return {**{name: getattr(cfg, name) for name in SHARED}, "classes": ",".join(map(str, classes)),
-            "resume": not cfg.overwrite, "overwrite": cfg.overwrite}
 
 
 def _built(config_class, values):
@@ -112,13 +118,13 @@ def _is_passed_on(field):
     meta = field.metadata
     shared = field.name in RunConfig.__dataclass_fields__ and field.name != "init"
     hidden = meta["dead"] is not None or (meta["neutral"] and field.name not in OF_EXPERTS)
-    return not (shared or hidden or field.name in NOT_PASSED_ON or field.name in SHARED)
+    return not (shared or hidden or field.name in (*NOT_PASSED_ON, *SHARED, *SCORING))
 
 
 def with_method_options(config_class, methods):
     """Return `config_class` with the options of all `methods` {name: Method}, each None (or off) if not given.
 
-    None leaves a method its own default. Choices and bounds are checked by the scripts.
+    None leaves a method its own default. Choices are those of all that have it; each script checks its own, and bounds.
     """
     found = {}
     for script in dict.fromkeys(of for method in methods.values() for of in (method.script, method.experts) if of):
@@ -138,7 +144,14 @@ def _optional(name, hints, fields, scripts):
     text = f"{fields[0].metadata['help']} ({', '.join(f'{script.__name__}.py' for script in own)})"
     if hints[0] is bool:
         return name, bool, option(False, text, group=METHOD)
-    return name, reduce(or_, hints) | None, option(None, text, group=METHOD, aliases=fields[0].metadata["aliases"])
+    return name, reduce(or_, hints) | None, option(None, text, group=METHOD, aliases=fields[0].metadata["aliases"],
+                                                   choices=_choices(fields))
+
+
+def _choices(fields):
+    """Return the words that any of the `fields` allows, None where one allows all."""
+    listed = [field.metadata["choices"] for field in fields]
+    return tuple(dict.fromkeys(word for words in listed for word in words)) if all(listed) else None
 
 
 def given_options(cfg):

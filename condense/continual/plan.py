@@ -3,15 +3,20 @@
 from dataclasses import replace
 
 from condense.continual.methods import find_method, given_options, refuse_unused
-from condense.continual.sources import PUBLISHED, PublishedFiles, RandomImages, Scripted
+from condense.continual.published import PUBLISHED, PublishedFiles
+from condense.continual.sources import RandomImages, Scripted
 from condense.options import OptionError
 from condense.synthetic import PARAMETERIZATIONS
 
 RANDOM = "random"
+NO_ZCA = ("--zca: whitened by each step's own images, every step would live in another space, and whitening by all "
+          "classes looks ahead; leave --zca out")
 
 
 def methods_of(cfg, registry):
     """Return [(name, `Method` of `registry`; None for random)] of --methods; raises OptionError for what cannot be."""
+    if cfg.zca:
+        raise OptionError(NO_ZCA)
     if not cfg.methods or len(set(cfg.methods)) < len(cfg.methods):
         raise OptionError("--methods names each method once, and at least one")
     rows = [(name, None if name == RANDOM else find_method(name, registry)) for name in cfg.methods]
@@ -21,13 +26,19 @@ def methods_of(cfg, registry):
     refuse_unused(given_options(cfg), [method for _, method in rows if method], registry)
     if cfg.cl_data_path is not None:
         _refuse_unpublished(cfg)
+    elif cfg.cl_space is not None:
+        raise OptionError("--cl_space says how the pixels in --cl_data_path are; give that, too, or leave it out")
     return rows
+
+
+def used_options(names, registry):
+    """Return the names of the options that the methods `names` take, each as --methods has it."""
+    methods = [find_method(name, registry) for name in names if name != RANDOM]
+    return set().union(*(method.options() for method in methods))
 
 
 def _refuse_unpublished(cfg):
     """Raise OptionError for what published files do not leave to choose."""
-    if cfg.zca:
-        raise OptionError("--cl_data_path: published sets are normalised, not whitened; leave --zca out")
     forms = {name for kind in PARAMETERIZATIONS.values() for name in kind.OPTIONS}      # they say how dense files are
     for name in given_options(cfg).keys() - forms:
         raise OptionError(f"--{name} condenses, which --cl_data_path has done already; leave one of them out")
@@ -44,7 +55,8 @@ def sources_of(cfg, rows, real, folder):
     --compare asks for. Raises ValueError where a budget holds no image.
     """
     given, sources = given_options(cfg), []
-    dense = {name: method.images_per_class(real, cfg.ipc, given) for name, method in rows if method}
+    classes = real.num_classes // cfg.steps
+    dense = {name: method.images_per_class(real, cfg.ipc, given, classes) for name, method in rows if method}
     densest = max(dense.values(), default=cfg.ipc)
     numbers = {"bytes": (cfg.ipc,), "images": (densest,), "both": (cfg.ipc, densest)}[cfg.compare]
     for name, method in rows:

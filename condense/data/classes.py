@@ -17,9 +17,14 @@ def parse_classes(text, class_names):
     """Return the class ids that `text` names, in its order: ids ("3,7,9"), ranges of them ("0-4") or class names.
 
     `class_names` are all names, in the order of the ids. A number is an id, also where names are numbers. Raises
-    ValueError in one line for a class that is not there or is named twice, and for fewer than two.
+    ValueError in one line for a class that is not there or is named twice, for an empty word, and for fewer than two.
     """
-    ids = [label for word in text.split(",") for label in _ids_of(word.strip(), class_names)]
+    words = [word.strip() for word in text.split(",")]
+    if "" in words:
+        what = "holds an empty word" if any(words) else "names no class"
+        raise ValueError(f"--classes {text!r} {what}; name classes by number, range or name with one comma between "
+                         "them: 3,7,9 or 0-4")
+    ids = [label for word in words for label in _ids_of(word, class_names)]
     twice = next((label for label in ids if ids.count(label) > 1), None)
     if twice is not None:
         raise ValueError(f"--classes {text} names class {_worded(twice, class_names)} twice; name it once")

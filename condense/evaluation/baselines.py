@@ -16,8 +16,7 @@ from pathlib import Path
 import torch
 
 from condense.coresets import choose_coreset, require_images
-from condense.evaluation.protocols import Protocol
-from condense.evaluation.published import FULL_DIGITS, FULL_EPOCHS
+from condense.evaluation.published import FULL_DIGITS, FULL_EPOCHS, named_protocols
 from condense.evaluation.score import Score, evaluate
 from condense.evaluation.train import TensorSet
 from condense.files import atomic_path, cache_folder, locked
@@ -60,16 +59,21 @@ def chosen_real(real, method, ipc, protocols, num_eval, rng, compute, progress=T
 
 
 def full_data(real, protocols, num_eval, rng, compute, progress=True):
-    """Score the whole training set, {network name: [Score]}, as `protocols` but for the epochs of the protocol `full`.
-
-    `rng` as in `random_real`.
-    """
-    recipe = FULL_DIGITS if real.name == "Digits" else FULL_EPOCHS
-    recipes = {model: dataclasses.replace(protocol, **recipe) for model, protocol in protocols.items()}
+    """Score the whole training set by `protocols` (see `full_recipe`), {network name: [Score]}; `rng` as above."""
     streams = partial(rng, "evaluation", NO_EXPERIMENT, FULL)
     score = partial(_score, real.sample(real.classes), real, num_eval=num_eval, streams=streams, compute=compute,
                     progress=progress)
-    return _kept("full", None, real, recipes, num_eval, rng, compute, score)
+    return _kept("full", None, real, protocols, num_eval, rng, compute, score)
+
+
+def full_recipe(protocol, model, real):
+    """Return how `model` is trained on all of `real`: as `protocol`, but for the epochs of the protocol `full`.
+
+    The few steps of a `StepProtocol` are no way to train on everything: there it is `full` itself.
+    """
+    if protocol.schedule == "steps":
+        return named_protocols("full", [model], real)[model]
+    return dataclasses.replace(protocol, **(FULL_DIGITS if real.name == "Digits" else FULL_EPOCHS))
 
 
 def _score(data, real, model, protocol, num_eval, streams, compute, progress):
@@ -80,7 +84,8 @@ def _kept(kind, ipc, real, protocols, num_eval, rng, compute, score):
     """Return {network name: [Score]}, each network's from the cache, or by `score(model, protocol)`."""
     return {model: _remembered({"recipe": RECIPE_VERSION, "data": real.fingerprint, "kind": kind, "ipc": ipc,
                                 "network": model, "protocol": dataclasses.asdict(protocol), "num_eval": num_eval,
-                                "seed": rng.seed, "precision": compute.precision}, partial(score, model, protocol))
+                                "seed": rng.seed, "precision": compute.precision,
+                                "zca": real.zca and real.zca.fingerprint}, partial(score, model, protocol))
             for model, protocol in protocols.items()}
 
 
@@ -126,11 +131,6 @@ def beats(ours, theirs):
         raise ValueError("comparing needs at least 5 networks on each side")
     error = math.sqrt(sum(statistics.variance(side) / len(side) for side in (ours, theirs)))
     return statistics.fmean(ours) - statistics.fmean(theirs) > 3 * error
-
-
-def protocols_of(meta):
-    """Return {network name: `Protocol`} that a result with this `meta` was scored by, in its pool's order."""
-    return {model: Protocol(**values) for model, values in meta["protocols"].items()}
 
 
 def baselines_path(result_path):

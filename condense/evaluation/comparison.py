@@ -4,20 +4,17 @@ import dataclasses
 import logging
 import math
 import statistics
-from functools import partial
 
 from condense.augmentation.siamese import default_strategy
-from condense.evaluation.baselines import chosen_real, full_data, random_real
+from condense.evaluation.baselines import chosen_real, full_data, full_recipe, random_real
 from condense.evaluation.ranking import augmentation_robust_score, label_robust_score
 from condense.evaluation.rows import Row
 from condense.evaluation.score import evaluate
-from condense.evaluation.train import TensorSet
 
 log = logging.getLogger("condense")
 
-BASELINES = ("random", "herding", "k-center", "k-means", "full", "none")
-FULL_RECIPE_NAME = "full"
-IMAGE_FLOAT_BYTES = 4
+BASELINES = ("random", "herding", "k-center", "k-means", "full")
+FLOAT_BYTES = 4
 
 
 def equal_numbers(stored_bytes, images, real):
@@ -26,7 +23,7 @@ def equal_numbers(stored_bytes, images, real):
     `stored_bytes` and `images` are those of the whole set. A part of an image counts as a whole one, in favour of the
     baseline; an image takes 4 bytes per value, as in a synthetic set.
     """
-    of_one = IMAGE_FLOAT_BYTES * real.channel * math.prod(real.im_size)
+    of_one = FLOAT_BYTES * real.channel * math.prod(real.im_size)
     by_bytes, by_images = (max(1, -(-number // real.num_classes)) for number in (-(-stored_bytes // of_one), images))
     if by_bytes == by_images:
         return {by_bytes: "same bytes and images"}
@@ -37,72 +34,85 @@ class Baselines:
     """The baselines of sets on `real`, scored at need and kept on disk: see `condense.evaluation.baselines`.
 
     `kinds` are of BASELINES, `num_eval` networks each, of the whole training set `full_networks`; `source` are the
-    plain values that say what data, seed and precision are theirs.
+    plain values that say what data, seed and machine are theirs.
     """
 
     def __init__(self, real, kinds, num_eval, full_networks, rng, compute, source, progress=True):
-        self.real, self.kinds = real, [kind for kind in kinds if kind != "none"]
+        self.real, self.kinds = real, sorted(kinds, key=BASELINES.index)
         self.num_eval, self.full_networks, self.source = num_eval, full_networks, source
         self.common = {"rng": rng, "compute": compute, "progress": progress}
 
-    def rows(self, protocols, stored_bytes, images, beside):
-        """Return {network name: [Row]}, random images at equal bytes first; `beside` names the set they stand by."""
-        found = {model: [] for model in protocols}
-        for kind in sorted(self.kinds, key=BASELINES.index):
+    def rows(self, model, protocol, fixed, stored_bytes, images, beside):
+        """Return the [Row]s of `model`, random images at equal bytes first; `beside` names the set they stand by.
+
+        All are trained by `protocol`, but for the whole training set, which takes `fixed`: the same at a learning rate
+        that was not made for the set.
+        """
+        rows = []
+        for kind in self.kinds:
             numbers = {None: ""} if kind == "full" else equal_numbers(stored_bytes, images, self.real)
             for number, how in numbers.items():
-                for model, scores in self._scores(kind, number, protocols).items():
-                    found[model].append(self._row(kind, number, how, beside, model, protocols[model], scores))
-        return found
+                recipe = full_recipe(fixed, model, self.real) if kind == "full" else protocol
+                scores = self._scores(kind, number, model, recipe)
+                if scores:
+                    rows.append(self._row(kind, number, how, beside, model, recipe, scores))
+        return rows
 
-    def _scores(self, kind, number, protocols):
+    def _scores(self, kind, number, model, protocol):
         if kind == "full":
-            return full_data(self.real, protocols, self.full_networks, **self.common)
+            return self.full(model, protocol)
         smallest = min(self.real.class_counts)
         if number > smallest:
             log.info("%s: no baseline of %d images per class, as a class of %s has %d", kind, number, self.real.name,
                      smallest)
-            return {}
+            return []
         if kind == "random":
-            return random_real(self.real, number, protocols, self.num_eval, **self.common)
-        return chosen_real(self.real, kind, number, protocols, self.num_eval, **self.common)
+            return self.random(model, number, protocol)
+        return chosen_real(self.real, kind, number, {model: protocol}, self.num_eval, **self.common)[model]
 
-    def _row(self, kind, number, how, beside, model, protocol, scores):
+    def random(self, model, number, protocol):
+        """Return [Score] of `number` random real images of each class."""
+        return random_real(self.real, number, {model: protocol}, self.num_eval, **self.common)[model]
+
+    def full(self, model, recipe):
+        """Return [Score] of the whole training set by `recipe`."""
+        return full_data(self.real, {model: recipe}, self.full_networks, **self.common)[model]
+
+    def _row(self, kind, number, how, beside, model, recipe, scores):
         images = len(self.real) if number is None else number * self.real.num_classes
         each = f"{number:,} per class" if number else ""
         name = {"full": "full training set", "random": f"random real images, {each}"}.get(kind, f"{kind}, {each}")
-        size = images * IMAGE_FLOAT_BYTES * self.real.channel * math.prod(self.real.im_size)
-        recipe = {**dataclasses.asdict(protocol), **({"name": FULL_RECIPE_NAME} if kind == "full" else {})}
+        size = images * FLOAT_BYTES * self.real.channel * math.prod(self.real.im_size)
         return Row(name, model, [[score.test_accuracy for score in scores]], images, size,
-                   {**self.source, "per_class_images": number, "recipe": recipe},
+                   {**self.source, "per_class_images": number, "recipe": dataclasses.asdict(recipe)},
                    {"compares": how} if how else {}, kind=kind, told_apart=f"trained as {beside}")
 
 
-def ranking_facts(data, real, protocols, num_eval, streams, compute, baselines, accuracies, stored_bytes,
-                  progress=True):
-    """Return {network name: DD-Ranking's scores of the set `data`, and the accuracies they are made of}, as facts.
+def ranking_facts(data, real, model, protocol, fixed, num_eval, streams, accuracies, baselines, stored_bytes):
+    """Return DD-Ranking's scores of the set `data`, and the accuracies they are made of, as facts; {} if impossible.
 
-    `accuracies` {network: [fractions]} are the set's under its own protocol; `streams(key, i)` draws networks.
-    Further networks are trained: with hard labels where the set's are soft, and without augmentation.
+    `accuracies` [fractions] are the set's under `protocol`, its own; `streams(key, i)` draws networks. Further networks
+    are trained: with hard labels where the set's are soft, with augmentation and without, on random images at equal
+    bytes, and on the whole training set by `fixed` (see `Baselines.rows`).
     """
-    run = partial(_means, real=real, num_eval=num_eval, rng=streams, compute=compute, progress=progress)
     number = next(iter(equal_numbers(stored_bytes, len(data.labels), real)))
-    random = partial(random_real, real, number, num_eval=baselines.num_eval, **baselines.common)
-    hard = data if data.labels.dim() == 1 else TensorSet(data.images(), data.labels.argmax(1))
-    augmented = {model: _augmenting(protocol, real.name) for model, protocol in protocols.items()}
-    plain = {model: dataclasses.replace(protocol, augmentation="none", strategy="none", **_unmixed(protocol))
-             for model, protocol in protocols.items()}
-    own = {model: statistics.fmean(values) for model, values in accuracies.items()}
-    figures = {
-        "synthetic": own,
-        "synthetic_hard": own if hard is data else run(hard, protocols=protocols),
-        "synthetic_augmented": own if augmented == protocols else run(data, protocols=augmented),
-        "synthetic_plain": own if plain == protocols else run(data, protocols=plain),
-        "random": _mean_scores(random(protocols)), "random_augmented": _mean_scores(random(augmented)),
-        "random_plain": _mean_scores(random(plain)),
-        "full_hard": _mean_scores(full_data(real, protocols, baselines.full_networks, **baselines.common)),
-    }
-    return {model: {"ranking": _scores_of({name: of[model] for name, of in figures.items()})} for model in protocols}
+    if protocol.schedule == "steps" or number > min(real.class_counts):
+        log.info("no DD-Ranking scores: they need augmentation, and %d real images of each class", number)
+        return {}
+    hard = data if data.labels.dim() == 1 else dataclasses.replace(data, labels=data.labels.argmax(1))
+    own = statistics.fmean(accuracies)
+
+    def synthetic(data, recipe):
+        return _mean(evaluate(data, real, {model: recipe}, num_eval, streams, baselines.common["compute"],
+                              baselines.common["progress"])[model])
+
+    figures = {"synthetic": own, "synthetic_hard": own if hard is data else synthetic(hard, protocol),
+               "random": _mean(baselines.random(model, number, protocol)),
+               "full_hard": _mean(baselines.full(model, full_recipe(fixed, model, real)))}
+    for how, recipe in (("augmented", _augmenting(protocol, real.name)), ("plain", _plain(protocol))):
+        figures[f"synthetic_{how}"] = own if recipe == protocol else synthetic(data, recipe)
+        figures[f"random_{how}"] = _mean(baselines.random(model, number, recipe))
+    return {"ranking": _scores_of(figures)}
 
 
 def _scores_of(figures):
@@ -112,21 +122,19 @@ def _scores_of(figures):
             "augmentation_robust_score": augmentation_robust_score(*augmentation), "accuracies": figures}
 
 
-def _means(data, protocols, real, num_eval, rng, compute, progress):
-    return _mean_scores(evaluate(data, real, protocols, num_eval, rng, compute, progress))
-
-
-def _mean_scores(scores):
-    return {model: statistics.fmean(score.test_accuracy for score in of) for model, of in scores.items()}
+def _mean(scores):
+    return statistics.fmean(score.test_accuracy for score in scores)
 
 
 def _augmenting(protocol, dataset):
     """Return `protocol`, or, where it does not augment, with the Siamese augmentation of `dataset`."""
-    if protocol.augmentation == "none" or protocol.strategy == "none" and protocol.augmentation in ("siamese",
-                                                                                                    "classic"):
-        return dataclasses.replace(protocol, augmentation="siamese", strategy=default_strategy(dataset))
-    return protocol
+    idle = protocol.augmentation == "none" or (protocol.augmentation in ("siamese", "classic")
+                                               and protocol.strategy == "none")
+    if not idle:
+        return protocol
+    return dataclasses.replace(protocol, augmentation="siamese", strategy=default_strategy(dataset))
 
 
-def _unmixed(protocol):
-    return {"cutmix": 0.0} if getattr(protocol, "cutmix", 0.0) else {}
+def _plain(protocol):
+    """Return `protocol` without augmentation, mixing included."""
+    return dataclasses.replace(protocol, augmentation="none", strategy="none", cutmix=0.0)

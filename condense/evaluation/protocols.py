@@ -1,8 +1,9 @@
 """Evaluation protocols: how a fresh network is trained on a synthetic set before it is tested."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from condense.augmentation.classic import classic_strategy
+from condense.networks import INITS, reset
 from condense.registry import lookup, unknown
 
 # how minibatches are augmented -> what that is
@@ -74,6 +75,76 @@ class Protocol:
     def rate(self, epoch):
         """Return the learning rate of epoch index `epoch`."""
         return DECAYS[self.schedule] ** sum(epoch >= milestone for milestone in self.milestones) * self.lr
+
+    def fresh(self, net, rng):
+        """Draw a fresh start of `net` in place and return it."""
+        return reset(net, rng)
+
+    def taught(self, step_size):
+        """Return the protocol with the step size that a set has learned."""
+        return replace(self, lr=step_size)
+
+    def rehearsal(self):
+        """Return a protocol of one epoch that takes as long as one of this."""
+        return replace(self, epochs=1, schedule="constant")
+
+    def images_at_once(self, number):
+        """Return how many of a set's `number` images one update takes at most."""
+        return min(self.batch_size, number)
+
+
+@dataclass(frozen=True)
+class StepProtocol(Protocol):
+    """Plain descent along the steps of a set (`Steps`), which is all the training there is: no order is drawn.
+
+    Step t sees batch t mod S, and `epochs` times all batches are gone through. A set of unrolled training brings its
+    batches, step sizes and, where it was learned for one, its start. Of other sets the images of each class are cut
+    into `distill_steps` batches, or as many as there are images, and every step is of size `constant`: for real images
+    beside a learned set, the mean of the sizes learned with that (`taught`). `lr`, if it is given, is the size of
+    every step, learned or not. Networks start as `net_init` and `gain` say (`reset`).
+    `momentum` as in `Protocol`. Wang et al., "Dataset Distillation", 2018; its default of `constant` is the published
+    example for real images of MNIST. Raises ValueError for minibatches, augmentation and weight decay, which are no
+    part of it.
+    """
+
+    epochs: int = 3
+    lr: float | None = None
+    batch_size: int | None = None
+    momentum: float = 0.0
+    weight_decay: float = 0.0
+    augmentation: str = "none"
+    schedule: str = "steps"
+    distill_steps: int = 10
+    constant: float = 0.3
+    net_init: str = "xavier"
+    gain: float = 1.0
+
+    def __post_init__(self):
+        lookup(dict.fromkeys(INITS), self.net_init, "initialisation of networks")
+        if self.batch_size is not None:
+            raise ValueError("in protocol dd every step has images of its own; leave --batch_train out")
+        if self.augmentation != "none" or self.strategy != "none" or self.cutmix or self.weight_decay:
+            raise ValueError("protocol dd is plain descent on the images as they are, without augmentation; choose "
+                             "another --protocol for that")
+        if self.schedule != "steps" or self.distill_steps < 1:
+            raise ValueError("protocol dd takes one step or more on the batches of a set, in their order")
+
+    def fresh(self, net, rng):
+        return reset(net, rng, self.net_init, self.gain)
+
+    def taught(self, step_size):
+        return replace(self, constant=step_size)
+
+    def rehearsal(self):
+        return replace(self, epochs=1, lr=self.constant if self.lr is None else self.lr)
+
+    def images_at_once(self, number):
+        return -(-number // self.distill_steps)
+
+
+def protocol_of(values):
+    """Return the `Protocol` whose fields are `values`, a dict: a `StepProtocol` where the schedule is "steps"."""
+    return StepProtocol(**values) if values.get("schedule") == "steps" else Protocol(**values)
 
 
 def siamese_protocols(pool, epochs, lr, batch_size, strategy):

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from condense.augmentation.classic import classic_strategy
 from condense.augmentation.siamese import DIGIT_STRATEGY, default_strategy
 from condense.evaluation.pools import eval_pool
-from condense.evaluation.protocols import AUGMENTATIONS, Protocol
+from condense.evaluation.protocols import AUGMENTATIONS, Protocol, StepProtocol
 from condense.registry import lookup
 
 LARGE_SIDE = 64                            # pixels: above it IDC takes images for ImageNet's
@@ -41,7 +41,7 @@ class Published:
     """A published protocol: `build(model, setting, kind)` makes it, `kind` an augmentation other than its own, or None.
 
     `pool` is the evaluation mode that its networks come from where none is asked for. `augmentations` {name: kind}
-    are those it can be varied by. With `learned` the step size that a set has learned is the learning rate.
+    are those it can be varied by. With `learned` networks are trained with the step size that a set has learned.
     """
 
     about: str
@@ -59,16 +59,28 @@ def named_protocols(name, models, dataset, *, epochs=None, lr=None, batch_size=N
     `dataset` is a data set's name, or the `RealData` itself: IDC goes by the size of the images and the number of
     classes, too. `num_images` is the number of training images per class (of a set with several images in the place
     of one, all of them), which IDC's epochs on large images follow. `lr_learned` is the step size that the set has
-    learned: mtt trains with it. `epochs`, `lr`, `batch_size` and `augmentation` take the place of the protocol's own.
-    Raises ValueError for an unknown name, and where IDC lacks a figure.
+    learned: mtt trains with it, and so does dd where no steps come with the set. `epochs`, `lr`, `batch_size` and
+    `augmentation` take the place of the protocol's own. Raises ValueError for an unknown name, where IDC lacks a
+    figure, and for what dd has not.
     """
     record, setting = lookup(PROTOCOLS, name, "protocol"), _setting(dataset, num_images, epochs)
     kind = None if augmentation is None else lookup(record.augmentations, augmentation, f"augmentation of {name}")
-    if record.learned and lr is None:
-        lr = lr_learned
     given = {key: value for key, value in (("epochs", epochs), ("lr", lr), ("batch_size", batch_size))
              if value is not None}
-    return {model: replace(record.build(model, setting, kind), **given) for model in models}
+    built = {model: replace(record.build(model, setting, kind), **given) for model in models}
+    if record.learned and lr is None and lr_learned is not None:
+        return {model: protocol.taught(lr_learned) for model, protocol in built.items()}
+    return built
+
+
+def varied(protocol, name, augmentation, model, real):
+    """Return `protocol`, of the kind called `name`, with another augmentation of those that kind has.
+
+    Raises ValueError for one that it has not.
+    """
+    kind = lookup(lookup(PROTOCOLS, name, "protocol").augmentations, augmentation, f"augmentation of {name}")
+    strategy = strategy_of(kind, _setting(real, None, None), model, cutmix=protocol.cutmix > 0)
+    return replace(protocol, augmentation=kind, strategy=strategy)
 
 
 def default_models(name, model):
@@ -173,6 +185,11 @@ def full(model, setting, kind=None):
     return replace(dsa(model, setting, kind), **(FULL_DIGITS if setting.dataset == "Digits" else FULL_EPOCHS))
 
 
+def dd(model, setting, kind=None):
+    """Dataset Distillation: plain descent along the steps of a set, 10 batches 3 times over where it has none."""
+    return StepProtocol()
+
+
 PROTOCOLS = {
     "dc": Published("300 epochs without augmentation; 1000 where DC augments",
                     "Zhao, Mopuri & Bilen, ICLR 2021", dc),
@@ -183,5 +200,7 @@ PROTOCOLS = {
     "dcbench": Published("one recipe for all methods, varied by the augmentation",
                          "Cui et al., NeurIPS 2022 Datasets and Benchmarks; github.com/justincui03/dc_benchmark",
                          dcbench, augmentations=DCBENCH),
+    "dd": Published("a few steps of plain descent, learned with the set, from a fresh or its own start",
+                    "Wang et al., 2018", dd, augmentations={"none": "none"}, learned=True),
     "full": Published("the whole training set: 100 epochs of dsa", "this toolkit", full),
 }

@@ -3,8 +3,9 @@
 import contextlib
 import hashlib
 import json
+import math
 import statistics
-from collections import Counter
+from collections import defaultdict
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
@@ -14,8 +15,8 @@ from condense.files import atomic_path, cache_folder, locked
 from condense.tables import FORMATS, Table
 
 FORMAT_VERSION = 1
-KEYS = ("kind", "network", "set", "sha256", "which", "experiment", "per_class_images", "recipe", "data", "seed",
-        "precision", "networks", "stored")
+KEYS = ("kind", "network", "tensors_sha256", "which", "experiment", "per_class_images", "recipe", "seed", "precision",
+        "networks", "stored")
 JUDGED = 5                                 # networks a side, from which on one says whether a set beats random images
 
 
@@ -25,7 +26,7 @@ class Row:
 
     `accuracies` are fractions, a list over experiments of lists over networks. `images` and `bytes` are those of one
     set. `source` says all that it takes to repeat the row (plain values, equal for equal rows), `facts` what else is
-    known of it. `beaten` are the rows to hold a synthetic set against, random images at equal bytes first. `kind` is
+    known of it. `equal` has the row of random images at equal bytes, where there is one. `kind` is
     "set", or which baseline it is. `told_apart` are words to add to a name that another row has, too.
     """
 
@@ -36,7 +37,7 @@ class Row:
     bytes: int
     source: dict
     facts: dict = field(default_factory=dict)
-    beaten: tuple = ()
+    equal: tuple = ()
     kind: str = "set"
     told_apart: str = ""
 
@@ -51,41 +52,48 @@ class Row:
 
     def verdict(self):
         """Say in words whether the set beats random images at equal bytes; '' where there are none."""
-        if not self.beaten:
+        if not self.equal:
             return ""
-        if min(len(self.pooled), len(self.beaten[0].pooled)) < JUDGED:
+        if min(len(self.pooled), len(self.equal[0].pooled)) < JUDGED:
             return "not judged: fewer than 5 networks"
-        return "beats random" if beats(self.pooled, self.beaten[0].pooled) else "does not beat random"
+        return "beats random" if beats(self.pooled, self.equal[0].pooled) else "does not beat random"
 
     def plain(self):
         """Return the row as plain values, for `scores.json`."""
-        judged = {"verdict": self.verdict()} if self.beaten else {}
+        judged = {"verdict": self.verdict()} if self.equal else {}
         return {"name": self.name, "kind": self.kind, "network": self.network, **asdict(self.summary),
                 "accuracies": self.accuracies, "images": self.images, "bytes": self.bytes, **self.source, **self.facts,
                 **judged}
 
 
-def score_facts(scores):
+def score_facts(scores, class_names):
     """Return training accuracy, confusion matrix and class accuracies over `scores` (with `confusion`), as `facts`."""
     confusion = added([score.confusion for score in scores])
-    return {"train_accuracy": statistics.fmean(score.train_accuracy for score in scores), "confusion": confusion,
-            "per_class": per_class(confusion)}
+    trained = [score.train_accuracy for score in scores if math.isfinite(score.train_accuracy)]     # of no epoch: NaN
+    return {"class_names": list(class_names), "confusion": confusion, "per_class": per_class(confusion),
+            "train_accuracy": statistics.fmean(trained) if trained else None}
 
 
 def merge_rows(rows):
-    """Return `rows` without those that say the same as an earlier one, and with names that tell the others apart.
+    """Return `rows`, of equal ones the first, with names that tell apart what is not the same set or recipe.
 
     A baseline may serve several sets, or, where they are trained differently, each may need its own.
     """
-    rows = list({key_of(row.plain()): row for row in reversed(rows)}.values())[::-1]
-    places = Counter((row.name, row.network) for row in rows)
-    return [replace(row, name=f"{row.name} ({row.told_apart})") if places[row.name, row.network] > 1 else row
-            for row in rows]
+    kept, owners = {}, defaultdict(set)
+    for row in rows:
+        kept.setdefault(key_of(row.plain()), row)
+    for row in kept.values():
+        owners[row.name].add(row.told_apart)
+    return [replace(row, name=f"{row.name} ({row.told_apart})") if len(owners[row.name]) > 1 else row
+            for row in kept.values()]
 
 
 def key_of(plain):
-    """Return what makes a row of `scores.json` this row and no other: a repeated one takes its place."""
-    named = {key: plain.get(key) for key in KEYS}
+    """Return what makes a row of `scores.json` this row and no other: a repeated one takes its place.
+
+    Where its files lie does not count, what is in them does.
+    """
+    named = {key: plain.get(key) for key in KEYS} | {"data": plain["data"]["fingerprint"]}
     return hashlib.sha256(json.dumps(named, sort_keys=True).encode()).hexdigest()
 
 
@@ -115,7 +123,7 @@ def load_rows(path):
             return content["rows"]
     except FileNotFoundError:
         return []
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, OSError):
         pass
     raise ValueError(f"{path} holds no scores of ours; name another file with --output")
 
@@ -164,9 +172,16 @@ def number_table(rows):
     return Table(header, lines)
 
 
-def class_table(rows, class_names):
-    """Return the `Table` of test accuracies by class, of the rows that have them; notes name the hardest classes."""
-    rows = [row for row in rows if "per_class" in row.facts]
+def class_tables(rows):
+    """Return the `Table`s of test accuracies by class, one for the rows of each data set; notes name hard classes."""
+    groups = {}
+    for row in rows:
+        if "per_class" in row.facts:
+            groups.setdefault(tuple(row.facts["class_names"]), []).append(row)
+    return [_class_table(of, class_names) for class_names, of in groups.items()]
+
+
+def _class_table(rows, class_names):
     header = ["class", *(f"{row.name}, {row.network}" for row in rows)]
     lines = [[name, *(_percent(row.facts["per_class"][label]) for row in rows)]
              for label, name in enumerate(class_names)]
@@ -176,9 +191,9 @@ def class_table(rows, class_names):
 def _worst(row, class_names):
     found = [(value, label) for label, value in enumerate(row.facts["per_class"]) if value is not None]
     value, label = min(found)
-    wrong = [(-count, guess) for guess, count in enumerate(row.facts["confusion"][label]) if guess != label]
-    return (f"{row.name}, {row.network}: hardest is {class_names[label]} ({_percent(value)} %), most often taken for "
-            f"{class_names[min(wrong)[1]]}.")
+    wrong = [(-count, guess) for guess, count in enumerate(row.facts["confusion"][label]) if guess != label and count]
+    taken = f", most often taken for {class_names[min(wrong)[1]]}" if wrong else ""
+    return f"{row.name}, {row.network}: hardest is {class_names[label]} ({_percent(value)} %){taken}."
 
 
 def figure(row):
@@ -202,17 +217,19 @@ def _percent(fraction):
     return "–" if fraction is None else f"{100 * fraction:.1f}"
 
 
-def show_rows(rows, format, by_class=None):
-    """Print the table of `rows` in a format of `condense.tables.FORMATS`; `by_class` are class names, for one more."""
+def show_rows(rows, format, by_class=False):
+    """Print the table of `rows` in a format of `condense.tables.FORMATS`, with `by_class` those of class accuracies."""
     write = FORMATS[format]
     print(write(number_table(rows) if format == "csv" else score_table(rows, notes_of(rows))), end="")
-    if by_class:
+    for table in class_tables(rows) if by_class else []:
         print()
-        print(write(class_table(rows, by_class)), end="")
+        print(write(table), end="")
 
 
 def notes_of(rows):
-    """Return in sentences what the rows say beside their accuracies: DD-Ranking's scores."""
-    ranked = [(row, row.facts["ranking"]) for row in rows if "ranking" in row.facts]
-    return [f"{row.name}, {row.network}: label-robust score {100 * of['label_robust_score']:.1f}, augmentation-robust "
-            f"score {100 * of['augmentation_robust_score']:.1f} (DD-Ranking, of 100)." for row, of in ranked]
+    """Return in sentences what the rows say beside their accuracies: caveats, and DD-Ranking's scores."""
+    caveats = [f"{row.name}: {row.facts['caveat']}." for row in rows if "caveat" in row.facts]
+    ranked = [(f"{row.name}, {row.network}", row.facts["ranking"]) for row in rows if "ranking" in row.facts]
+    return [*dict.fromkeys(caveats),
+            *(f"{name}: label-robust score {100 * of['label_robust_score']:.1f}, augmentation-robust score "
+              f"{100 * of['augmentation_robust_score']:.1f} (DD-Ranking, of 100)." for name, of in ranked)]

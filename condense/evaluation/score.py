@@ -2,16 +2,18 @@
 
 import time
 import zlib
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 
 import torch
 from tqdm import tqdm
 
+from condense.evaluation.protocols import StepProtocol
 from condense.evaluation.testing import accuracy, confusion_counts, fraction_right, guesses
 from condense.evaluation.train import TensorSet, networks_that_fit, train_network, train_stacked
 from condense.evaluation.transforms import PIXEL_KINDS, PixelSpace
-from condense.networks import get_network, reset
+from condense.networks import get_network
+from condense.unrolled.steps import steps_of
 
 GPU_TEST_BATCH, CPU_TEST_PIXELS = 2048, 64 * 1024
 
@@ -86,7 +88,7 @@ def _evaluate_model(data, real, tester, model, protocol, num_eval, rng, compute,
         scores = []
         for first in range(0, num_eval, together):
             group = range(first, min(first + together, num_eval))
-            scores += _together([datasets(i) for i in group], real, tester, model, protocol,
+            scores += _together({i: datasets(i) for i in group}, real, tester, model, protocol,
                                 [rngs[i] for i in group], compute, bar)
         return scores
 
@@ -96,8 +98,9 @@ def _one_by_one(datasets, real, tester, model, protocol, rngs, compute, bar):
     forward = compute.wrap(net)
     chunk, pixels, scores = compute.chunk_for(real.im_size), pixels_of(real, protocol), []
     for i, rng in enumerate(rngs):
-        reset(net, rng)
-        figures = train_network(net, datasets(i), protocol, rng, forward, chunk, bar.update, pixels)
+        data = datasets(i)
+        _begin(net, model, data, i, protocol, rng)
+        figures = train_network(net, data, protocol, rng, forward, chunk, bar.update, pixels)
         scores += _scores(figures, tester([net], [forward]))
         bar.set_postfix(mean=f"{100 * sum(s.test_accuracy for s in scores) / len(scores):.2f}%")
     return scores
@@ -105,12 +108,33 @@ def _one_by_one(datasets, real, tester, model, protocol, rngs, compute, bar):
 
 def _together(datasets, real, tester, model, protocol, rngs, compute, bar):
     nets = []
-    for rng in rngs:                                       # drawn on the device, as one by one
+    for (i, data), rng in zip(datasets.items(), rngs, strict=True):        # drawn on the device, as one by one
         net = compute.prepare(get_network(model, *real.spec, rng=torch.Generator()))
-        nets.append(reset(net, rng))
-    figures = train_stacked(nets, datasets, protocol, rngs, compute.wrap_stacked,
+        nets.append(_begin(net, model, data, i, protocol, rng))
+    figures = train_stacked(nets, list(datasets.values()), protocol, rngs, compute.wrap_stacked,
                             lambda: bar.update(len(nets)), pixels_of(real, protocol))
     return _scores(figures, tester(nets, [compute.wrap(net, compiled=False) for net in nets]))
+
+
+@torch.no_grad()
+def _begin(net, model, data, i, protocol, rng):
+    """Give `net` the parameters that network `i` of architecture `model` starts with, in place; returns it.
+
+    Fresh ones, or, where the set was learned for some of its own and `protocol` takes its steps, the i-th of those.
+    """
+    steps = getattr(data, "steps", None) if isinstance(protocol, StepProtocol) else None
+    if steps is None or steps.starts is None or steps.model != model:
+        return protocol.fresh(net, rng)
+    if i >= len(steps.starts):
+        raise ValueError(f"the set was learned for {len(steps.starts)} fixed start{'s' * (len(steps.starts) > 1)} of "
+                         f"{model}; give --num_eval {len(steps.starts)} or less, or another network")
+    sizes = [parameter.numel() for parameter in net.parameters()]
+    if sum(sizes) != steps.starts.shape[1]:
+        raise ValueError(f"the set's start has {steps.starts.shape[1]:,} parameters and {model} has {sum(sizes):,} "
+                         "on these images; name the data set that it was learned on")
+    for parameter, part in zip(net.parameters(), steps.starts[i].split(sizes)):
+        parameter.copy_(part.view(parameter.shape))
+    return net
 
 
 def _scores(figures, tested):
@@ -129,7 +153,7 @@ def _networks_together(data, real, protocol, num_eval, device):
     """Return how many networks train at once: all that fit into half of a GPU's free memory, one on a CPU."""
     if device.type != "cuda":
         return 1
-    fit = networks_that_fit(min(protocol.batch_size, len(data.labels)), real.im_size, device)
+    fit = networks_that_fit(protocol.images_at_once(len(data.labels)), real.im_size, device)
     return max(1, min(num_eval, fit))
 
 
@@ -166,15 +190,14 @@ class Scorer:
 
         Networks are trained with the step size that the set has learned, where it has learned one.
         """
-        step_size = None if synthetic.syn_lr is None else float(synthetic.syn_lr.detach())
-        return evaluate(_decoded(synthetic), self.real, self.protocols_with(step_size), self.num_eval,
+        return evaluate(_decoded(synthetic), self.real, self.protocols_with(synthetic.mean_step_size()), self.num_eval,
                         partial(self.rng, "evaluation", exp, it), self.compute, self.progress, self.selection)
 
     def protocols_with(self, step_size):
-        """Return {network name: `Protocol`} with that learning rate, or, for None, as they are."""
+        """Return {network name: `Protocol`} with that learned step size, or, for None, as they are."""
         if step_size is None:
             return self.protocols
-        return {model: replace(protocol, lr=step_size) for model, protocol in self.protocols.items()}
+        return {model: protocol.taught(step_size) for model, protocol in self.protocols.items()}
 
     def estimate(self, synthetic):
         """Return about how many seconds one call takes."""
@@ -184,7 +207,7 @@ class Scorer:
 
 @torch.no_grad()
 def _decoded(synthetic):
-    return TensorSet(synthetic.images().detach().float(), synthetic.labels)
+    return TensorSet(synthetic.images().detach().float(), synthetic.labels, steps_of(synthetic))
 
 
 def estimate_seconds(data, real, protocols, num_eval, compute, tested):
@@ -202,7 +225,7 @@ def _estimate_network(data, real, model, protocol, num_eval, compute, tested):
     rngs = [torch.Generator().manual_seed(i) for i in range(together)]         # a rehearsal: they go nowhere
     nets = [compute.prepare(get_network(model, *real.spec, rng=rng)) for rng in rngs]
     forward, batch = compute.wrap(nets[0]), _test_batch(real, compute)
-    once, pixels = replace(protocol, epochs=1, schedule="constant"), pixels_of(real, protocol)
+    once, pixels = protocol.rehearsal(), pixels_of(real, protocol)
     if together > 1:
         train = partial(train_stacked, nets, [data] * together, once, rngs, compute.wrap_stacked, pixels=pixels)
     else:

@@ -1,6 +1,7 @@
 """A set file made ready to score: beside its real data, with its protocols, its streams, and what it stores."""
 
 import dataclasses
+import hashlib
 import logging
 import math
 from dataclasses import dataclass
@@ -8,9 +9,9 @@ from functools import partial
 
 import torch
 
-from condense.evaluation.baselines import protocols_of
 from condense.evaluation.pools import EVAL_MODES, eval_pool
-from condense.evaluation.published import default_models, named_protocols
+from condense.evaluation.protocols import Protocol, dc_protocols, protocol_of
+from condense.evaluation.published import default_models, named_protocols, varied
 from condense.evaluation.train import TensorSet
 from condense.files import file_sha256
 from condense.networks import network_for
@@ -40,6 +41,9 @@ class ScoredSet:
     """
 
     def __init__(self, file, placed, which="last", experiment=None):
+        if file.meta and not {"protocols", "fingerprint"} <= file.meta.keys():
+            raise ValueError(f"{file.path}: its meta lacks protocols or fingerprint; make the result again with this "
+                             "version")
         self.file, self.placed, self.which, self.experiment = file, placed, which, experiment
         self.stored = file.best if which == "best" else file.sets
         self.sets = placed.best if which == "best" else placed.sets
@@ -48,6 +52,8 @@ class ScoredSet:
         if file.layout == "steps":
             self.sets = [TensorSet(torch.cat([data.images() for data in self.sets]),
                                    torch.cat([data.labels for data in self.sets]))]
+        else:
+            self.sets = [_along(one, stored, file.path) for one, stored in zip(self.sets, self.stored)]
         if experiment is not None and experiment >= len(self.sets):
             raise ValueError(f"{file.path} holds {len(self.sets)} experiments; --experiment counts them from 0")
         self.experiments = range(len(self.sets)) if experiment is None else [experiment]
@@ -79,7 +85,8 @@ class ScoredSet:
         if meta and self.which == "best":
             iteration = meta["best"][exp]["iteration"]
         elif meta:
-            iteration = meta["options"].get("Iteration", 0)
+            said = meta["options"].get("Iteration", 0)
+            iteration = meta["iterations"][exp] if said is None else said
         return partial(rng, "evaluation", exp, iteration)
 
     def networks(self, names, protocol):
@@ -91,35 +98,52 @@ class ScoredSet:
                  (eval_pool(given, model, method) if given in (*EVAL_MODES, "C") else (given,))]
         return list(dict.fromkeys(found))
 
-    def stored_accuracies(self):
-        """Return ({network: accuracies over experiments} as the file holds them, {network: {}}).
+    def stored_networks(self):
+        """Return the networks that the file holds accuracies of; raises ValueError where it holds none."""
+        meta = self.file.meta or {"protocols": {}}
+        untrained = any(values["epochs"] == 0 for values in meta["protocols"].values())
+        if untrained or not self.file.accuracies or not all(self.file.accuracies.values()):
+            raise ValueError(f"{self.file.path} holds no accuracies of trained networks; leave --stored out")
+        return list(self.file.accuracies)
 
-        Raises ValueError where it holds none.
-        """
-        if not self.file.accuracies or not all(self.file.accuracies.values()):
-            raise ValueError(f"{self.file.path} holds no accuracies; leave --stored out")
-        number = len(self.sets)
-        parts = {model: [values[exp * len(values) // number:(exp + 1) * len(values) // number]
-                         for exp in range(number)] for model, values in self.file.accuracies.items()}
-        return parts, {model: {} for model in parts}
+    def stored_accuracies(self, model):
+        """Return the accuracies of `model` over the experiments, as the file holds them."""
+        values, number = self.file.accuracies[model], len(self.sets)
+        return [values[exp * len(values) // number:(exp + 1) * len(values) // number] for exp in range(number)]
+
+    def facts(self):
+        """Return what a reader of its figures must know: how a chosen iteration was chosen, step sizes learned."""
+        lrs = [self.stored[exp].lr for exp in self.experiments] if self.learned() is not None else None
+        chosen = self.file.meta.get("best") if self.file.meta and self.which == "best" else None
+        chosen = [{name: chosen[exp][name] for name in ("iteration", "selected_on", "caveat")}
+                  for exp in self.experiments] if chosen else None
+        caveat = self.file.caveat if not self.file.meta else chosen and chosen[0]["caveat"]
+        return {name: value for name, value in (("learned_lrs", lrs), ("chosen", chosen), ("caveat", caveat)) if value}
 
     def source(self, address):
         """Return plain values that say which set this is, and how it was read."""
-        placed, path = self.placed, self.file.path
-        return {"set": str(address), "sha256": file_sha256(path) if path.is_file() else None, "which": self.which,
-                "experiment": self.experiment, "layout": self.file.layout, "known_by": self.file.known_by,
-                "space": placed.space, "evidence": placed.evidence, "decode": placed.decode}
+        file, placed = self.file, self.placed
+        return {"set": str(address), "sha256": file_sha256(file.path) if file.path.is_file() else None,
+                "tensors_sha256": self._digest(), "which": self.which, "experiment": self.experiment,
+                "layout": file.layout, "known_by": file.known_by, "space": placed.space, "evidence": placed.evidence,
+                "decode": placed.decode}
+
+    def _digest(self):
+        """Hex sha256 of the images and labels that networks see: it tells spaces, factors and labels apart."""
+        digest = hashlib.sha256()
+        for exp in self.experiments:
+            for tensor in (self.sets[exp].images(), self.sets[exp].labels):
+                digest.update(repr(tuple(tensor.shape)).encode() + tensor.detach().cpu().contiguous().numpy().tobytes())
+        return digest.hexdigest()
 
     def num_eval(self):
         """Return how many networks its run evaluated, or 5."""
         return self.file.meta["options"]["num_eval"] if self.file.meta else NUM_EVAL
 
     def learned(self, exp=None):
-        """Return the step size learned with the set of an experiment (None: the mean over all), or None."""
-        lrs = [of.lr for of in self.stored if of.lr is not None]
-        if not lrs or exp is not None:
-            return self.stored[exp].lr if lrs else None
-        return math.fsum(lrs) / len(lrs)
+        """Return the step size learned with the set of an experiment (None: the mean over those scored), or None."""
+        lrs = [self.stored[i].lr for i in (self.experiments if exp is None else [exp])]
+        return math.fsum(lrs) / len(lrs) if None not in lrs else None
 
     def protocol_name(self, changes):
         """Return the name of its protocol: one asked for, its meta's, or that of its layout and method."""
@@ -127,33 +151,67 @@ class ScoredSet:
             return changes.protocol
         if self.file.meta:
             return _name_in(self.file.meta)
-        return LAYOUT_PROTOCOLS.get(self.file.layout, "dc" if self.file.method == "DC" else "dsa")
+        if self.learned() is not None:
+            return "mtt"
+        return LAYOUT_PROTOCOLS.get(self.file.layout, "dc" if self.file.method in ("DC", "LoDC") else "dsa")
 
     def protocols(self, models, changes, exp=None):
         """Return {network name: `Protocol`} for `models`, with the step size learned in experiment `exp` (None: mean).
 
-        A set of ours is scored as its run scored it, unless `changes` name another protocol.
+        A set of ours is scored as its run scored it, unless that trained for no epoch or `changes` name another one.
         """
-        told = protocols_of(self.file.meta) if self.file.meta and not changes.protocol else {}
-        return {model: self._told(told[model], changes, exp) if model in told and not changes.augmentation else
-                self._named(model, told, changes, exp) for model in models}
+        meta, told = self.file.meta, {}
+        if meta and (not changes.protocol or changes.protocol == _name_in(meta) == "dd"):
+            told = {model: protocol_of(values) for model, values in meta["protocols"].items() if values["epochs"]}
+        return {model: self._told(model, told, changes, exp) if told else self._named(model, changes, exp)
+                for model in models}
 
-    def _told(self, protocol, changes, exp):
-        values = {"epochs": changes.epochs, "lr": changes.lr or self.learned(exp), "batch_size": changes.batch_size}
+    def _told(self, model, told, changes, exp):
+        """The protocol of the run; of a network that it did not score, as it would have scored that."""
+        protocol = told.get(model) or self._like(model, next(iter(told.values())))
+        if changes.augmentation:
+            protocol = varied(protocol, self.protocol_name(changes), changes.augmentation, model, self.real)
+        learned = self.learned(exp)
+        protocol = protocol if learned is None else protocol.taught(learned)
+        values = {"epochs": changes.epochs, "lr": changes.lr, "batch_size": changes.batch_size}
         return dataclasses.replace(protocol, **{name: value for name, value in values.items() if value is not None})
 
-    def _named(self, model, told, changes, exp):
-        """The protocol by its name; for a network, or an augmentation, that its run had not, else as that had it."""
-        like = told.get(model) or next(iter(told.values()), None)
-        given = {name: getattr(changes, name) if getattr(changes, name) is not None else getattr(like, name, None)
-                 for name in ("epochs", "batch_size")}
-        return named_protocols(self.protocol_name(changes), [model], self.real, **given, lr=changes.lr,
-                               augmentation=changes.augmentation, num_images=-(-self.images // self.real.num_classes),
+    def _like(self, model, other):
+        """Return the protocol of `model` where another network had `other`: DC's depends on the network."""
+        if other.augmentation != "classic":
+            return other
+        epochs = self.file.meta["options"].get("epoch_eval_train", other.epochs)
+        return dc_protocols([model], self.real.name, epochs, other.lr, other.batch_size)[model]
+
+    def _named(self, model, changes, exp):
+        return named_protocols(self.protocol_name(changes), [model], self.real, epochs=changes.epochs, lr=changes.lr,
+                               batch_size=changes.batch_size, augmentation=changes.augmentation,
+                               num_images=-(-self.images // self.real.num_classes),
                                lr_learned=self.learned(exp))[model]
+
+    def fixed_lr(self, protocol, searched=False):
+        """Return `protocol` at a learning rate that was not made for this set: the published one, if it was."""
+        if protocol.schedule == "steps" or not (searched or self.learned() is not None):
+            return protocol
+        return dataclasses.replace(protocol, lr=Protocol.lr)
+
+
+def _along(one, stored, path):
+    """Return the placed set `one` with the steps that its file `stored`, if it did, on the set's device."""
+    steps = stored.steps
+    if steps is None:
+        return one
+    if len(one.labels) != len(stored.labels):
+        raise ValueError(f"{path} holds steps on its images as they are; leave --decode out")
+    starts = None if steps.starts is None else steps.starts.to(one.labels.device)
+    rows = tuple(rows.to(one.labels.device) for rows in steps.rows)
+    return dataclasses.replace(one, steps=dataclasses.replace(steps, rows=rows, starts=starts))
 
 
 def _name_in(meta):
     """Return the name of the protocol that the networks of a result were trained by."""
+    if any(values["schedule"] == "steps" for values in meta["protocols"].values()):
+        return "dd"
     if "syn_lr" in meta:
         return "mtt"
     return "dc" if any(values["augmentation"] == "classic" for values in meta["protocols"].values()) else "dsa"

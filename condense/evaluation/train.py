@@ -14,18 +14,25 @@ from torch.func import functional_call, stack_module_state, vmap
 
 from condense.evaluation.minibatches import TrainingDraws, minibatches, siamese_operators, stacked_minibatches
 from condense.evaluation.mixing import Mixed, loss_of, mix_stacked, mixers
+from condense.evaluation.protocols import StepProtocol
 from condense.evaluation.transforms import require_pixels
 from condense.networks.batchnorm import has_batchnorm
+from condense.unrolled.application import descend
+from condense.unrolled.steps import Steps, split_steps
 
 FLOATS_PER_PIXEL = 2000                    # activations and gradients of one training image, largest family
 
 
 @dataclass(frozen=True)
 class TensorSet:
-    """Images (n, C, H, W) float32 normalised with labels (n,) int64 or (n, K) soft, ready to train on."""
+    """Images (n, C, H, W) float32 normalised with labels (n,) int64 or (n, K) soft, ready to train on.
+
+    `steps` are those of a set of unrolled training, which a `StepProtocol` follows.
+    """
 
     tensor: torch.Tensor
     labels: torch.Tensor
+    steps: Steps | None = None
 
     def images(self, index=None):
         return self.tensor if index is None else self.tensor[index]
@@ -41,6 +48,8 @@ def train_network(net, data, protocol, rng, forward=None, chunk=None, tick=None,
     """
     require_pixels(protocol.augmentation, pixels)
     forward, chunk = forward or net, None if has_batchnorm(net) else chunk
+    if isinstance(protocol, StepProtocol):
+        return _train_along(net, data, protocol, forward, chunk, tick)
     names, device = siamese_operators(protocol), data.labels.device
     draws = TrainingDraws.of(rng, len(data.labels), protocol, names, device)
     mixer = mixers(protocol, [rng], device)
@@ -59,6 +68,35 @@ def train_network(net, data, protocol, rng, forward=None, chunk=None, tick=None,
         if tick:
             tick()
     return totals[1] / len(data.labels), totals[0] / len(data.labels)
+
+
+def _train_along(net, data, protocol, forward, chunk, tick):
+    """`train_network` by a `StepProtocol`."""
+    steps, device = steps_in(data, protocol), data.labels.device
+
+    def accumulate(batch):
+        images, labels = data.images(steps.rows[batch]).detach(), data.labels[steps.rows[batch]]
+        return accumulate_gradients(forward, images, labels, chunk or len(images))
+
+    totals = descend(net.train().parameters(), accumulate, _sizes(steps, protocol), protocol.epochs, protocol.momentum,
+                     tick)
+    return _figures(totals, steps, torch.full((2,), torch.nan, device=device))
+
+
+def steps_in(data, protocol):
+    """Return the `Steps` that `protocol` takes on `data`: those it has, else all its images cut as `protocol` says."""
+    own = getattr(data, "steps", None)
+    return own or Steps(split_steps(data.labels, protocol.distill_steps))
+
+
+def _sizes(steps, protocol):
+    return steps.sizes_of(protocol.epochs, protocol.lr, protocol.constant)
+
+
+def _figures(totals, steps, unknown):
+    """Return (accuracies, losses) from an epoch's (losses, numbers correct); `unknown` where no epoch was."""
+    losses, correct = unknown if totals is None else totals / sum(map(len, steps.rows))
+    return correct, losses
 
 
 def accumulate_gradients(forward, images, labels, chunk, loss=F.cross_entropy):
@@ -108,6 +146,8 @@ def train_stacked(nets, datasets, protocol, rngs, wrap=None, tick=None, pixels=N
     tensors (M,). Same draws, and up to rounding the same numbers, as `train_network`, with every augmentation.
     """
     require_pixels(protocol.augmentation, pixels)
+    if isinstance(protocol, StepProtocol):
+        return _train_stacked_along(nets, datasets, protocol, wrap, tick)
     names = siamese_operators(protocol)
     device, num_images = datasets[0].labels.device, len(datasets[0].labels)
     draws = [TrainingDraws.of(rng, num_images, protocol, names, device) for rng in rngs]
@@ -129,6 +169,24 @@ def train_stacked(nets, datasets, protocol, rngs, wrap=None, tick=None, pixels=N
             tick()
     unstack_networks(nets, parameters, buffers)
     return totals[1] / num_images, totals[0] / num_images
+
+
+def _train_stacked_along(nets, datasets, protocol, wrap, tick):
+    """`train_stacked` by a `StepProtocol`: all sets have batches of the same sizes, and the same step sizes."""
+    plans, device = [steps_in(data, protocol) for data in datasets], datasets[0].labels.device
+    call, parameters, buffers = stack_networks([net.train() for net in nets])
+    call = wrap(call) if wrap else call
+
+    def accumulate(batch):
+        rows = [steps.rows[batch] for steps in plans]
+        images = torch.stack([data.images(index) for data, index in zip(datasets, rows)]).detach()
+        labels = torch.stack([data.labels[index] for data, index in zip(datasets, rows)])
+        return accumulate_stacked(call, parameters, buffers, images, labels)
+
+    totals = descend(parameters.values(), accumulate, _sizes(plans[0], protocol), protocol.epochs, protocol.momentum,
+                     tick)
+    unstack_networks(nets, parameters, buffers)
+    return _figures(totals, plans[0], torch.full((2, len(nets)), torch.nan, device=device))
 
 
 def accumulate_stacked(call, parameters, buffers, images, labels, loss=F.cross_entropy):

@@ -23,22 +23,51 @@ MODES = ("full", "checkpoint", "constant", "tesla")
 GRAPH_BYTES_PER_PIXEL = 6_200             # of an image in one step that is differentiated twice
 
 
-def unroll(step, state, num_steps, inputs, mode="full"):
+def unroll(step, state, num_steps, inputs, mode="full", first=0):
     """Return the state after `num_steps` times state = step(i, state, *inputs), differentiable in `inputs`.
 
     `state` is one tensor, `inputs` a tuple of tensors. `step` must give the same values whenever it is called with
     the same arguments, so draws are made beforehand. In all modes but "full" it runs without recording first, and
     once more, recorded, in the backward pass; `gradient` below does what a training step needs in both cases.
-    The result can be differentiated once. Raises ValueError for an unknown mode.
+    Steps before `first` are never recorded: the result is the same, but only steps first .. num_steps - 1 are
+    differentiated, and the state in front of them counts as a constant. The result can be differentiated once.
+    Raises ValueError for an unknown mode, and for a `first` that is no step and not num_steps either.
     """
     if mode not in MODES:
         raise ValueError(f"unroll mode must be one of {', '.join(MODES)}, not {mode!r}")
+    if not 0 <= first <= num_steps:
+        raise ValueError(f"the first step that is differentiated must be one of 0..{num_steps}, not {first}")
+    if first:
+        state = _unrecorded(step, state, first, inputs)
     if mode == "full" or not torch.is_grad_enabled():
-        for i in range(num_steps):
+        for i in range(first, num_steps):
             state = step(i, state, *inputs)
         return state
-    length = max(1, math.isqrt(num_steps)) if mode == "checkpoint" else 1
-    return _Unrolled.apply(step, num_steps, length, mode != "tesla", state, *inputs)
+    steps = range(first, num_steps)
+    length = max(1, math.isqrt(len(steps))) if mode == "checkpoint" else 1
+    return _Unrolled.apply(step, steps, length, mode != "tesla", state, *inputs)
+
+
+@torch.no_grad()
+def _unrecorded(step, state, num_steps, inputs):
+    """Return the state after the first `num_steps` steps, a constant."""
+    state, inputs = state.detach(), [tensor.detach() for tensor in inputs]
+    for i in range(num_steps):
+        state = step(i, state, *inputs)
+    return state
+
+
+def draw_window(length, longest, rng):
+    """Return (number of steps, first step that is differentiated) of a window of `length` steps, drawn from `rng`.
+
+    The number is uniform over length .. `longest`, and the window its last steps: the loss is taken after them. Feng,
+    Vedantam & Kempe, "Embarrassingly Simple Dataset Distillation", ICLR 2024 (RaT-BPTT). Raises ValueError for a
+    window that is empty or longer than `longest`.
+    """
+    if not 1 <= length <= longest:
+        raise ValueError(f"a window of the last steps holds 1 to {longest} of them, not {length}")
+    num_steps = int(torch.randint(length, longest + 1, (), generator=rng))
+    return num_steps, num_steps - length
 
 
 def choose_mode(mode, num_steps, batch_size, im_size, device):
@@ -57,17 +86,18 @@ class _Unrolled(torch.autograd.Function):
     """Segments of `length` steps: forward without graphs, backward one segment's graph at a time."""
 
     @staticmethod
-    def forward(ctx, step, num_steps, length, exact, state, *inputs):
-        ctx.step, ctx.num_steps, ctx.length, ctx.exact = step, num_steps, length, exact
+    def forward(ctx, step, steps, length, exact, state, *inputs):
+        ctx.step, ctx.steps, ctx.length, ctx.exact = step, steps, length, exact
         ctx.save_for_backward(*inputs)
-        ctx.starts = state.new_empty((math.ceil(num_steps / length), *state.shape))    # in one piece: no gaps between
+        number = math.ceil(len(steps) / length)
+        ctx.starts = state.new_empty((number, *state.shape))       # in one piece: no gaps between
         inputs = [tensor.detach() for tensor in inputs]            # or the steps would record what they do with them
         state = state.detach()
-        for i in range(num_steps):
-            if i % length == 0:
-                ctx.starts[i // length] = state
+        for done, i in enumerate(steps):
+            if done % length == 0:
+                ctx.starts[done // length] = state
             state = step(i, state, *inputs)
-        return state.clone() if num_steps == 0 else state
+        return state if steps else state.clone()
 
     @staticmethod
     @once_differentiable
@@ -79,7 +109,7 @@ class _Unrolled(torch.autograd.Function):
             start = ctx.starts[number].detach().requires_grad_(ctx.exact and (number > 0 or wanted[0]))
             with torch.enable_grad():
                 end = start
-                for i in range(number * ctx.length, min((number + 1) * ctx.length, ctx.num_steps)):
+                for i in ctx.steps[number * ctx.length:(number + 1) * ctx.length]:
                     end = ctx.step(i, end, *leaves)
             gradients = _gradients(end, [start, *leaves], adjoint)
             totals = [_added(total, gradient) for total, gradient in zip(totals, gradients[1:])]

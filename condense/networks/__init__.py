@@ -5,17 +5,18 @@ from functools import partial
 
 import torch
 
+from condense.networks.alexcifarnet import AlexCifarNet
 from condense.networks.alexnet import AlexNet, AlexNetBN
 from condense.networks.convnet import ConvNet
-from condense.networks.initialisation import reset
+from condense.networks.initialisation import INITS, reset
 from condense.networks.lenet import LeNet
 from condense.networks.mlp import MLP
 from condense.networks.resnet import ResNet18, ResNet18_AP, ResNet18BN, ResNet18BN_AP
 from condense.networks.vgg import VGG11, VGG11BN
 from condense.registry import lookup
 
-__all__ = ["MLP", "NETWORKS", "AlexNet", "AlexNetBN", "ConvNet", "LeNet", "ResNet18", "ResNet18BN",
-           "ResNet18BN_AP", "ResNet18_AP", "VGG11", "VGG11BN", "get_network", "network_for", "reset"]
+__all__ = ["INITS", "MLP", "NETWORKS", "AlexCifarNet", "AlexNet", "AlexNetBN", "ConvNet", "LeNet", "ResNet18",
+           "ResNet18BN", "ResNet18BN_AP", "ResNet18_AP", "VGG11", "VGG11BN", "get_network", "network_for", "reset"]
 
 SHALLOWEST, DEEPEST = 2, 8                # depths of `network_for`
 
@@ -29,6 +30,7 @@ NETWORKS = {
     "LeNet": LeNet,
     "AlexNet": AlexNet,
     "AlexNetBN": AlexNetBN,
+    "AlexCifarNet": AlexCifarNet,
     "VGG11": VGG11,
     "VGG11BN": VGG11BN,
     "ResNet18": ResNet18,

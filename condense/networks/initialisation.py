@@ -2,31 +2,45 @@
 
 The distribution is PyTorch's default (He, Zhang, Ren & Sun, ICCV 2015, with a = sqrt(5)), which for weights
 and biases of convolutions and linear layers comes to U(-b, b) with b = 1 / sqrt(fan_in). It is part of the
-methods: random networks are the space they sample.
+methods: random networks are the space they sample. Dataset Distillation samples another one, Xavier's (Glorot &
+Bengio, AISTATS 2010).
 """
+
+import math
 
 import torch
 from torch import nn
 
 from condense.randomness import generator_on
+from condense.registry import unknown
 
 DRAWN = (nn.Linear, nn.modules.conv._ConvNd)
 CONSTANT = (nn.GroupNorm, nn.LayerNorm, nn.modules.batchnorm._NormBase)
+INITS = ("default", "xavier")             # PyTorch's own distribution; normal of variance 2 / (fan_in + fan_out)
 
 
 @torch.no_grad()
-def reset(net, rng=None):
+def reset(net, rng=None, init="default", gain=1.0):
     """Draw a fresh initialisation of `net` in place and return it.
 
     Weights and biases of convolutions and linear layers from U(-b, b), b = 1 / sqrt(fan_in); norm weights 1,
     biases 0; running means 0, variances 1, batch counts 0. All draws are one vector on the parameters'
     device, in the order of `net.parameters()`, from `rng` (None: PyTorch's global generator): a handful of
-    kernels, no wait for the device. Storage, memory format and `requires_grad` stay as they are. Raises
-    TypeError for a module with parameters of its own that is none of these.
+    kernels, no wait for the device. Storage, memory format and `requires_grad` stay as they are.
+
+    `init` "xavier" draws those weights from N(0, s^2), s = `gain` sqrt(2 / (fan_in + fan_out)), and sets their
+    biases to 0. Raises ValueError for another `init`, and TypeError for a module with parameters of its own that is
+    none of these.
     """
     drawn, bounds, ones, zeros, counts = _sort(net)
-    if drawn:
-        _each("copy_", drawn, _uniform(drawn, bounds, rng))
+    if init == "xavier":
+        weights = [tensor for tensor in drawn if tensor.dim() > 1]
+        zeros = zeros + [tensor for tensor in drawn if tensor.dim() == 1]
+        _each("copy_", weights, _drawn("normal_", weights, [gain * _xavier(weight) for weight in weights], rng))
+    elif init == "default":
+        _each("copy_", drawn, _drawn("uniform_", drawn, bounds, rng, -1, 1))
+    else:
+        raise ValueError(unknown("initialisation of networks", init, INITS))
     _each("zero_", zeros + ones)                  # zero first, so that NaN and infinity are forgotten too
     _each("add_", ones, [1] * len(ones))
     _each("zero_", counts)
@@ -58,15 +72,22 @@ def _present(*tensors):
     return [tensor for tensor in tensors if tensor is not None]
 
 
-def _uniform(tensors, bounds, rng):
-    """Return views of one flat draw, shaped like `tensors`, uniform between minus and plus `bounds`."""
+def _xavier(weight):
+    """Return sqrt(2 / (fan_in + fan_out)) of a weight (out, in, *kernel)."""
+    return math.sqrt(2 / (weight[0].numel() + weight[:, 0].numel()))
+
+
+def _drawn(distribution, tensors, scales, rng, *arguments):
+    """Return views of one flat draw from `distribution`, shaped like `tensors`, each times its own of `scales`."""
+    if not tensors:
+        return []
     device = tensors[0].device
     dtype = torch.promote_types(tensors[0].dtype, torch.float32)     # half precision is rounded from float32
     sizes = [tensor.numel() for tensor in tensors]
     flat = torch.empty(sum(sizes), device=device, dtype=dtype)
-    flat.uniform_(-1, 1, generator=generator_on(device, rng))
+    getattr(flat, distribution)(*arguments, generator=generator_on(device, rng))
     pieces = [part.view(tensor.shape) for part, tensor in zip(flat.split(sizes), tensors, strict=True)]
-    _each("mul_", pieces, bounds)
+    _each("mul_", pieces, scales)
     return pieces
 
 

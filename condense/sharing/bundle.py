@@ -10,6 +10,7 @@ from condense.files import file_sha256
 from condense.sharing.conversion import PUBLISHED, Constants, from_pixels, to_pixels
 from condense.sharing.layouts import SetFile
 from condense.sharing.loading import chosen_set
+from condense.sharing.real_data import made_from
 from condense.sharing.spaces import Spaces, space_of, stated_constants
 from condense.synthetic.multi_formation import decode as decode_tiles
 
@@ -148,7 +149,7 @@ class Source:
         file = self.file
         return {"class_names": self.class_names(labels), "dataset": self.name, "method": file.method,
                 "model": file.model, "ipc": file.ipc, "experiment": experiment, "which": which,
-                "accuracies": accuracies_of(file, experiment, which),
+                "accuracies": accuracies_of(file, experiment, which), "made_from": made_from(file),
                 "source": file.path.name, "source_sha256": self.sha256}
 
     def class_names(self, labels):

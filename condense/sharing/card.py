@@ -31,6 +31,7 @@ METHODS = {
     "herding": ("select_coreset.py", (HERDING,)), "k-center": ("select_coreset.py", (K_CENTER,)),
 }
 MOST_CLASSES, MOST_IMAGES = 10, 10         # that the small picture shows, and of each class
+NOT_SCORED = ("not scored", "–")           # in the place of an accuracy and its number of networks
 WIDTH = 100                                # characters of a line of the command
 
 
@@ -183,7 +184,7 @@ def loading_code(source):
 
 def _scores(source, rows):
     """Return the blocks about scores: what the file holds, and what `rows` have of it."""
-    lines = [[words, model, _protocol(source.file.meta, model), percent(values), len(values)]
+    lines = [[words, model, _protocol(source.file.meta, model), *_figures(source.file.meta, model, values)]
              for which, words in (("last", "last iteration"), ("best", "chosen iteration"))
              for model, values in accuracies(source.file, which).items() if values]
     for row in rows:
@@ -198,16 +199,25 @@ def _scores(source, rows):
             "experiments." + (f" Chosen iteration: {chosen[0]}." if chosen else ""), "\n".join(grid)]
 
 
+def _figures(meta, model, values):
+    """Return accuracy in words and number of networks; epochs 0 tell nothing."""
+    return NOT_SCORED if (_of_model(meta, model) or {}).get("epochs") == 0 else (percent(values), len(values))
+
+
 def _of_row(row):
-    recipe = _recipe_in_words(row["recipe"]) if isinstance(row.get("recipe"), dict) else ""
-    recipe = ": ".join(filter(None, [row.get("protocol"), recipe]))
-    return [row.get("name", "scored anew"), row["network"], recipe,
-            f"{100 * row['mean']:.2f} ± {100 * row['std']:.2f} %", row["networks"]]
+    told = row["recipe"] if isinstance(row.get("recipe"), dict) else {}
+    recipe = ": ".join(filter(None, [row.get("protocol"), _recipe_in_words(told) if told else ""]))
+    scored = f"{100 * row['mean']:.2f} ± {100 * row['std']:.2f} %", row["networks"]
+    return [row.get("name", "scored anew"), row["network"], recipe, *(scored if told.get("epochs", 1) else NOT_SCORED)]
 
 
 def _protocol(meta, model):
-    recipe = ((meta or {}).get("protocols") or {}).get(model)
-    return _recipe_in_words(recipe) if recipe else "not said by the file"
+    return _recipe_in_words(recipe) if (recipe := _of_model(meta, model)) else "not said by the file"
+
+
+def _of_model(meta, model):
+    """Return the protocol that the file says of network `model`, or None."""
+    return ((meta or {}).get("protocols") or {}).get(model)
 
 
 def _recipe_in_words(recipe):

@@ -100,6 +100,8 @@ def _verified(path, wanted, otherwise):
 def _download(url, path, wanted, progress):
     """Bring `url` to `path`, whole and, where a checksum is wanted, right."""
     log.info("downloading %s", url)
+    for left in path.parent.glob(f".{path.name}.*.part*"):               # by a process that was killed in the middle
+        left.unlink(missing_ok=True)
     with atomic_path(path) as temporary:
         _transfer(url, temporary, progress)
         found = file_sha256(temporary)

@@ -2,6 +2,7 @@
 
 import json
 import os
+from pathlib import Path
 
 import torch
 
@@ -44,6 +45,10 @@ def _said(path, folders):
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{file} does not list class_names and folders; remove it to take the order of the folders' "
                          "names") from error
+    outside = [name for name in said if name in ("", ".", "..") or Path(name).name != name]
+    if outside:
+        raise ValueError(f"{file} names {outside[0]!r}, which is no folder beside it; export the set again, or remove "
+                         f"{CLASSES}")
     beyond = sorted(set(folders) - set(said))
     if len(names) != len(said) or beyond or len(set(said)) < len(said):
         odd = f"does not name the folder {beyond[0]}" if beyond else "has not one folder for each class"

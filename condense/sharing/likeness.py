@@ -15,6 +15,7 @@ from condense.data.zca import LARGEST, fitted_whitening
 from condense.randomness import Streams
 from condense.sharing.conversion import SPACES, Constants, from_pixels
 
+BYTES = 64                                 # no space of a set has values beyond: these are 0..255
 FEWEST = 50                                # images; fewer say too little
 VALUES = 1 << 23                           # pixel values of images, evenly spread, that are looked at
 REAL = 1000                                # real images that they are held against, where these are as few
@@ -92,6 +93,9 @@ def nearest_space(file, spaces):
     if len(images) < FEWEST:
         raise ValueError(f"{file.path} does not say what space its pixels are in, and {len(images)} images are too few "
                          f"to tell; {ASK}")
+    if float(images.abs().max()) > BYTES:
+        raise ValueError(f"pixels of {file.path} reach {float(images.abs().max()):g}, as bytes do; divide them by 255 "
+                         "and save the set again")
     certainly_raw = not bool(((images < 0) | (images > 1)).any())
     images = images[::-(-len(images) // _at_most(len(images), images[0].numel()))]
     whitening = None if certainly_raw else _whitening(file, spaces, images[0].numel())

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from condense.data import DATASETS
 from condense.sharing.archives import read_archive
-from condense.sharing.stored import SetFile, described, stored_set
+from condense.sharing.stored import CHOSEN, SetFile, described, stored_set
 
 IMAGES = re.compile(r"^images_(?P<zca>zca_)?(?P<tag>best|\d+)\.pt$")
 NAMES = {"Tiny": "TinyImageNet"}           # what its folders call data sets that have another name here
@@ -42,6 +42,7 @@ def read_mtt(path, content, labels=None):
     known_by = "; ".join(filter(None, [f"a tensor of images with {source.name}", remark,
                                        lr_path and f"step size from {lr_path.name}"]))
     return SetFile(path, "mtt", known_by, (one,), (one,) if tag == "best" else (), dataset=_dataset(path),
+                   caveat=CHOSEN if tag == "best" else None,
                    space="raw" if raw else None,
                    said_by="its name begins with images_zca_, which means whitened images taken back to pixels"
                    if raw else None)

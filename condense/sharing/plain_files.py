@@ -7,7 +7,7 @@ import torch
 
 from condense.data.zca import EPS
 from condense.sharing.conversion import SPACES
-from condense.sharing.stored import SetFile, described, named, stored_set
+from condense.sharing.stored import CHOSEN, SetFile, described, named, stored_set
 
 FACTOR = re.compile(r"(?:factor|[_-]f)(\d+)(?![0-9])")    # as the published folders and files name it
 HEADER = "condense"                        # key of our JSON in the metadata of a safetensors file
@@ -40,8 +40,9 @@ def read_mosaic(path, content):
     factor = decode_factor(path)
     known_by = "; ".join(filter(None, ["a list of raw images and labels as multi-formation (IDC) saves it", remark,
                                        factor and f"its path says factor {factor}"]))
-    return SetFile(path, "idc", known_by, (one,), (one,) if path.stem == "data_best" else (), space="raw",
-                   said_by="multi-formation stores raw pixels", decode=factor, **named(path))
+    best = path.stem == "data_best"
+    return SetFile(path, "idc", known_by, (one,), (one,) if best else (), space="raw", decode=factor,
+                   said_by="multi-formation stores raw pixels", caveat=CHOSEN if best else None, **named(path))
 
 
 def read_pair(path, content):
@@ -54,8 +55,9 @@ def read_pair(path, content):
 def read_dict(path, content, layout="tensors", known_by="a dict with images and labels"):
     """Return the `SetFile` of a dict with images and labels, and perhaps what says how to use them.
 
-    That is space, mean, std, zca (as `Whitening.state`), class_names, lr, dataset, method, model, ipc, decode and
-    accuracies. Raises ValueError where a value of these is not what it must be.
+    That is space, mean, std, zca (as `Whitening.state`), class_names, lr, dataset, method, model, ipc, decode,
+    accuracies and made_from (see the function of this name). Raises ValueError where a value of these is not what it
+    must be.
     """
     missing = [key for key in ("images", "labels") if not torch.is_tensor(content.get(key))]
     if missing:
@@ -72,7 +74,8 @@ def read_dict(path, content, layout="tensors", known_by="a dict with images and 
                    said_by=space and ("it says space" if "space" in content else "its pixels are bytes"),
                    mean=_numbers(path, content, "mean", one), std=_numbers(path, content, "std", one),
                    zca=_said(path, content, "zca", dict), class_names=_class_names(path, content),
-                   accuracies=_said(path, content, "accuracies", dict) or {}, **facts)
+                   accuracies=_said(path, content, "accuracies", dict) or {},
+                   data=_said(path, content, "made_from", dict), **facts)
 
 
 def read_safetensors(path):

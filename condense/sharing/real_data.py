@@ -16,7 +16,7 @@ def data_of(file, given):
     `given` has attributes dataset, data_path, im_size, resize, subset and classes; one that is not its default wins
     over what the file says. Raises ValueError where neither says which data set it is.
     """
-    told = file.meta["options"] if file.meta else {}
+    told = made_from(file) or {}
     name = given.dataset or told.get("dataset") or file.dataset
     if name is None:
         raise ValueError(f"{file.path} does not say which data set it was made from; name it: --dataset CIFAR10")
@@ -24,16 +24,34 @@ def data_of(file, given):
         raise ValueError(f"{file.path} is of the data set {name}, as its name says, which is not known here; name "
                          f"the nearest of {', '.join(DATASETS)} with --dataset")
     asked = {key: getattr(given, key) for key in FROM_META}
+    told_seed = told.get("seed")
     told = {key: told.get(key, DEFAULTS[key]) for key in FROM_META} if not given.dataset else DEFAULTS
     chosen = {key: asked[key] if asked[key] != DEFAULTS[key] else told[key] for key in FROM_META}
-    return {"name": name, "data_path": given.data_path, "seed": file.meta["seed"] if file.meta else 0, **chosen}
+    return {"name": name, "data_path": given.data_path, "seed": told_seed or 0, **chosen}
 
 
-def require_data_of(file, real, given):
-    """Raise ValueError where `real` is not what the set was made from, unless `given.dataset` asks for other data."""
-    if not file.meta or real.fingerprint == file.meta["fingerprint"]:
+def made_from(file):
+    """Return what a file says of the data that it was made from: dataset, seed, im_size, ..., fingerprint; or None.
+
+    `seed` decides what is held out of images without a test part: with another one a set would be tested on images
+    that it was made from.
+    """
+    if not file.meta:
+        return file.data
+    options = file.meta.get("options") or {}
+    known = {key: options[key] for key in ("dataset", *FROM_META) if key in options}
+    return {**known, **{key: file.meta[key] for key in ("seed", "fingerprint") if key in file.meta}}
+
+
+def require_data_of(file, real, given, stored=False):
+    """Raise ValueError where `real` is not what the set was made from, unless `given.dataset` asks for other data.
+
+    `stored` accuracies are of the images that it was made from, and no others will do.
+    """
+    made = (made_from(file) or {}).get("fingerprint")
+    if made in (None, real.fingerprint):
         return
-    if given.dataset:
+    if given.dataset and not stored:
         log.warning("%s was made from other images than --dataset %s --data_path %s; scored on these all the same",
                     file.path, given.dataset, given.data_path)
         return

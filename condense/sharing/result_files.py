@@ -4,6 +4,7 @@ import re
 
 from condense.results import checked_result
 from condense.sharing.stored import SetFile, named, stored_set
+from condense.unrolled.stored import read_steps
 
 STEPS = re.compile(r"^cl_.*?(\d+)steps_seed\d+")
 
@@ -33,9 +34,12 @@ def read_result(path, content):
 def _sets(path, content, key, factors_key, lrs, remarks):
     entries = content.get(key) or []
     factors = content.get(factors_key) or []
+    steps, starts = ((content.get(name) or []) if key == "data" else [] for name in ("steps", "start"))
     sets = []
     for i, (images, labels) in enumerate(entries):
-        one, remark = stored_set(f"{path} ({key} {i})", images, labels, _at(lrs, i), _at(factors, i))
+        where = f"{path} ({key} {i})"
+        along = read_steps(where, _at(steps, i), _at(starts, i), len(images))
+        one, remark = stored_set(where, images, labels, _at(lrs, i), _at(factors, i), along)
         sets.append(one)
         remarks.append(remark)
     return tuple(sets)

@@ -6,7 +6,10 @@ from pathlib import Path
 
 import torch
 
+from condense.unrolled.steps import Steps
+
 NAME = re.compile(r"^(?:res_|cl_res_|cl_)(?P<method>[^_]+)_(?P<dataset>[^_]+)_(?P<model>.+?)_(?P<ipc>\d+)ipc(?=[_.]|$)")
+CHOSEN = "its maker's best iteration, which the published code chooses on the test set: that flatters it"
 ROW_SUM = 1e-3                             # probabilities of a row, stored in half precision, add up to 1 within it
 
 
@@ -15,13 +18,15 @@ class StoredSet:
     """One set as its file stores it: `images` (n, C, H, W) float32 on the CPU, in whatever space the file has.
 
     `labels` (n,) int64, or (n, K) float32 probabilities. `lr` is the step size learned with it, or None. `factors` is
-    what the file stores in place of images, as `restore_synthetic` takes it, or None.
+    what the file stores in place of images, as `restore_synthetic` takes it, or None. `steps` are those of a set of
+    unrolled training, whose mean size is then `lr`, or None.
     """
 
     images: torch.Tensor
     labels: torch.Tensor
     lr: float | None = None
     factors: dict | None = None
+    steps: Steps | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,7 +38,8 @@ class SetFile:
     [fractions]} are its maker's, `meta` is ours or None. `dataset`, `method`, `model` and `ipc` are what meta or the
     file's name says. `space` is what the file itself says of its pixels, in the words `said_by`, and None where only
     statistics can tell; `decode` its decode factor, 1 but for multi-formation, where None is unknown. `mean` and `std`
-    are what its pixels were normalised with, `zca` the state of the whitening in their place, where known.
+    are what its pixels were normalised with, `zca` the state of the whitening in their place, where known. `caveat`
+    says what its figures must be read with, `data` which images it was made from (`made_from`), beside meta.
     """
 
     path: Path
@@ -54,6 +60,8 @@ class SetFile:
     mean: tuple | None = None
     std: tuple | None = None
     zca: dict | None = None
+    caveat: str | None = None
+    data: dict | None = None
 
     def __post_init__(self):
         """Raise ValueError where there is no set at all."""
@@ -67,7 +75,7 @@ def named(path):
     return {**match.groupdict(), "ipc": int(match["ipc"])} if match else {}
 
 
-def stored_set(where, images, labels, lr=None, factors=None):
+def stored_set(where, images, labels, lr=None, factors=None, steps=None):
     """Return (`StoredSet`, remark in words or "") of what a file holds; `where` opens the errors.
 
     Images are any floats (n, C, H, W), labels integers (n,), or numbers (n, K): rows that are not negative and add up
@@ -77,7 +85,7 @@ def stored_set(where, images, labels, lr=None, factors=None):
     labels, remark = checked_labels(where, labels)
     if len(labels) != len(images):
         raise ValueError(f"{where}: {len(images)} images with {len(labels)} labels; give each image one")
-    return StoredSet(images, labels, checked_lr(where, lr), factors), remark
+    return StoredSet(images, labels, checked_lr(where, lr), factors, steps), remark
 
 
 def checked_images(where, images):

@@ -5,13 +5,14 @@ import torch
 from condense.registry import lookup, unknown
 from condense.synthetic.base import SyntheticSet
 from condense.synthetic.low_rank import LowRank
+from condense.synthetic.memory import AddressableMemory
 from condense.synthetic.pixels import Pixels
 
 # A new form of the synthetic set is a file beside these, and a line here.
-PARAMETERIZATIONS = {"pixels": Pixels, "low_rank": LowRank}
+PARAMETERIZATIONS = {"pixels": Pixels, "low_rank": LowRank, "memory": AddressableMemory}
 
-__all__ = ["PARAMETERIZATIONS", "LowRank", "Pixels", "SyntheticSet", "build_synthetic", "restore_synthetic",
-           "stored_factors"]
+__all__ = ["PARAMETERIZATIONS", "AddressableMemory", "LowRank", "Pixels", "SyntheticSet", "build_synthetic",
+           "restore_synthetic", "stored_factors"]
 
 
 def build_synthetic(parameterization, real, ipc, init, rng, **options):

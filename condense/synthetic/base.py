@@ -1,9 +1,13 @@
 """The contract of a synthetic set: scripts call it and never ask how it stores its images."""
 
+import math
+
 import torch
+import torch.nn.functional as F
 from torch import nn
 
-WITH_THE_SET = ("label_logits", "syn_lr")  # learned beside the images, whatever form those have
+# learned beside the images, whatever form those have
+WITH_THE_SET = ("label_logits", "syn_lr", "raw_step_sizes")
 
 
 class SyntheticSet(nn.Module):
@@ -11,7 +15,9 @@ class SyntheticSet(nn.Module):
 
     `hard_labels` (n,) int64 is the class of each image, `labels` what networks learn: the same, or soft ones.
     `counts` images of each class; `budget` the floats that `ipc` images per class take. `syn_lr` is None, or the step
-    size learned with the set, which networks are then trained on it with.
+    size learned with the set, which networks are then trained on it with. Sets of unrolled training have `step_sizes`
+    instead, one for each step, in `distill_steps` batches; `starts` (m, P) are then the weights that their networks,
+    of architecture `start_model`, begin with, or None where any fresh ones will do.
     Subclasses give `images` and hold their parameters; everything else has a default. `INITS` are the ways that
     `init_from` can start, `OPTIONS` what the constructor takes beside (num_classes, ipc, channel, im_size):
     {name: dict(default=, help=, and further keywords of `condense.options.option`)}. `HAS_FACTORS` says whether
@@ -25,6 +31,8 @@ class SyntheticSet(nn.Module):
         self.register_buffer("hard_labels", labels)
         for name in WITH_THE_SET:
             self.register_parameter(name, None)
+        self.register_buffer("starts", None, persistent=False)             # drawn anew when a run is resumed
+        self.distill_steps = self.start_model = None
         self.counts = counts
         self.budget = budget
 
@@ -40,6 +48,36 @@ class SyntheticSet(nn.Module):
     def learn_step_size(self, lr):
         """Let `lr` be the step size `syn_lr` that is learned with the set, from now on."""
         self.syn_lr = nn.Parameter(torch.tensor(float(lr), device=self.hard_labels.device))
+
+    def learn_step_sizes(self, lr, distill_steps, distill_epochs):
+        """Let every step of descent have a step size of its own that is learned with the set; all begin as `lr` > 0.
+
+        The images are cut into `distill_steps` batches, which are gone through `distill_epochs` times. Wang, Zhu,
+        Torralba & Efros, "Dataset Distillation", 2018. Raises ValueError where a class cannot be cut into so many
+        equal parts, naming the nearest number that it can.
+        """
+        for count in set(self.counts):
+            if count % distill_steps:
+                raise ValueError(f"--distill_steps {distill_steps} does not divide the {count} images of a class; "
+                                 f"use --distill_steps {_nearest_divisor(count, distill_steps)}")
+        raw = lr + math.log(-math.expm1(-lr))              # where softplus is lr: log(exp(lr) - 1), without overflow
+        shape = distill_steps * distill_epochs
+        self.raw_step_sizes = nn.Parameter(torch.full((shape,), raw, device=self.hard_labels.device))
+        self.distill_steps = distill_steps
+
+    @property
+    def step_sizes(self):
+        """(T,) step sizes of all steps, the softplus of what is learned and so above 0; None where none are."""
+        return None if self.raw_step_sizes is None else F.softplus(self.raw_step_sizes)
+
+    def mean_step_size(self):
+        """Return the step size learned with the set as a float, the mean where there are many; None: none is."""
+        sizes = self.step_sizes if self.syn_lr is None else self.syn_lr
+        return None if sizes is None else float(sizes.detach().mean())
+
+    def start_from_networks(self, model, starts):
+        """Let `starts` (m, P), flat parameters of network `model`, be all that the set is learned for."""
+        self.starts, self.start_model = starts, model
 
     def images(self, index=None):
         """Return decoded images (n, C, H, W) in normalised space, differentiable; `index` picks some."""
@@ -74,7 +112,7 @@ class SyntheticSet(nn.Module):
         """Return what is stored as {'floats', 'bytes', 'budget_floats', 'budget_bytes'}.
 
         Soft labels are stored, too: 'label_floats' of them, in 'bytes' but not in 'floats', which the budget of
-        images is held against. One hard label per image, and the step size, are not counted.
+        images is held against. One hard label per image, and step sizes, are not counted.
         """
         floats = sum(parameter.numel() for _, parameter in self.stored_parameters())
         soft = 0 if self.label_logits is None else self.label_logits.numel()
@@ -92,3 +130,8 @@ class SyntheticSet(nn.Module):
     def snapshot(self):
         """Return (images float32, labels) detached on the CPU, as the result file stores them."""
         return self.images().detach().float().cpu().clone(), self.labels.detach().cpu().clone()
+
+
+def _nearest_divisor(number, wanted):
+    """Return the divisor of `number` nearest to `wanted`, the smaller of two."""
+    return min((part for part in range(1, number + 1) if number % part == 0), key=lambda part: abs(part - wanted))

@@ -30,6 +30,43 @@ def test_every_method_gets_the_classes_of_its_step_alone_and_its_own_defaults(na
         assert (changed.Iteration, changed.lr_img) == (5, 7)
 
 
+def cells_of(tmp_path, *flags):
+    """Return {method: what its sets are made with}, and trajectory matching's experts."""
+    cfg = options(*flags)
+    cells = {name: method.cell(cfg, (7, 2), tmp_path, {}) for name, method in continual.METHODS.items()}
+    made_with = {name: cell.identity() for name, cell in cells.items()}
+    experts = continual.METHODS["MTT"].experts_cell(cfg, (7, 2), cells["MTT"], {})
+    return {**made_with, "experts": experts.identity()}
+
+
+@pytest.mark.parametrize("flag, value, users", [
+    ("lr_net", 0.02, {"DC", "DSA", "LoDC", "LoDSA"}),
+    ("batch_train", 4, {"DC", "DSA", "LoDC", "LoDSA", "MTT", "LoMTT", "experts"}),
+    ("dsa_strategy", "flip", {"DSA", "LoDSA", "DM", "LoDM", "MTT", "LoMTT", "experts"}),
+    ("num_eval", 9, set()), ("epoch_eval_train", 7, set()), ("seeds", 2, set())])
+def test_options_of_scoring_change_the_sets_of_methods_that_condense_with_them_alone(flag, value, users, tmp_path):
+    before, after = cells_of(tmp_path), cells_of(tmp_path, f"--{flag}", str(value))
+    assert {name for name in before if before[name] != after[name]} == users
+    assert all(after[name][flag] == value for name in users)
+
+
+def test_overwriting_removes_beforehand_so_that_scripts_always_go_on(tmp_path):
+    cell = continual.METHODS["MTT"].cell(options("--overwrite"), (7, 2), tmp_path, {})
+    experts = continual.METHODS["MTT"].experts_cell(options("--overwrite"), (7, 2), cell, {})
+    assert [(of.resume, of.overwrite) for of in (cell, experts)] == [(True, False)] * 2
+
+
+def test_help_names_the_choices_that_methods_leave_and_who_else_takes_an_option(capsys):
+    with pytest.raises(SystemExit):
+        options("--help")
+    text = " ".join(capsys.readouterr().out.split())
+    for part in ("--space {pixels,random,trained}", "--dis_metric {ours,mse,cos}", "--loss_type {ce,mse}",
+                 "network of condensing and of scoring", "of those scored, and in DC's and DSA's inner loop",
+                 "of trajectory matching's experts", "samples_predicted_correctly"):
+        assert part in text, part
+    assert "--zca" not in text
+
+
 def test_presets_make_a_script_the_method(tmp_path):
     cells = {name: method.cell(options(), (7, 2), tmp_path, {}) for name, method in continual.METHODS.items()}
     assert [cells[name].method for name in ("DC", "DSA", "LoDSA", "k-means")] == ["DC", "DSA", "DSA", "k-means"]
@@ -67,7 +104,8 @@ def test_an_option_that_no_method_of_the_call_has_is_refused_with_those_that_do(
     (("--methods", "LoDM+pixels"), "LoDM has no other form"), (("--methods", "random", "--lr_img", "1"), "--lr_img is"),
     (("--methods", "DM", "--compare", "both"), "add random or herding"),
     (("--methods", "LoDC", "--cl_data_path", "x"), "no published files of LoDC, only of herding, DSA, DM, LoDM"),
-    (("--methods", "DM", "--cl_data_path", "x", "--zca"), "leave --zca out"),
+    (("--methods", "DM", "--zca"), "looks ahead; leave --zca out"),
+    (("--methods", "DM", "--cl_space", "raw"), "--cl_space says how the pixels in --cl_data_path are"),
     (("--methods", "DM", "--cl_data_path", "x", "--Iteration", "3"), "--Iteration condenses"),
 ])
 def test_methods_that_cannot_be_compared_are_refused(flags, mend):

@@ -8,13 +8,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from condense.continual.figure import save_figure
+from condense.continual.figure import COLOURS, MARKERS, draw, save_figure
 from condense.continual.order import class_order
 from condense.continual.pace import Pace
 from condense.continual.scoring import ScoreBook
-from condense.continual.summary import figures, refuse_other_summary, table_of
+from condense.continual.summary import figures, notes_of, save_summary, table_of
 from condense.evaluation import Protocol, Score
-from condense.options import OptionError
 from condense.randomness import Streams
 from condense.tables import FORMATS
 
@@ -48,6 +47,9 @@ def test_figures_are_means_over_all_networks_of_all_orders(summary):
     assert of["accuracies"] == [[1.0, 0.5], [0.9, 0.6], [0.8, 0.4], [0.7, 0.3]]
     assert of["mean"] == pytest.approx([0.85, 0.45])
     assert of["std"] == pytest.approx([np.sqrt(0.0125), np.sqrt(0.0125)])
+    assert of["std_of_orders"] == pytest.approx([0.1, 0.1])         # of 0.95 and 0.75, of 0.55 and 0.35
+    assert of["average_accuracy"]["std_of_orders"] == pytest.approx(0.1)      # of 0.75 and 0.55
+    assert of["forgetting"]["std_of_orders"] == pytest.approx(0)    # of 0.4 and 0.4
     assert of["average_accuracy"]["of_runs"] == pytest.approx([0.75, 0.75, 0.6, 0.5])
     assert of["average_accuracy"]["mean"] == pytest.approx(0.65)
     assert of["forgetting"]["of_runs"] == pytest.approx([0.5, 0.3, 0.4, 0.4])
@@ -75,6 +77,39 @@ def test_the_table_has_a_row_for_each_memory_in_percent_with_one_decimal(summary
         assert "45.0" in form(table)
 
 
+def test_notes_say_what_the_spread_holds_in_the_table_and_in_the_file(summary, tmp_path):
+    assert not any("condensed with" in note for note in notes_of(summary))     # random images are not
+    summary["methods"]["DM+low_rank"]["seed"] = 7
+    assert notes_of(summary)[-1] == ("All steps of all class orders were condensed with --seed 7: the spread is that "
+                                     "of orders and networks, and holds no luck of condensation.")
+    save_summary(tmp_path / "a.json", summary)
+    assert json.loads((tmp_path / "a.json").read_text())["notes"] == table_of(summary).notes == notes_of(summary)
+
+
+def test_the_picture_has_bands_of_one_deviation_and_says_of_what(summary):
+    summary["methods"]["DM+low_rank"] = {**summary["methods"]["random"], "images_per_class": 6, "mean": [0.9, 0.8],
+                                         "std": [0.02, 0.01]}
+    figure = draw(summary)
+    (axes,), (legend,) = figure.axes, figure.legends
+    expected = [[(85, 11.18), (45, 11.18)], [(90, 2), (80, 1)]]
+    for band, line, values in zip(axes.collections, axes.lines, expected, strict=True):
+        corners = {tuple(corner) for corner in band.get_paths()[0].vertices.round(2).tolist()}
+        assert corners == {(seen, round(mean + sign * std, 2)) for seen, (mean, std) in zip((2, 4), values)
+                           for sign in (-1, 1)}
+        assert line.get_ydata().tolist() == pytest.approx([mean for mean, _ in values])
+    assert "bands: ± 1 standard deviation over 4 networks (2 class orders x 2)" in axes.get_title()
+    assert [text.get_text() for text in legend.get_texts()] == [
+        "random: 3 images, 1,200 bytes, 65.0 %", "DM+low_rank: 6 images, 1,200 bytes, 65.0 %"]
+
+
+def test_eleven_memories_are_told_apart_by_colour_and_by_marker(summary):
+    summary["methods"] = {f"memory {i}": summary["methods"]["random"] for i in range(13)}
+    lines = draw(summary).axes[0].lines
+    for looks in ([line.get_color() for line in lines], [line.get_marker() for line in lines]):
+        assert len(set(looks[:11])) == 11
+    assert len(COLOURS) == len(MARKERS) and len({(of.get_color(), of.get_linestyle()) for of in lines}) == 13
+
+
 def test_the_picture_is_a_png_with_a_line_for_every_memory(summary, tmp_path):
     assert save_figure(tmp_path / "a.png", summary) == tmp_path / "a.png"
     pixels = np.array(Image.open(tmp_path / "a.png").convert("RGB")).reshape(-1, 3)
@@ -87,21 +122,6 @@ def test_without_matplotlib_there_is_no_picture_but_a_word_about_it(summary, tmp
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     assert save_figure(tmp_path / "a.png", summary) is None
     assert "pip install matplotlib" in caplog.text and not list(tmp_path.iterdir())
-
-
-def test_a_comparison_may_grow_by_methods_and_orders_but_not_change_its_options(tmp_path):
-    path = tmp_path / "scores.json"
-    refuse_other_summary(path, {"ipc": 2}, "f", False)
-    path.write_text(json.dumps({"options": {"ipc": 2, "methods": ["DM"], "seeds": 5}, "fingerprint": "f"}))
-    refuse_other_summary(path, {"ipc": 2, "methods": ("DM", "random"), "seeds": 2}, "f", False)
-    with pytest.raises(OptionError, match="--ipc was 2, is 3.*another --save_path, or --overwrite"):
-        refuse_other_summary(path, {"ipc": 3, "methods": ("DM",), "seeds": 5}, "f", False)
-    with pytest.raises(OptionError, match="the images are others"):
-        refuse_other_summary(path, {"ipc": 2, "methods": ("DM",), "seeds": 5}, "g", False)
-    refuse_other_summary(path, {"ipc": 3}, "g", True)
-    path.write_text("{")
-    with pytest.raises(OptionError, match="cannot be read"):
-        refuse_other_summary(path, {"ipc": 3}, "f", False)
 
 
 def test_the_rest_is_told_once_from_one_step_of_every_memory():
@@ -131,12 +151,12 @@ def parts_like(*digests):
 
 
 def test_a_score_is_computed_once_and_read_back_only_where_everything_agrees(tmp_path, monkeypatch):
-    calls, real = [], SimpleNamespace(fingerprint="f", device="cpu")
+    calls = []
     monkeypatch.setattr(ScoreBook, "_compute", lambda self, order, step, parts: calls.append(step) or [
         Score(0.5, 1.0, 0.0, confusion=((1, 1), (0, 2)))])
 
-    def book(seed=0, epochs=3):
-        compute = SimpleNamespace(precision="fp32")
+    def book(seed=0, epochs=3, data="f", precision="fp32"):
+        real, compute = SimpleNamespace(fingerprint=data, device="cpu"), SimpleNamespace(precision=precision)
         return ScoreBook(tmp_path, real, "MLP", Protocol(epochs=epochs), 1, Streams(seed), compute)
 
     order, parts = class_order(4, 2, 0), parts_like("a", "b")
@@ -148,6 +168,8 @@ def test_a_score_is_computed_once_and_read_back_only_where_everything_agrees(tmp
     for other in (lambda: book().score("DM", order, 1, parts_like("a", "c")),
                   lambda: book(seed=1).score("DM", order, 1, parts),
                   lambda: book(epochs=4).score("DM", order, 1, parts),
+                  lambda: book(data="g").score("DM", order, 1, parts),
+                  lambda: book(precision="bf16").score("DM", order, 1, parts),
                   lambda: book().score("DM", class_order(4, 2, 1), 1, parts)):
         before = len(calls)
         other()

@@ -25,7 +25,10 @@ def test_classes_are_named_by_number_by_range_or_by_name_in_any_order(text, ids)
 
 @pytest.mark.parametrize("text, mend", [
     ("0,6", "there is no class 6; the classes are 0 to 5"), ("4-9", "no class 9"), ("3-1", "write 1-3"),
-    ("0,cta", "did you mean cat?"), ("0,", "unknown class ''"), ("ant,0", "class 0 (ant) twice; name it once"),
+    ("0,cta", "did you mean cat?"), ("0,", "--classes '0,' holds an empty word; name classes by"),
+    ("", "--classes '' names no class; name classes by number"), (" , ", "names no class"),
+    ("3,,4", "--classes '3,,4' holds an empty word; name classes by number, range or name"),
+    ("ant,0", "class 0 (ant) twice; name it once"),
     ("1,0-2", "twice"), ("2", "name at least 2"), ("-1,2", "unknown class '-1'")])
 def test_classes_that_cannot_be_are_refused_with_the_mend(text, mend):
     with pytest.raises(ValueError) as error:

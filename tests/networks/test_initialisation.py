@@ -145,3 +145,50 @@ def test_half_precision_is_rounded_from_the_single_precision_draw():
 def test_a_layer_of_unknown_distribution_is_refused():
     with pytest.raises(TypeError, match="Embedding"):
         reset(nn.Sequential(nn.Linear(2, 2), nn.Embedding(3, 2)))
+
+
+# Xavier's distribution, which Dataset Distillation starts from
+
+def xavier_tensors(net):
+    """Yield (weight, bias, std) of every layer of `net` that is drawn."""
+    for layer in net.modules():
+        if isinstance(layer, (nn.Conv2d, nn.Linear)):
+            linear = isinstance(layer, nn.Linear)
+            area = 1 if linear else layer.kernel_size[0] * layer.kernel_size[1]
+            ends = (layer.in_features, layer.out_features) if linear else (layer.in_channels, layer.out_channels)
+            yield layer.weight.detach(), layer.bias, (2 / (area * sum(ends))) ** 0.5
+
+
+@pytest.mark.parametrize("name", ["MLP", "LeNet", "AlexCifarNet", "AlexNetBN"])
+@pytest.mark.parametrize("gain", [1.0, 2.5])
+def test_xavier_draws_normal_weights_of_the_variance_of_both_fans_and_no_biases(name, gain):
+    net = get_network(name, 3, 10, rng=seeded(1))
+    reset(net, seeded(), "xavier", gain)
+    for weight, bias, std in xavier_tensors(net):
+        assert bias is None or not bias.any()
+        normal = weight.flatten() / (gain * std)
+        assert abs(normal.mean()) < 5 / normal.numel() ** 0.5
+        assert normal.std().item() == pytest.approx(1, abs=4 / normal.numel() ** 0.5)
+        if normal.numel() > 10_000:                        # a uniform draw would reach no further than 1.74
+            assert (normal.abs() > 2).float().mean().item() == pytest.approx(0.0455, abs=0.01)
+
+
+def test_xavier_spread_is_pytorchs_own():
+    net, plain = get_network("LeNet", 1, 10, (28, 28), seeded()), get_network("LeNet", 1, 10, (28, 28), seeded())
+    reset(net, seeded(), "xavier", 3.0)
+    for (weight, _, _), layer in zip(xavier_tensors(net), [m for m in plain.modules() if hasattr(m, "weight")]):
+        nn.init.xavier_normal_(layer.weight, 3.0, generator=seeded(2))
+        assert weight.std().item() == pytest.approx(layer.weight.std().item(), rel=6 / weight.numel() ** 0.5)
+
+
+def test_xavier_leaves_norms_as_they_always_start_and_repeats_its_draws():
+    one, other = (reset(get_network("ConvNet", 3, 10), seeded(4), "xavier") for _ in range(2))
+    assert same(one, other)
+    norms = [layer for layer in one.modules() if isinstance(layer, nn.GroupNorm)]
+    assert norms and all((norm.weight == 1).all() and not norm.bias.any() for norm in norms)
+    assert not same(one, reset(get_network("ConvNet", 3, 10), seeded(4)))
+
+
+def test_an_unknown_initialisation_is_refused_with_those_that_there_are():
+    with pytest.raises(ValueError, match="unknown initialisation of networks 'xaver'.*xavier"):
+        reset(get_network("MLP", 1, 10), seeded(), "xaver")

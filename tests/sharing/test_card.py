@@ -112,6 +112,20 @@ def test_further_scores_are_those_of_this_very_file(tmp_path):
     assert "LeNet" not in text
 
 
+def test_networks_that_were_not_trained_are_not_scored(tmp_path):
+    path, _, _ = own_result(tmp_path, best=True)
+    content = torch.load(path, weights_only=True)
+    content["meta"]["protocols"]["ConvNetD1"]["epochs"] = 0
+    torch.save(content, path)
+    row = {"sha256": hashlib.sha256(path.read_bytes()).hexdigest(), "network": "MLP", "mean": 0.625, "std": 0.0125,
+           "networks": 5, "recipe": {"epochs": 0, "lr": 0.01}}
+    text = card(source_of(path), [row, {**row, "recipe": {"epochs": 1}}])
+    for words in ("last iteration", "chosen iteration"):
+        assert f"| {words} | ConvNetD1 | epochs 0, lr 0.01, batch 256, no augmentation | not scored | – |" in text
+    assert "| scored anew | MLP | epochs 0, lr 0.01, no augmentation | not scored | – |" in text
+    assert re.findall(r"\d\d\.\d\d ± .*? %", text) == ["62.50 ± 1.25 %"]
+
+
 @pytest.mark.parametrize("content, error, mend", [
     (None, FileNotFoundError, "no file of scores .*evaluate.py writes one"),
     ("[1]", ValueError, "holds no rows of scores"),

@@ -1,0 +1,67 @@
+"""Stochastic gradient descent with momentum as a step of `unroll`: the network's training that is differentiated.
+
+The heavy ball as PyTorch has it, v <- mu v + g and theta <- theta - lr v. Its two vectors travel as one state, so
+that every way to differentiate an unroll carries both adjoints back. Without momentum there is one vector.
+Wang, Zhu, Torralba & Efros, "Dataset Distillation", 2018, train by plain descent, each step with a learned size of its
+own; Deng & Russakovsky, "Remember the Past", NeurIPS 2022, with momentum, over a hundred steps and more.
+"""
+
+from dataclasses import dataclass
+
+import torch
+
+from condense.matching.unrolling import unroll
+
+
+@dataclass(frozen=True)
+class InnerSGD:
+    """Descent with `momentum` mu, 0 <= mu < 1; raises ValueError for any other.
+
+    A state is (P,), the weights alone, where mu is 0, else (2, P): weights and velocity. Step sizes are one number,
+    a tensor (), or a vector (T,) with one for each step; both are differentiable.
+    """
+
+    momentum: float = 0.0
+
+    def __post_init__(self):
+        if not 0 <= self.momentum < 1:
+            raise ValueError(f"--inner_momentum must be 0 or larger and below 1, not {self.momentum}")
+
+    def start(self, theta):
+        """Return the state of weights `theta` (P,) at rest."""
+        return torch.stack((theta, torch.zeros_like(theta))) if self.momentum else theta
+
+    def weights(self, state):
+        """Return the weights (P,) of a state."""
+        return state[0] if self.momentum else state
+
+    def step(self, i, state, gradient, lr):
+        """Return the state after step `i` down `gradient` (P,)."""
+        lr = lr if lr.dim() == 0 else lr[i]
+        if not self.momentum:
+            return state - lr * gradient
+        theta, velocity = state
+        velocity = self.momentum * velocity + gradient
+        return torch.stack((theta - lr * velocity, velocity))
+
+    def check(self, mode):
+        """Raise ValueError for a way to differentiate the unroll that has no meaning with momentum."""
+        if self.momentum and mode == "tesla":
+            raise ValueError("--unroll tesla takes each step's effect on the next for the identity, and a velocity, "
+                             "which decays by --inner_momentum, has no such effect; use --unroll constant")
+
+    def unroll(self, gradient, theta, lr, num_steps, inputs, mode="full", first=0):
+        """Return the weights (P,) after `num_steps` steps from `theta` at rest, differentiable in `lr` and `inputs`.
+
+        `gradient(i, theta, *inputs)` -> (P,) is what step `i` descends, and `lr` its step size, as above. `mode` and
+        `first` are those of `unroll`. Raises ValueError where `unroll` does, for "tesla" with momentum, and for a
+        vector of fewer step sizes than steps.
+        """
+        self.check(mode)
+        if lr.dim() and len(lr) < num_steps:
+            raise ValueError(f"{num_steps} steps with {len(lr)} step sizes; give one for each")
+
+        def step(i, state, lr, *inputs):
+            return self.step(i, state, gradient(i, self.weights(state), *inputs), lr)
+
+        return self.weights(unroll(step, self.start(theta), num_steps, (lr, *inputs), mode, first))
