@@ -13,24 +13,26 @@ from typing import ClassVar
 import torch
 import torch.nn.functional as F
 
-from condense.evaluation.protocols import StepProtocol
-from condense.matching.inner_sgd import InnerSGD
-from condense.matching.unrolling import draw_window
-from condense.unrolled.passes import Passes, crop_and_flip
-from condense.unrolled.starts import REGIMES, Starts
-from condense.unrolled.steps import split_steps
 from networks import get_network, has_batchnorm
 from utils import (
+    REGIMES,
+    InnerSGD,
+    Passes,
     RunConfig,
     Scorer,
+    Starts,
+    StepProtocol,
     Student,
     build_synthetic,
     choose_mode,
+    crop_and_flip,
+    draw_window,
     eval_pool,
     load_data,
     option,
     redefault,
     run_script,
+    split_steps,
     start_run,
 )
 

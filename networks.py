@@ -5,6 +5,7 @@ from condense.networks import (
     NETWORKS,
     VGG11,
     VGG11BN,
+    AlexCifarNet,
     AlexNet,
     AlexNetBN,
     ConvNet,
@@ -19,6 +20,7 @@ from condense.networks import (
 )
 from condense.networks.batchnorm import freeze_batchnorm, has_batchnorm
 
-__all__ = ["MLP", "NETWORKS", "AlexNet", "AlexNetBN", "ConvNet", "LeNet", "ResNet18", "ResNet18BN",
+__all__ = ["MLP", "NETWORKS", "AlexCifarNet", "AlexNet", "AlexNetBN",
+           "ConvNet", "LeNet", "ResNet18", "ResNet18BN",
            "ResNet18BN_AP", "ResNet18_AP", "VGG11", "VGG11BN", "freeze_batchnorm", "get_network", "has_batchnorm",
            "network_for", "reset"]

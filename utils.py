@@ -48,6 +48,7 @@ from condense.evaluation import (
 )
 from condense.evaluation.baselines import save_baselines
 from condense.evaluation.comparison import BASELINES, Baselines
+from condense.evaluation.protocols import StepProtocol
 from condense.evaluation.published import PROTOCOLS, named_protocols
 from condense.evaluation.rows import load_rows, merge_rows, save_rows, show_rows
 from condense.evaluation.scored_set import Changes, ScoredSet
@@ -69,8 +70,9 @@ from condense.journal import log_to_terminal, versions
 from condense.matching.class_gradients import class_gradients, matching_over_classes
 from condense.matching.features import class_means
 from condense.matching.gradients import class_distances, gradient_distance
+from condense.matching.inner_sgd import InnerSGD
 from condense.matching.trajectories import Student, start_epochs, student_minibatches
-from condense.matching.unrolling import MODES, choose_mode, unroll
+from condense.matching.unrolling import MODES, choose_mode, draw_window, unroll
 from condense.options import RunConfig, dead_flags, option, redefault
 from condense.randomness import Streams
 from condense.results import load_result, save_picture, save_result
@@ -82,21 +84,25 @@ from condense.sharing.real_data import data_of, require_data_of
 from condense.sharing.spaces import SPACES, Spaces, place
 from condense.stopping import Interrupted
 from condense.synthetic import Pixels, SyntheticSet, build_synthetic
+from condense.unrolled.passes import Passes, crop_and_flip
+from condense.unrolled.starts import REGIMES, Starts
+from condense.unrolled.steps import split_steps
 
 __all__ = [
     "AUGMENT_FNS", "BASELINES", "Baselines", "CLASSIC_STRATEGY", "CORESET_METHODS", "Changes", "Compute",
-    "DATASETS", "DiffAugment", "ExpertRun", "Interrupted", "LAYOUTS", "LOSSES", "LoadedSet", "MODES", "PROTOCOLS",
-    "ParamDiffAug", "Pixels", "Protocol", "RandomTrajectories", "RealBatch", "RealData", "Recipe", "RunConfig",
-    "SPACES", "ScoredSet", "Scorer", "Scoring", "SelectionImages", "Spaces", "Streams", "Student", "SyntheticSet",
-    "TensorDataset", "TensorSet", "Whitening", "augment", "build_synthetic", "check_writable", "choose_coreset",
-    "choose_lr", "choose_mode", "class_distances", "class_gradients", "class_means", "data_of", "dc_protocols",
-    "dead_flags", "default_side", "distance_wb", "epoch", "eval_pool", "evaluate", "evaluate_synset",
-    "expert_folder", "expert_labels", "get_daparam", "get_dataset", "get_default_convnet_setting", "get_eval_pool",
-    "get_loops", "get_network", "get_time", "gradient_distance", "load_data", "load_result", "load_rows",
-    "load_synthetic_set", "local_copy", "log_to_terminal", "match_loss", "matching_over_classes", "merge_rows",
-    "mtt_protocols", "named_protocols", "open_experts", "option", "parse_epochs", "place", "rand_brightness",
-    "rand_contrast", "rand_crop", "rand_cutout", "rand_flip", "rand_rotate", "rand_saturation", "rand_scale",
-    "read_set", "redefault", "require_data_of", "require_images", "right_images", "run_script", "save_baselines",
-    "save_picture", "save_result", "save_rows", "set_seed_DiffAug", "show_rows", "siamese_protocols",
+    "DATASETS", "DiffAugment", "ExpertRun", "InnerSGD", "Interrupted", "LAYOUTS", "LOSSES", "LoadedSet", "MODES",
+    "PROTOCOLS", "ParamDiffAug", "Passes", "Pixels", "Protocol", "REGIMES", "RandomTrajectories", "RealBatch",
+    "RealData", "Recipe", "RunConfig", "SPACES", "ScoredSet", "Scorer", "Scoring", "SelectionImages", "Spaces",
+    "Starts", "StepProtocol", "Streams", "Student", "SyntheticSet", "TensorDataset", "TensorSet", "Whitening",
+    "augment", "build_synthetic", "check_writable", "choose_coreset", "choose_lr", "choose_mode", "class_distances",
+    "class_gradients", "class_means", "crop_and_flip", "data_of", "dc_protocols", "dead_flags", "default_side",
+    "distance_wb", "draw_window", "epoch", "eval_pool", "evaluate", "evaluate_synset", "expert_folder",
+    "expert_labels", "get_daparam", "get_dataset", "get_default_convnet_setting", "get_eval_pool", "get_loops",
+    "get_network", "get_time", "gradient_distance", "load_data", "load_result", "load_rows", "load_synthetic_set",
+    "local_copy", "log_to_terminal", "match_loss", "matching_over_classes", "merge_rows", "mtt_protocols",
+    "named_protocols", "open_experts", "option", "parse_epochs", "place", "rand_brightness", "rand_contrast",
+    "rand_crop", "rand_cutout", "rand_flip", "rand_rotate", "rand_saturation", "rand_scale", "read_set",
+    "redefault", "require_data_of", "require_images", "right_images", "run_script", "save_baselines",
+    "save_picture", "save_result", "save_rows", "set_seed_DiffAug", "show_rows", "siamese_protocols", "split_steps",
     "start_compute", "start_epochs", "start_run", "student_minibatches", "train_network", "unroll", "versions",
 ]

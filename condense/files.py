@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import os
+import socket
 import tempfile
 from pathlib import Path
 
@@ -78,6 +79,17 @@ def locked(path, waiting=None):
                 waiting()
             fcntl.flock(file, fcntl.LOCK_EX)
         yield file
+
+
+@contextlib.contextmanager
+def short_silence(seconds):
+    """Give up on servers that say nothing for so long: neither torch.hub nor torchvision sets a limit of its own."""
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(seconds)
+    try:
+        yield
+    finally:
+        socket.setdefaulttimeout(before)
 
 
 def cache_folder():

@@ -1,6 +1,7 @@
 """What a run says of itself, in words: storage, accuracies, how long it will take."""
 
 import logging
+import math
 import statistics
 
 from condense.journal import duration
@@ -27,6 +28,16 @@ def time_needed(seconds, experiments, iterations, per_step, evaluations, per_eva
             f"iterations ({per_step:.3g} s each) and {evaluations} evaluation{'s' * (evaluations != 1)} "
             f"({duration(per_evaluation)} each); shorter with --num_exp, --Iteration, --eval_every, --num_eval, "
             "--epoch_eval_train")
+
+
+def nonsense(what, step_size, cfg):
+    """Word what stopped a run, `what` and the learned `step_size` (None: none is), and which flags of `cfg` mend it."""
+    if step_size is None:
+        return what, "try a smaller --lr_img"
+    what += f" and the learned step size is {step_size:.4g}" * ("step size" not in what)
+    if not hasattr(cfg, "lr_lr"):                          # one learning rate for images and step sizes
+        return what, "try a smaller --lr or --distill_lr"
+    return what, "try a smaller --lr_lr" + ", or a smaller --lr_img" * math.isfinite(step_size)
 
 
 def report_scores(scores, journal, exp, it, picture, step_size):

@@ -145,6 +145,12 @@ def shown_images(images, ipc):
     return images.view(-1, ipc, *images.shape[1:])[:, :MAX_COLUMNS].flatten(0, 1)
 
 
+def draw_set(path, images, real):
+    """Write the picture of class-major `images` (n, C, H, W) in the space of `real`; see `save_picture`."""
+    shown = shown_images(images, len(images) // real.num_classes)       # of many to whiten back, only what is seen
+    save_picture(path, real.denormalise(shown), len(shown) // real.num_classes)
+
+
 def save_picture(path, images, ipc):
     """Write `images` (n, C, H, W) in [0, 1], class-major with `ipc` per class, as a PNG: one row per class.
 

@@ -7,10 +7,8 @@ import dataclasses
 import logging
 import math
 import statistics
-import time
 from pathlib import Path
 
-import torch
 from tqdm import tqdm
 
 from condense.checkpoints import (
@@ -27,8 +25,9 @@ from condense.journal import Journal, log_to_terminal
 from condense.options import dead_flags
 from condense.outcome import Best, Outcome, as_stored
 from condense.randomness import Streams
-from condense.reports import report_result, report_scores, stored, time_needed
-from condense.results import describe, result_stem, save_picture, shown_images
+from condense.rehearsal import Rehearsal
+from condense.reports import nonsense, report_result, report_scores, stored, time_needed
+from condense.results import describe, draw_set, result_stem
 from condense.stopping import Finished, Interrupted, RunError, StopRequest
 
 log = logging.getLogger("condense")
@@ -54,12 +53,17 @@ class Run:
         self.checkpoint = Checkpoint(folder / f"{stem}.ckpt", self.options)
         self.state = self.checkpoint.load(cfg.resume, cfg.overwrite)
         self.outcome, self.storage, self.length = Outcome(cfg.save), None, cfg.Iteration
-        self.running = self.rehearsing = self.rehearsed = False
+        self.running, self.rehearsal = False, Rehearsal()
         self.best, self.skipped = None, 0
         self.stop, self.good, self.step = StopRequest(), None, None
         for line in dead_flags(cfg):
             log.info(line)
         Run.latest = self
+
+    @property
+    def rehearsing(self):
+        """Whether the step under way is one that will be undone."""
+        return self.rehearsal.running
 
     def begin(self, real, scorer, eval_every, select_on=None, iterations=None, **sources):
         """Say what the run works on, after every other check and before the first experiment.
@@ -137,7 +141,7 @@ class Run:
         Between two of them the run can stop, too; it then goes back to where the iteration began.
         """
         if self.rehearsing:
-            self.parts = number                           # one is enough to tell how long all of them take
+            self.rehearsal.parts = number                 # one is enough to tell how long all of them take
             yield 0
             return
         before = copy_state(*self.owners)
@@ -214,9 +218,7 @@ class Run:
             self._stop_at_nonsense("the images are not finite")
         self._require_step_size()
         picture = self.picture_stem.with_name(f"{self.picture_stem.name}_exp{exp}_iter{it}.png")
-        ipc = len(images) // self.real.num_classes
-        shown = shown_images(images, ipc)                     # of many images to whiten back, only those that are seen
-        save_picture(picture, self.real.denormalise(shown), len(shown) // self.real.num_classes)
+        draw_set(picture, images, self.real)
         self._stop_if_asked()
         try:
             with self.stop.at_once():
@@ -232,19 +234,10 @@ class Run:
 
     def _rehearse(self, it):
         """Run the first step twice, undo it, time an evaluation epoch, and say how long everything will take."""
-        if self.rehearsed or it >= self.length:
+        if self.rehearsal.done or it >= self.length:
             return
-        before = copy_state(*self.owners)
-        self.rehearsing, self.rehearsed, self.parts = True, True, 1
-        for _ in range(2):                                # the first warms up, and compiles
-            start = time.perf_counter()
-            yield it
-            if self.device.type == "cuda":
-                torch.cuda.synchronize(self.device)
-            per_step = self.parts * (time.perf_counter() - start)
-        restore_state(before, *self.owners)
-        self.rehearsing = False
-        self._announce(per_step, self.scorer.estimate(self.owners[0]), it)
+        yield from self.rehearsal.steps(it, self.owners, self.device)
+        self._announce(self.rehearsal.per_step, self.scorer.estimate(self.owners[0]), it)
 
     def _tell_storage(self, synthetic):
         first, self.storage = self.storage is None, synthetic.storage()
@@ -301,18 +294,13 @@ class Run:
 
     def _stop_at_nonsense(self, what):
         """Keep the last set whose loss was finite, and raise RunError that says what to lower."""
-        flags = "a smaller --lr_img"
-        for value in self._learned().values():
-            what += f" and the learned step size is {value:.4g}" * ("step size" not in what)
-            flags = "a smaller --lr_lr" + ", or a smaller --lr_img" * math.isfinite(value)
-            if not hasattr(self.cfg, "lr_lr"):             # one learning rate for images and step sizes
-                flags = "a smaller --lr or --distill_lr"
+        what, mend = nonsense(what, self._learned().get("syn_lr"), self.cfg)
         kept = "no finite set was seen"
         if self.good:
             restore_state(self.good[1], self.owners[0])
             self._save_unfinished(self._outcome_so_far())
             kept = f"the set of iteration {self.good[0]} is in {self.unfinished_path}"
-        raise RunError(f"{what} at experiment {self.exp}, iteration {self.it}; {kept}; try {flags}")
+        raise RunError(f"{what} at experiment {self.exp}, iteration {self.it}; {kept}; {mend}")
 
     def _stop_if_asked(self):
         if self.stop.number is None:

@@ -100,6 +100,20 @@ def lomtt(able_experts):
     return Script(main_LoMTT, *short_segments(able_experts))
 
 
+@pytest.fixture(scope="session")
+def dd():
+    """main_DD.py for fresh starts."""
+    from tests.dd_runs import fresh_starts
+    return fresh_starts()
+
+
+@pytest.fixture(scope="session")
+def fixed():
+    """main_DD.py for a fixed start."""
+    from tests.dd_runs import fixed_start
+    return fixed_start()
+
+
 def short_segments(buffer_path):
     return ["--model", "ConvNetD1", "--buffer_path", str(buffer_path), "--max_start_epoch", "2", "--expert_epochs", "2",
             "--syn_steps", "3", "--Iteration", "4", "--lr_img", "100", "--eval_every", "2", "--epoch_eval_train", "1"]

@@ -253,7 +253,7 @@ def test_progress_and_the_rehearsal_for_the_estimate_leave_no_trace(dc, tmp_path
 
 @pytest.mark.parametrize("outer", [1, 4])
 def test_estimate_tells_the_seconds_of_an_iteration_with_all_its_outer_steps(dc, tmp_path, monkeypatch, capsys, outer):
-    monkeypatch.setattr("condense.runtime.time", SimpleNamespace(perf_counter=count(step=7).__next__))
+    monkeypatch.setattr("condense.rehearsal.time", SimpleNamespace(perf_counter=count(step=7).__next__))
     dc.run(tmp_path, "--outer_loop", str(outer), *UNSCORED)
     (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("about ")]
     assert f"1 experiment of 2 iterations ({7 * outer} s each)" in line and "--Iteration" in line

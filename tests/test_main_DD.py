@@ -19,19 +19,9 @@ from condense.runtime import Run
 from condense.synthetic import build_synthetic
 from condense.unrolled.passes import crop_and_flip
 from condense.unrolled.steps import split_steps
-from tests.dd_runs import LAST, fixed_start, fresh_starts, script
+from tests.dd_runs import LAST, script
 
 PLANS = [(1, 1, 0.0), (3, 2, 0.0), (3, 2, 0.9)]            # S, E, momentum
-
-
-@pytest.fixture(scope="module")
-def dd():
-    return fresh_starts()
-
-
-@pytest.fixture(scope="module")
-def fixed():
-    return fixed_start()
 
 
 @pytest.fixture(scope="module")

@@ -10,17 +10,7 @@ from condense.data import load_data
 from condense.evaluation.testing import accuracy
 from condense.networks import get_network, reset
 from condense.randomness import Streams
-from tests.dd_runs import FIXED, LAST, fixed_start, fresh_starts, script
-
-
-@pytest.fixture(scope="module")
-def dd():
-    return fresh_starts()
-
-
-@pytest.fixture(scope="module")
-def fixed():
-    return fixed_start()
+from tests.dd_runs import FIXED, LAST, script
 
 
 @pytest.fixture(scope="module")

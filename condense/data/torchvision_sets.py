@@ -7,7 +7,6 @@ import contextlib
 import gzip
 import io
 import math
-import socket
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +14,7 @@ from pathlib import Path
 import torch
 
 from condense.data.real import RealData
-from condense.files import atomic_path
+from condense.files import atomic_path, short_silence
 
 DIGITS = [str(digit) for digit in range(10)]
 SILENCE_S = 30                                           # a server that says nothing for so long is not there
@@ -79,7 +78,7 @@ def _parts(name, row, root):
     import torchvision
 
     try:
-        with contextlib.redirect_stdout(io.StringIO()), _short_silence():
+        with contextlib.redirect_stdout(io.StringIO()), short_silence(SILENCE_S):
             if name.endswith("MNIST"):
                 _unpack_idx(root / name / "raw")
             return [_open(getattr(torchvision.datasets, name), root, part) for part in ("train", "test")]
@@ -140,14 +139,3 @@ def _is_whole(path):
         return False
     dims = [int.from_bytes(head[at:at + 4], "big") for at in range(4, 4 + 4 * head[3], 4)]
     return path.stat().st_size == 4 + 4 * len(dims) + math.prod(dims)
-
-
-@contextlib.contextmanager
-def _short_silence():
-    """Give up on servers that do not answer (torchvision sets no limit of its own)."""
-    before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(SILENCE_S)
-    try:
-        yield
-    finally:
-        socket.setdefaulttimeout(before)

@@ -4,9 +4,9 @@ Wang, Zhu, Torralba & Efros, "Dataset Distillation", 2018, after the network tha
 """
 
 from torch import nn
-from torch.nn.functional import pad, relu
+from torch.nn.functional import pad
 
-from condense.networks.layers import PoolTo
+from condense.networks.layers import PoolTo, ThreeLinear
 from condense.networks.sizes import as_pair, check, conv, first_padding
 
 HALVED = conv(3, 1, 2)                     # the map of 3x3 max pooling with stride 2
@@ -26,7 +26,7 @@ class ResponseNorm(nn.Module):
         return x * (1 + ALPHA / SIZE * total) ** -BETA
 
 
-class AlexCifarNet(nn.Module):
+class AlexCifarNet(ThreeLinear):
     """(N, channel, H, W) -> (N, num_classes): 64 x 8 x 8 features, then 384, 192, classes.
 
     `im_size` None means 28x28 for one channel, where the first padding is 4, and 32x32 otherwise; other maps are
@@ -42,19 +42,4 @@ class AlexCifarNet(nn.Module):
             nn.Conv2d(channel, 64, 5, padding=padding), nn.ReLU(inplace=True), nn.MaxPool2d(3, 2, padding=1),
             ResponseNorm(), nn.Conv2d(64, 64, 5, padding=2), nn.ReLU(inplace=True), ResponseNorm(),
             nn.MaxPool2d(3, 2, padding=1), PoolTo(8))
-        self.fc_1 = nn.Linear(64 * 8 * 8, 384)
-        self.fc_2 = nn.Linear(384, 192)
-        self.fc_3 = nn.Linear(192, num_classes)
-
-    @property
-    def classifier(self):
-        """The last layer, under the name that all networks share."""
-        return self.fc_3
-
-    def embed(self, x):
-        """Return the last hidden layer, (N, channel, H, W) -> (N, 192)."""
-        x = relu(self.fc_1(self.features(x).flatten(1)))
-        return relu(self.fc_2(x))
-
-    def forward(self, x):
-        return self.classifier(self.embed(x))
+        self.add_linear(64 * 8 * 8, 384, 192, num_classes)

@@ -8,6 +8,27 @@ from condense.networks.instance_norm import InstanceNorm
 from condense.registry import lookup
 
 
+class ThreeLinear(nn.Module):
+    """What follows the `features` of LeNet and its kin: three linear layers with ReLU, the last of which classifies."""
+
+    def add_linear(self, *sizes):
+        """Make the layers, from sizes[0] flattened features to sizes[3] classes."""
+        self.fc_1, self.fc_2, self.fc_3 = (nn.Linear(*pair) for pair in zip(sizes, sizes[1:]))
+
+    @property
+    def classifier(self):
+        """The last layer, under the name that all networks share."""
+        return self.fc_3
+
+    def embed(self, x):
+        """Return the last hidden layer, (N, channel, H, W) -> (N, sizes[2])."""
+        x = F.relu(self.fc_1(self.features(x).flatten(1)))
+        return F.relu(self.fc_2(x))
+
+    def forward(self, x):
+        return self.classifier(self.embed(x))
+
+
 class LayerNorm(nn.LayerNorm):
     """Layer norm whose gradient can be differentiated again under vmap.
 

@@ -15,6 +15,7 @@ DC = 'Zhao, Mopuri & Bilen, "Dataset Condensation with Gradient Matching", ICLR 
 DSA = 'Zhao & Bilen, "Dataset Condensation with Differentiable Siamese Augmentation", ICML 2021'
 DM = 'Zhao & Bilen, "Dataset Condensation with Distribution Matching", WACV 2023'
 MTT = 'Cazenavette et al., "Dataset Distillation by Matching Training Trajectories", CVPR 2022'
+DD = 'Wang, Zhu, Torralba & Efros, "Dataset Distillation", arXiv 1811.10959, 2018'
 IDC = 'Kim et al., "Dataset Condensation via Efficient Synthetic-Data Parameterization", ICML 2022'
 LOW_RANK = ('Yang et al., "An Efficient Dataset Condensation Plugin and Its Application to Continual Learning", '
             "NeurIPS 2023")
@@ -24,7 +25,7 @@ K_CENTER = 'Sener & Savarese, "Active Learning for Convolutional Neural Networks
 # method -> (its script, None where there is none here; the papers it is from)
 METHODS = {
     "DC": ("main_DC.py", (DC,)), "DSA": ("main_DC.py", (DSA,)), "DM": ("main_DM.py", (DM,)),
-    "MTT": ("main_MTT.py", (MTT,)), "IDC": (None, (IDC,)),
+    "MTT": ("main_MTT.py", (MTT,)), "DD": ("main_DD.py", (DD,)), "IDC": (None, (IDC,)),
     "LoDC": ("main_LoDC.py", (LOW_RANK, DC)), "LoDSA": ("main_LoDC.py", (LOW_RANK, DSA)),
     "LoDM": ("main_LoDM.py", (LOW_RANK, DM)), "LoMTT": ("main_LoMTT.py", (LOW_RANK, MTT)),
     "random": ("select_coreset.py", ()), "k-means": ("select_coreset.py", ()),

@@ -5,7 +5,6 @@ import hashlib
 import json
 import logging
 import re
-import socket
 import urllib.error
 import urllib.request
 from pathlib import Path, PurePosixPath
@@ -13,7 +12,7 @@ from urllib.parse import unquote, urlsplit
 
 import torch
 
-from condense.files import atomic_path, cache_folder, file_sha256, locked
+from condense.files import atomic_path, cache_folder, file_sha256, locked, short_silence
 
 log = logging.getLogger("condense")
 
@@ -114,7 +113,7 @@ def _download(url, path, wanted, progress):
 
 def _transfer(url, temporary, progress):
     try:
-        with _short_silence():
+        with short_silence(SILENCE_S):
             size = _announced_size(url)
             torch.hub.download_url_to_file(url, str(temporary), progress=progress)
     except urllib.error.HTTPError as error:
@@ -159,14 +158,3 @@ def _silent(url):
 
 def _reason(error):
     return (str(error).strip() or type(error).__name__).splitlines()[-1]
-
-
-@contextlib.contextmanager
-def _short_silence():
-    """Give up on servers that do not answer (torch.hub sets no limit of its own)."""
-    before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(SILENCE_S)
-    try:
-        yield
-    finally:
-        socket.setdefaulttimeout(before)

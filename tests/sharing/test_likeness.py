@@ -1,6 +1,5 @@
 """The space of pixels told by their statistics, or asked for where they do not decide: never a wrong answer."""
 
-import copy
 import math
 from pathlib import Path
 from types import SimpleNamespace
@@ -9,41 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-from condense.data import load_data
 from condense.sharing import likeness
 from condense.sharing.likeness import figures
-from condense.sharing.spaces import SPACES, Constants, Spaces, from_pixels, space_of
+from condense.sharing.spaces import SPACES, from_pixels, space_of
 from condense.sharing.stored import SetFile, StoredSet
-
-
-@pytest.fixture(scope="module")
-def digits():
-    return load_data("Digits")
-
-
-@pytest.fixture(scope="module")
-def white():
-    return load_data("Digits", zca=True)
-
-
-@pytest.fixture
-def spaces(digits, white):
-    """Spaces of Digits; `loads` lists what was loaded."""
-    loads = []
-    made = Spaces(lambda zca: loads.append(zca) or copy.copy(white if zca else digits))
-    made.loads = loads
-    return made
-
-
-@pytest.fixture(scope="module")
-def constants(digits, white):
-    return Constants(digits.mean, digits.std, white.zca)
-
-
-def chosen(digits, ipc=10, seed=1):
-    """Raw pixels of real images in double precision, and their labels."""
-    batch = digits.sample(digits.classes, ipc, torch.Generator().manual_seed(seed))
-    return digits.images[batch.index].double() / 255, batch.labels.clone()
+from tests.sharing.real_pixels import chosen
 
 
 def a_file(images, labels):

@@ -11,36 +11,7 @@ from condense.data import RealData, Whitening, load_data
 from condense.sharing.spaces import SPACES, Constants, Spaces, from_pixels, place, space_of, to_pixels
 from condense.sharing.stored import SetFile, StoredSet
 from condense.synthetic.multi_formation import decode
-
-
-@pytest.fixture(scope="module")
-def digits():
-    return load_data("Digits")
-
-
-@pytest.fixture(scope="module")
-def white():
-    return load_data("Digits", zca=True)
-
-
-@pytest.fixture
-def spaces(digits, white):
-    """Spaces of Digits; `loads` lists what was loaded."""
-    loads = []
-    made = Spaces(lambda zca: loads.append(zca) or copy.copy(white if zca else digits))
-    made.loads = loads
-    return made
-
-
-@pytest.fixture(scope="module")
-def constants(digits, white):
-    return Constants(digits.mean, digits.std, white.zca)
-
-
-def chosen(digits, ipc=10, seed=1):
-    """Raw pixels of real images in double precision, and their labels."""
-    batch = digits.sample(digits.classes, ipc, torch.Generator().manual_seed(seed))
-    return digits.images[batch.index].double() / 255, batch.labels.clone()
+from tests.sharing.real_pixels import chosen
 
 
 def a_file(images, labels, **said):
