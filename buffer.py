@@ -77,6 +77,8 @@ class Config(RunConfig):
     parameterization: ClassVar[str] = "pixels"
     init: ClassVar[None] = None
     save: ClassVar[None] = None
+    optimizer: ClassVar[None] = None
+    clip_grad: ClassVar[None] = None
     eval_mode: ClassVar[None] = None
     num_exp: ClassVar[None] = None
     num_eval: ClassVar[None] = None

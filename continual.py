@@ -100,6 +100,8 @@ class Options(RunConfig):
     parameterization: ClassVar[str] = "pixels"
     init: ClassVar[None] = None                                  # of the methods that have it, see below
     save: ClassVar[None] = None
+    optimizer: ClassVar[None] = None
+    clip_grad: ClassVar[None] = None
     eval_mode: ClassVar[None] = None
     num_exp: ClassVar[None] = None
     eval_every: ClassVar[None] = None

@@ -12,8 +12,6 @@ import logging
 from dataclasses import dataclass
 from functools import partial
 
-import torch
-
 from augment import default_strategy, draw_siamese, parse_strategy
 from networks import freeze_batchnorm, get_network, has_batchnorm, reset
 from utils import (
@@ -21,6 +19,7 @@ from utils import (
     RunConfig,
     Scorer,
     TensorSet,
+    build_optimizer,
     build_synthetic,
     class_distances,
     class_gradients,
@@ -106,7 +105,7 @@ def main(cfg, name=None):
     for exp in run.experiments():
         synthetic = build_synthetic(cfg.parameterization, real, cfg.ipc, cfg.init, run.rng("init", exp),
                                     **cfg.form_options())
-        optimizer = torch.optim.SGD(synthetic.param_groups(cfg.lr_img, momentum=0.5))
+        optimizer = build_optimizer(cfg.optimizer, synthetic.param_groups(cfg.lr_img, momentum=0.5), cfg.clip_grad)
         for it in run.iterations(exp, synthetic, optimizer):     # progress, due evaluations, checkpoints
             reset(net, run.rng("nets", exp, it))                 # a fresh random network, in place
             for outer in run.outer_steps(outer_loop):

@@ -23,6 +23,7 @@ from utils import (
     Starts,
     StepProtocol,
     Student,
+    build_optimizer,
     build_synthetic,
     choose_mode,
     crop_and_flip,
@@ -36,7 +37,7 @@ from utils import (
     start_run,
 )
 
-BETAS = 0.5, 0.999                         # of the outer Adam, as published
+MOMENTUM = 0.5                             # of the outer Adam, its first beta, as published
 REAL_CHUNK = 256                           # real images at a time: fewer take longer, with networks of few channels
 NUM_EVAL = 20                              # held-out networks; the paper's ± are over 200
 ELSEWHERE = "--{} has no effect: {}"
@@ -77,6 +78,7 @@ class Config(RunConfig):
     unroll: str = option("auto", "how the steps are differentiated: full keeps their graph, checkpoint parts of it, "
                          "constant one step's. auto: full where it fits, else constant",
                          choices=("auto", "full", "checkpoint", "constant"))
+    optimizer: str = redefault("optimizer", "adam")
     eval_mode: str = redefault("eval_mode", "SS")
     num_exp: int = redefault("num_exp", 1)
     num_eval: int | None = redefault("num_eval", None, aliases=("test_n_nets",), help="fresh networks per evaluation; "
@@ -177,8 +179,9 @@ def main(cfg, name="DD"):
         synthetic.learn_step_sizes(cfg.distill_lr, cfg.distill_steps, cfg.distill_epochs)
         fixed = starts.fixed(exp)                                # (n_nets, P), or None
         synthetic.start_from_networks(cfg.model, fixed)
-        groups = [*synthetic.param_groups(cfg.lr, momentum=0), {"params": [synthetic.raw_step_sizes], "lr": cfg.lr}]
-        optimizer = torch.optim.Adam(groups, betas=BETAS)
+        groups = [*synthetic.param_groups(cfg.lr, MOMENTUM),
+                  {"params": [synthetic.raw_step_sizes], "lr": cfg.lr, "momentum": MOMENTUM}]
+        optimizer = build_optimizer(cfg.optimizer, groups, cfg.clip_grad)
         passes = Passes(real, cfg.batch_size, lambda epoch: run.rng("data", exp, epoch))     # noqa: B023
         batches = split_steps(synthetic.hard_labels, cfg.distill_steps)                      # S tensors of indices
         mode = choose_mode(cfg.unroll, cfg.window or num_steps, len(batches[0]), real.im_size, run.device)

@@ -15,6 +15,7 @@ from networks import get_network, has_batchnorm, reset
 from utils import (
     RunConfig,
     Scorer,
+    build_optimizer,
     build_synthetic,
     class_means,
     eval_pool,
@@ -66,7 +67,7 @@ def main(cfg, name="DM"):
     for exp in run.experiments():
         synthetic = build_synthetic(cfg.parameterization, real, cfg.ipc, cfg.init, run.rng("init", exp),
                                     **cfg.form_options())
-        optimizer = torch.optim.SGD(synthetic.param_groups(cfg.lr_img, momentum=0.5))
+        optimizer = build_optimizer(cfg.optimizer, synthetic.param_groups(cfg.lr_img, momentum=0.5), cfg.clip_grad)
         for it in run.iterations(exp, synthetic, optimizer):     # progress, due evaluations, checkpoints
             reset(net, run.rng("nets", exp, it))                 # a fresh random network, in place
             augment = draw_siamese(strategy, real.num_classes, run.rng("augmentation", exp, it), run.device)

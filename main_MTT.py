@@ -24,6 +24,7 @@ from utils import (
     Scorer,
     SelectionImages,
     Student,
+    build_optimizer,
     build_synthetic,
     choose_mode,
     default_side,
@@ -205,7 +206,7 @@ def main(cfg, name="MTT"):
         synthetic.learn_step_size(cfg.lr_teacher)
         if cfg.lr_y or cfg.teacher_label:
             synthetic.use_soft_labels(expert_labels(synthetic, student, experts, averaged), learned=bool(cfg.lr_y))
-        optimizer = torch.optim.SGD(parameter_groups(cfg, synthetic))
+        optimizer = build_optimizer(cfg.optimizer, parameter_groups(cfg, synthetic), cfg.clip_grad)
         num_images = len(synthetic.hard_labels)
         batch_syn = min(cfg.batch_syn or num_images, num_images)
         mode = choose_mode(cfg.unroll, cfg.syn_steps, batch_syn, real.im_size, run.device)

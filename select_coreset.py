@@ -61,6 +61,8 @@ class Config(RunConfig):
     Iteration: ClassVar[int] = 0                                 # chosen images are never updated, so that these
     parameterization: ClassVar[str] = "pixels"
     save: ClassVar[str] = "images"
+    optimizer: ClassVar[None] = None
+    clip_grad: ClassVar[None] = None
     init: ClassVar[None] = None                                  # options of other runs are none of this one
     eval_every: ClassVar[int] = 0
     checkpoint_every: ClassVar[int] = 1

@@ -84,6 +84,7 @@ from condense.sharing.real_data import data_of, require_data_of
 from condense.sharing.spaces import SPACES, Spaces, place
 from condense.stopping import Interrupted
 from condense.synthetic import Pixels, SyntheticSet, build_synthetic
+from condense.synthetic.optimisers import build_optimizer
 from condense.unrolled.passes import Passes, crop_and_flip
 from condense.unrolled.starts import REGIMES, Starts
 from condense.unrolled.steps import split_steps
@@ -94,15 +95,15 @@ __all__ = [
     "PROTOCOLS", "ParamDiffAug", "Passes", "Pixels", "Protocol", "REGIMES", "RandomTrajectories", "RealBatch",
     "RealData", "Recipe", "RunConfig", "SPACES", "ScoredSet", "Scorer", "Scoring", "SelectionImages", "Spaces",
     "Starts", "StepProtocol", "Streams", "Student", "SyntheticSet", "TensorDataset", "TensorSet", "Whitening",
-    "augment", "build_synthetic", "check_writable", "choose_coreset", "choose_lr", "choose_mode", "class_distances",
-    "class_gradients", "class_means", "crop_and_flip", "data_of", "dc_protocols", "dead_flags", "default_side",
-    "distance_wb", "draw_window", "epoch", "eval_pool", "evaluate", "evaluate_synset", "expert_folder",
-    "expert_labels", "get_daparam", "get_dataset", "get_default_convnet_setting", "get_eval_pool", "get_loops",
-    "get_network", "get_time", "gradient_distance", "load_data", "load_result", "load_rows", "load_synthetic_set",
-    "local_copy", "log_to_terminal", "match_loss", "matching_over_classes", "merge_rows", "mtt_protocols",
-    "named_protocols", "open_experts", "option", "parse_epochs", "place", "rand_brightness", "rand_contrast",
-    "rand_crop", "rand_cutout", "rand_flip", "rand_rotate", "rand_saturation", "rand_scale", "read_set",
-    "redefault", "require_data_of", "require_images", "right_images", "run_script", "save_baselines",
+    "augment", "build_optimizer", "build_synthetic", "check_writable", "choose_coreset", "choose_lr", "choose_mode",
+    "class_distances", "class_gradients", "class_means", "crop_and_flip", "data_of", "dc_protocols", "dead_flags",
+    "default_side", "distance_wb", "draw_window", "epoch", "eval_pool", "evaluate", "evaluate_synset",
+    "expert_folder", "expert_labels", "get_daparam", "get_dataset", "get_default_convnet_setting", "get_eval_pool",
+    "get_loops", "get_network", "get_time", "gradient_distance", "load_data", "load_result", "load_rows",
+    "load_synthetic_set", "local_copy", "log_to_terminal", "match_loss", "matching_over_classes", "merge_rows",
+    "mtt_protocols", "named_protocols", "open_experts", "option", "parse_epochs", "place", "rand_brightness",
+    "rand_contrast", "rand_crop", "rand_cutout", "rand_flip", "rand_rotate", "rand_saturation", "rand_scale",
+    "read_set", "redefault", "require_data_of", "require_images", "right_images", "run_script", "save_baselines",
     "save_picture", "save_result", "save_rows", "set_seed_DiffAug", "show_rows", "siamese_protocols", "split_steps",
     "start_compute", "start_epochs", "start_run", "student_minibatches", "train_network", "unroll", "versions",
 ]

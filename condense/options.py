@@ -59,6 +59,10 @@ class RunConfig:
 
     parameterization: str = option("pixels", "form of the synthetic set", group=SET)
     init: str = option("noise", "start from noise or from real images", group=SET)
+    optimizer: str = option("sgd", "how the set is updated: sgd, or adam, whose first beta is sgd's momentum",
+                            group=SET, choices=("sgd", "adam"))
+    clip_grad: float | None = option(None, "largest norm of all gradients of the set together; steps are shortened to "
+                                           "it", group=SET, above=0)
     save: str = option("both", "what the result holds of a set that is no plain pixels: what it stores (factors), the "
                        "decoded images, or both", group=SET, choices=("both", "factors", "images"), neutral=True)
 
