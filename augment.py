@@ -1,10 +1,11 @@
-"""Both augmentations: Siamese (DSA), drawn as a record or called as the reference does, and DC's classic."""
+"""The augmentations: Siamese (DSA), drawn as a record or called as the reference does, IDC's, and DC's classic."""
 
 from condense.augmentation import (
     FULL_STRATEGY,
     Record,
     Strengths,
     default_strategy,
+    draw_composed,
     draw_independent,
     draw_siamese,
     parse_strategy,
@@ -23,6 +24,6 @@ from condense.compat import AUGMENT_FNS, DiffAugment, ParamDiffAug, augment, get
 __all__ = [
     "AUGMENT_FNS", "CLASSIC_DEFAULTS", "ClassicRecord", "DiffAugment", "FULL_STRATEGY", "ParamDiffAug",
     "Record", "Strengths", "apply_classic", "augment", "augment_classic", "classic_strategy",
-    "default_strategy", "draw_classic", "draw_independent", "draw_siamese", "get_daparam",
+    "default_strategy", "draw_classic", "draw_composed", "draw_independent", "draw_siamese", "get_daparam",
     "parse_classic", "parse_strategy", "set_seed_DiffAug",
 ]

@@ -9,11 +9,14 @@ from condense.networks import (
     AlexNet,
     AlexNetBN,
     ConvNet,
+    DenseNet,
     LeNet,
+    ResNet10,
     ResNet18,
     ResNet18_AP,
     ResNet18BN,
     ResNet18BN_AP,
+    ResNetAP10,
     get_network,
     network_for,
     reset,
@@ -21,6 +24,6 @@ from condense.networks import (
 from condense.networks.batchnorm import freeze_batchnorm, has_batchnorm
 
 __all__ = ["MLP", "NETWORKS", "AlexCifarNet", "AlexNet", "AlexNetBN",
-           "ConvNet", "LeNet", "ResNet18", "ResNet18BN",
-           "ResNet18BN_AP", "ResNet18_AP", "VGG11", "VGG11BN", "freeze_batchnorm", "get_network", "has_batchnorm",
-           "network_for", "reset"]
+           "ConvNet", "DenseNet", "LeNet", "ResNet10", "ResNet18", "ResNet18BN",
+           "ResNet18BN_AP", "ResNet18_AP", "ResNetAP10", "VGG11", "VGG11BN", "freeze_batchnorm", "get_network",
+           "has_batchnorm", "network_for", "reset"]

@@ -14,7 +14,7 @@ import pytest
 import buffer
 import main_LoMTT
 import main_MTT
-from condense.data import SUBSETS, default_side
+from condense.data import default_side
 from condense.experts import expert_folder, parse_epochs
 from condense.networks import network_for
 from condense.options import parse, with_forms
@@ -22,6 +22,7 @@ from condense.synthetic import PARAMETERIZATIONS
 
 FOLDERS = ("MTT", "LoMTT", "DATM", "TESLA")
 CELLS = sorted(path for folder in FOLDERS for path in Path("configs", folder).glob("*.yaml"))
+SUBSETS = ("imagenette", "imagewoof", "imagemeow", "imagesquawk", "imagefruit", "imageyellow")
 CLASSES = {"CIFAR10": 10, "CIFAR100": 100, "TinyImageNet": 200, "ImageNet": 1000}
 FLAT = {"rho_max": 0.01, "rho_min": 0.01, "alpha": 0.3}                         # DATM's experts: GSAM, as FTD's
 

@@ -1,10 +1,12 @@
-"""ImageNet-1K, or ten classes of it, from its tree train/<wnid>/*.JPEG and val/<wnid>/*.JPEG.
+"""ImageNet-1K, or some classes of it, from its tree train/<wnid>/*.JPEG and val/<wnid>/*.JPEG.
 
-The subsets are those of trajectory matching (Cazenavette et al., CVPR 2022); a label is the position in its list.
+The subsets are those of trajectory matching (Cazenavette et al., CVPR 2022), of ten classes each, and of IDC (Kim et
+al., ICML 2022), of ten and a hundred; a label is the position in its list.
 """
 
 import os
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
 import torch
@@ -19,6 +21,26 @@ SIDE, NUM_CLASSES = 128, 1000
 TREES = ("ImageNet", "imagenet")                         # names that the tree may have in the data folder
 
 # ImageNet-1K class ids, which number the sorted wnids, and what they show.
+IMAGENET100 = {                            # IDC's; its ImageNet-10 are the first ten
+    452: "bonnet", 64: "green mamba", 374: "langur", 236: "Doberman", 993: "gyromitra", 176: "Saluki", 882: "vacuum",
+    904: "window screen", 503: "cocktail shaker", 74: "garden spider", 57: "garter snake", 959: "carbonara",
+    953: "pineapple", 508: "computer keyboard", 872: "tripod", 228: "komondor", 122: "American lobster",
+    421: "bannister", 599: "honeycomb", 858: "tile roof", 157: "papillon", 449: "boathouse", 994: "stinkhorn",
+    608: "jean", 151: "Chihuahua", 209: "Chesapeake Bay retriever", 15: "robin", 876: "tub", 246: "Great Dane",
+    766: "rotisserie", 455: "bottlecap", 857: "throne", 131: "little blue heron", 119: "rock crab", 234: "Rottweiler",
+    90: "lorikeet", 45: "Gila monster", 936: "head cabbage", 479: "car wheel", 272: "coyote", 665: "moped",
+    653: "milk can", 659: "mixing bowl", 158: "toy terrier", 960: "chocolate sauce", 765: "rocking chair",
+    908: "wing", 703: "park bench", 407: "ambulance", 560: "football helmet", 317: "leafhopper", 938: "cauliflower",
+    724: "pirate", 748: "purse", 331: "hare", 619: "lampshade", 120: "fiddler crab", 267: "standard poodle",
+    155: "Shih-Tzu", 708: "pedestal", 368: "gibbon", 772: "safety pin", 167: "English foxhound", 494: "chime",
+    180: "American Staffordshire terrier", 431: "bassinet", 342: "wild boar", 854: "theater curtain",
+    305: "dung beetle", 54: "hognose snake", 268: "Mexican hairless", 667: "mortarboard", 166: "Walker hound",
+    277: "red fox", 662: "modem", 798: "slide rule", 313: "walking stick", 498: "cinema", 299: "meerkat",
+    222: "kuvasz", 682: "obelisk", 593: "harmonica", 775: "sarong", 674: "mousetrap", 592: "hard disc",
+    137: "American coot", 758: "reel", 717: "pickup", 606: "iron", 281: "tabby", 796: "ski mask", 211: "vizsla",
+    620: "laptop", 830: "stretcher", 544: "Dutch oven", 275: "African hunting dog", 242: "boxer", 570: "gasmask",
+    99: "goose", 169: "borzoi",
+}
 SUBSETS = {
     "imagenette": {0: "tench", 217: "English springer", 482: "cassette player", 491: "chain saw", 497: "church",
                    566: "French horn", 569: "garbage truck", 571: "gas pump", 574: "golf ball", 701: "parachute"},
@@ -33,6 +55,8 @@ SUBSETS = {
                    957: "pomegranate", 952: "fig", 945: "bell pepper", 943: "cucumber", 948: "Granny Smith apple"},
     "imageyellow": {309: "bee", 986: "lady's slipper", 954: "banana", 951: "lemon", 987: "corn", 779: "school bus",
                     599: "honeycomb", 291: "lion", 72: "garden spider", 11: "goldfinch"},
+    "imagenet10": dict(islice(IMAGENET100.items(), 10)),
+    "imagenet100": IMAGENET100,
 }
 
 
@@ -40,7 +64,7 @@ def load_imagenet(request):
     """Load ImageNet, or the classes `request.subset`; its validation part is the test set.
 
     `request.data_path` is the tree, or a folder that holds it as ImageNet/. The tree has all 1000 classes, or with
-    a subset those ten alone: its sorted folders are then taken for the subset's class ids in ascending order.
+    a subset those of it alone: its sorted folders are then taken for the subset's class ids in ascending order.
     Without a subset every class folder is a class. Images are brought to 128x128 (or `request.im_size`), both
     sides directly unless `request.resize` says otherwise. Raises ValueError or FileNotFoundError in one line.
     """

@@ -10,11 +10,12 @@ POOLS = {
     "A": ("ConvNetAS", "ConvNetAR", "ConvNetAL", "ConvNetASwish"),
     "P": ("ConvNetNP", "ConvNetMP", "ConvNetAP"),
     "N": ("ConvNetNN", "ConvNetBN", "ConvNetLN", "ConvNetIN", "ConvNetGN"),
+    "I": ("ConvNet", "ResNetAP10", "ResNet10", "DenseNet"),
 }
 METHOD_POOLS = {"MTT": {"M": ("ConvNet", "AlexNet", "VGG11", "ResNet18_AP", "ResNet18")}}       # its code's own
 EVAL_MODES = {"S": "the condensing network, batch norm replaced", "SS": "the condensing network itself",
               "M": "six families", "B": "batch norm networks", "W": "widths", "D": "depths",
-              "A": "activations", "P": "poolings", "N": "normalisations"}
+              "A": "activations", "P": "poolings", "N": "normalisations", "I": "IDC's networks"}
 METHOD_MODES = {"MTT": {"C": "the condensing network and ConvNet"}}
 
 

@@ -8,15 +8,18 @@ import torch
 from condense.networks.alexcifarnet import AlexCifarNet
 from condense.networks.alexnet import AlexNet, AlexNetBN
 from condense.networks.convnet import ConvNet
+from condense.networks.densenet import DenseNet
 from condense.networks.initialisation import INITS, reset
 from condense.networks.lenet import LeNet
 from condense.networks.mlp import MLP
 from condense.networks.resnet import ResNet18, ResNet18_AP, ResNet18BN, ResNet18BN_AP
+from condense.networks.resnet10 import ResNet10, ResNetAP10
 from condense.networks.vgg import VGG11, VGG11BN
 from condense.registry import lookup
 
-__all__ = ["INITS", "MLP", "NETWORKS", "AlexCifarNet", "AlexNet", "AlexNetBN", "ConvNet", "LeNet", "ResNet18",
-           "ResNet18BN", "ResNet18BN_AP", "ResNet18_AP", "VGG11", "VGG11BN", "get_network", "network_for", "reset"]
+__all__ = ["INITS", "MLP", "NETWORKS", "AlexCifarNet", "AlexNet", "AlexNetBN", "ConvNet", "DenseNet", "LeNet",
+           "ResNet10", "ResNet18", "ResNet18BN", "ResNet18BN_AP", "ResNet18_AP", "ResNetAP10", "VGG11", "VGG11BN",
+           "get_network", "network_for", "reset"]
 
 SHALLOWEST, DEEPEST = 2, 8                # depths of `network_for`
 
@@ -37,6 +40,9 @@ NETWORKS = {
     "ResNet18BN": ResNet18BN,
     "ResNet18_AP": ResNet18_AP,
     "ResNet18BN_AP": ResNet18BN_AP,
+    "ResNetAP10": ResNetAP10,
+    "ResNet10": ResNet10,
+    "DenseNet": DenseNet,
     **{f"ConvNetD{depth}": partial(_standard, net_depth=depth) for depth in range(1, 9)},
     **{f"ConvNetW{width}": partial(_standard, net_width=width) for width in (32, 64, 128, 256, 512, 1024)},
     "ConvNetAS": partial(_standard, net_act="sigmoid"),

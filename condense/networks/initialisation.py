@@ -3,7 +3,7 @@
 The distribution is PyTorch's default (He, Zhang, Ren & Sun, ICCV 2015, with a = sqrt(5)), which for weights
 and biases of convolutions and linear layers comes to U(-b, b) with b = 1 / sqrt(fan_in). It is part of the
 methods: random networks are the space they sample. Dataset Distillation samples another one, Xavier's (Glorot &
-Bengio, AISTATS 2010).
+Bengio, AISTATS 2010), and the convolutions of ResNetAP10 and ResNet10 have one of their own (`HeConv2d`).
 """
 
 import math
@@ -11,6 +11,7 @@ import math
 import torch
 from torch import nn
 
+from condense.networks.layers import HeConv2d
 from condense.randomness import generator_on
 from condense.registry import unknown
 
@@ -23,22 +24,24 @@ INITS = ("default", "xavier")             # PyTorch's own distribution; normal o
 def reset(net, rng=None, init="default", gain=1.0):
     """Draw a fresh initialisation of `net` in place and return it.
 
-    Weights and biases of convolutions and linear layers from U(-b, b), b = 1 / sqrt(fan_in); norm weights 1,
-    biases 0; running means 0, variances 1, batch counts 0. All draws are one vector on the parameters'
-    device, in the order of `net.parameters()`, from `rng` (None: PyTorch's global generator): a handful of
-    kernels, no wait for the device. Storage, memory format and `requires_grad` stay as they are.
+    Weights and biases of convolutions and linear layers from U(-b, b), b = 1 / sqrt(fan_in), those of a `HeConv2d`
+    from N(0, 2 / fan_out); norm weights 1, biases 0; running means 0, variances 1, batch counts 0. All draws of one
+    distribution are one vector on the parameters' device, in the order of `net.parameters()`, from `rng` (None:
+    PyTorch's global generator): a handful of kernels, no wait for the device. Storage, memory format and
+    `requires_grad` stay as they are.
 
     `init` "xavier" draws those weights from N(0, s^2), s = `gain` sqrt(2 / (fan_in + fan_out)), and sets their
     biases to 0. Raises ValueError for another `init`, and TypeError for a module with parameters of its own that is
     none of these.
     """
-    drawn, bounds, ones, zeros, counts = _sort(net)
+    drawn, bounds, normal, deviations, ones, zeros, counts = _sort(net)
     if init == "xavier":
-        weights = [tensor for tensor in drawn if tensor.dim() > 1]
+        weights = [tensor for tensor in drawn + normal if tensor.dim() > 1]
         zeros = zeros + [tensor for tensor in drawn if tensor.dim() == 1]
         _each("copy_", weights, _drawn("normal_", weights, [gain * _xavier(weight) for weight in weights], rng))
     elif init == "default":
         _each("copy_", drawn, _drawn("uniform_", drawn, bounds, rng, -1, 1))
+        _each("copy_", normal, _drawn("normal_", normal, deviations, rng))
     else:
         raise ValueError(unknown("initialisation of networks", init, INITS))
     _each("zero_", zeros + ones)                  # zero first, so that NaN and infinity are forgotten too
@@ -48,14 +51,18 @@ def reset(net, rng=None, init="default", gain=1.0):
 
 
 def _sort(net):
-    """Return the tensors of `net` by what they become: drawn with their bounds, ones, zeros, integer zeros.
+    """Return the tensors of `net` by what they become: drawn uniformly with their bounds, normally with their
+    deviations, ones, zeros, integer zeros.
 
     Collected anew for every reset: a walk costs microseconds per layer, and is never out of date.
     """
-    drawn, bounds, ones, zeros, counts = [], [], [], [], []
+    drawn, bounds, normal, deviations, ones, zeros, counts = [], [], [], [], [], [], []
     for layer in net.modules():
         own = layer._parameters
-        if isinstance(layer, DRAWN):
+        if isinstance(layer, HeConv2d):
+            normal.append(own["weight"])
+            deviations.append(math.sqrt(2 / own["weight"][:, 0].numel()))
+        elif isinstance(layer, DRAWN):
             tensors = _present(own["weight"], own["bias"])
             drawn += tensors
             bounds += [tensors[0][0].numel() ** -0.5] * len(tensors)
@@ -65,7 +72,7 @@ def _sort(net):
             counts += _present(layer._buffers.get("num_batches_tracked"))
         elif _present(*own.values()):
             raise TypeError(f"reset knows no initial distribution for {type(layer).__name__}")
-    return drawn, bounds, ones, zeros, counts
+    return drawn, bounds, normal, deviations, ones, zeros, counts
 
 
 def _present(*tensors):

@@ -29,6 +29,19 @@ class ThreeLinear(nn.Module):
         return self.classifier(self.embed(x))
 
 
+class HeConv2d(nn.Conv2d):
+    """Convolution without bias whose weights start from N(0, 2 / fan_out), fan_out the weights that see one input.
+
+    He, Zhang, Ren & Sun, ICCV 2015; `initialisation.reset` draws it likewise.
+    """
+
+    def __init__(self, *sizes, **how):
+        super().__init__(*sizes, **how, bias=False)
+
+    def reset_parameters(self):
+        nn.init.kaiming_normal_(self.weight, mode="fan_out", nonlinearity="relu")
+
+
 class LayerNorm(nn.LayerNorm):
     """Layer norm whose gradient can be differentiated again under vmap.
 

@@ -4,32 +4,36 @@ The `_AP` variants replace every strided convolution by average pooling, which p
 the pixels (Zhao, Mopuri & Bilen, ICLR 2021), and classify the whole last map.
 """
 
+from functools import partial
+
 import torch.nn.functional as F
 from torch import nn
 
 from condense.networks.layers import PoolTo, build_norm
 from condense.networks.sizes import INSTANCE, POOL, as_pair, check, conv, trace
 
+UNBIASED = partial(nn.Conv2d, bias=False)
 STAGES = ((64, 1), (128, 2), (256, 2), (512, 2))          # planes, and the first block's stride
 
 
 class Block(nn.Module):
     """Two 3x3 convolutions and a shortcut; (N, channel, H, W) -> (N, planes, H', W'), H' = ceil(H / stride).
 
-    With `pooled`, halving is average pooling behind convolutions of stride 1, and H' rounds down.
+    With `pooled`, halving is average pooling behind convolutions of stride 1, and H' rounds down. `convolution` makes
+    the layers, which have no bias.
     """
 
-    def __init__(self, channel, planes, stride, norm, pooled):
+    def __init__(self, channel, planes, stride, norm, pooled, convolution=UNBIASED):
         super().__init__()
         self.pooled = pooled and stride > 1
         stride = 1 if pooled else stride
-        self.conv1 = nn.Conv2d(channel, planes, 3, stride, padding=1, bias=False)
+        self.conv1 = convolution(channel, planes, 3, stride, padding=1)
         self.bn1 = build_norm(norm, planes)       # called bn whatever the norm, as in published weights
-        self.conv2 = nn.Conv2d(planes, planes, 3, padding=1, bias=False)
+        self.conv2 = convolution(planes, planes, 3, padding=1)
         self.bn2 = build_norm(norm, planes)
         self.shortcut = nn.Sequential()
         if stride > 1 or channel != planes:
-            layers = [nn.Conv2d(channel, planes, 1, stride, bias=False)]
+            layers = [convolution(channel, planes, 1, stride)]
             layers += [nn.AvgPool2d(2)] if self.pooled else []
             self.shortcut = nn.Sequential(*layers, build_norm(norm, planes))
 
@@ -94,9 +98,12 @@ def ResNet18BN_AP(channel, num_classes, im_size=None):
 
 
 def _plan(norm, pooled):
-    """Return the plan of map sizes; a stage halves before its first norm, with `pooled` between two norms."""
-    see = [INSTANCE] * (norm == "instancenorm")
-    steps = [conv(3, 1), *see]
+    return [conv(3, 1), *[INSTANCE] * (norm == "instancenorm"), *stages_plan(norm, pooled)]
+
+
+def stages_plan(norm, pooled):
+    """Return the plan of the stages' map sizes; each halves before its first norm, with `pooled` between two norms."""
+    see, steps = [INSTANCE] * (norm == "instancenorm"), []
     for _, stride in STAGES:
         halve = [POOL] * (stride > 1) if pooled else [conv(3, 1, stride)]
         steps += [*see, *halve, *see] if pooled else [*halve, *see]

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+import augment
 from condense.augmentation.composed import Composition, draw_composed
 from condense.augmentation.siamese import FULL_STRATEGY
 from tests.augmentation.siamese_by_hand import ONE, assert_close, batch, seeded
@@ -72,6 +73,14 @@ def test_one_record_does_the_same_to_real_and_synthetic_images_of_a_class():
     once = record(images, [0, 0, 0, 1, 1, 1])
     assert_close(record(images[[4, 0]], [1, 0]), once[[4, 0]])
     assert not torch.equal(once, images)
+
+
+def test_a_joint_call_on_real_and_synthetic_images_is_the_record_replayed_on_each():
+    """The published code augments both batches of a class in one call, so that they share every draw."""
+    record = augment.draw_composed("color_crop_cutout_flip_scale_rotate", 3, seeded())
+    real, synthetic, of_real, of_synthetic = batch(9), batch(6, seed=1), [0, 0, 0, 1, 1, 1, 2, 2, 2], [0, 0, 1, 1, 2, 2]
+    joint = record(torch.cat((real, synthetic)), of_real + of_synthetic)
+    assert_close(torch.cat((record(real, of_real), record(synthetic, of_synthetic))), joint)
 
 
 def test_the_generator_alone_decides():

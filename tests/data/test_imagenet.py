@@ -18,6 +18,17 @@ PUBLISHED = {"imagenette": [0, 217, 482, 491, 497, 566, 569, 571, 574, 701],
              "imagesquawk": [84, 130, 88, 144, 145, 22, 96, 9, 100, 89],
              "imagefruit": [953, 954, 949, 950, 951, 957, 952, 945, 943, 948],
              "imageyellow": [309, 986, 954, 951, 987, 779, 599, 291, 72, 11]}
+# wnids of IDC's hundred classes in its order, without the n and leading zeros
+IDC_WNIDS = """
+    2869837 1749939 2488291 2107142 13037406 2091831 4517823 4589890 3062245 1773797 1735189 7831146 7753275 3085013
+    4485082 2105505 1983481 2788148 3530642 4435653 2086910 2859443 13040303 3594734 2085620 2099849 1558993 4493381
+    2109047 4111531 2877765 4429376 2009229 1978455 2106550 1820546 1692333 7714571 2974003 2114855 3785016 3764736
+    3775546 2087046 7836838 4099969 4592741 3891251 2701002 3379051 2259212 7715103 3947888 4026417 2326432 3637318
+    1980166 2113799 2086240 3903868 2483362 4127249 2089973 3017168 2093428 2804414 2396427 4418357 2172182 1729322
+    2113978 3787032 2089867 2119022 3777754 4238763 2231487 3032252 2138441 2104029 3837869 3494278 4136333 3794056
+    3492542 2018207 4067472 3930630 3584829 2123045 4229816 2100583 3642806 4336792 3259280 2116738 2108089 3424325
+    1855672 2090622
+"""
 WOOF_IDS = PUBLISHED["imagewoof"]
 
 
@@ -57,10 +68,32 @@ def woof(tmp_path):
     return make_tree(tmp_path / "imagewoof2", set(WOOF_IDS), sorted(WOOF_IDS))
 
 
-def test_subsets_are_ten_different_classes_each_as_published():
-    assert {name: list(subset) for name, subset in SUBSETS.items()} == PUBLISHED
-    assert {(len(subset), len(set(subset.values()))) for subset in SUBSETS.values()} == {(10, 10)}
+def test_subsets_are_different_classes_as_published():
+    assert {name: list(SUBSETS[name]) for name in PUBLISHED} == PUBLISHED
+    numbers = {name: (len(subset), len(set(subset.values()))) for name, subset in SUBSETS.items()}
+    assert numbers == {**dict.fromkeys([*PUBLISHED, "imagenet10"], (10, 10)), "imagenet100": (100, 100)}
     assert list(SUBSETS["imagewoof"].items()) == list(zip(WOOF_IDS, WOOF))
+
+
+def test_idcs_classes_are_those_of_its_wnids_in_its_order():
+    """Class ids number the sorted wnids, so both lists ascend in the same order."""
+    wnids, ids = [int(number) for number in IDC_WNIDS.split()], list(SUBSETS["imagenet100"])
+    ascending = sorted(range(100), key=wnids.__getitem__)
+    assert ascending == sorted(range(100), key=ids.__getitem__) and len(set(wnids)) == 100
+    assert ids[:10] == list(SUBSETS["imagenet10"]) == [452, 64, 374, 236, 993, 176, 882, 904, 503, 74]
+    known = {2085620: 151, 2123045: 281, 13040303: 994}    # Chihuahua, tabby, stinkhorn
+    assert {wnid: ids[wnids.index(wnid)] for wnid in known} == known
+
+
+@pytest.mark.parametrize("name", ["imagenet10", "imagenet100"])
+def test_idcs_classes_are_loaded_with_its_labels_from_a_tree_of_them_alone(tmp_path, name):
+    ids = list(SUBSETS[name])
+    make_tree(tmp_path, set(ids), sorted(ids), train=1, val=1, size=(8, 8))
+    real = load_data("ImageNet", tmp_path, subset=name, im_size=8, **QUIET)
+    assert real.class_names == list(SUBSETS[name].values()) and real.class_counts == [1] * len(ids)
+    for images, labels in ((real.images, real.labels), (real.test_images, real.test_labels)):
+        reds = images[labels.argsort(), 0, 4, 1].float()
+        assert (reds - torch.tensor(ids) % 250).abs().max() < 8                   # save() paints red by the class id
 
 
 def test_labels_are_positions_in_the_list_though_it_is_not_sorted(whole):

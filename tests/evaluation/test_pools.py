@@ -13,6 +13,7 @@ PUBLISHED = {
     "A": "ConvNetAS ConvNetAR ConvNetAL ConvNetASwish",
     "P": "ConvNetNP ConvNetMP ConvNetAP",
     "N": "ConvNetNN ConvNetBN ConvNetLN ConvNetIN ConvNetGN",
+    "I": "ConvNet ResNetAP10 ResNet10 DenseNet",
 }
 
 

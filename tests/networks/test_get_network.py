@@ -22,6 +22,9 @@ COUNTS = {
     "ResNet18BN": (11_173_962, 11_172_810, 11_220_132, None),
     "ResNet18_AP": (11_250_762, 11_213_770, 11_988_132, None),
     "ResNet18BN_AP": (11_250_762, 11_213_770, 11_988_132, None),
+    "ResNetAP10": (4_903_242, 4_902_090, 4_949_412, 5_000_712),
+    "ResNet10": (1_228_970, 1_228_394, 1_252_100, 1_277_800),
+    "DenseNet": (1_000_618, 1_000_186, 1_035_268, 1_073_768),
     **dict.fromkeys(STANDARD, (320_010, 317_706, 504_420, 1_938_120)),
     "ConvNetD1": (331_530, 329_226, 3_280_740, 26_218_440),
     "ConvNetD2": (233_610, 231_306, 970_980, 6_705_480),
@@ -40,6 +43,7 @@ EMBED = {
     "AlexCifarNet": (192, 192),
     "VGG11": (512, 512), "VGG11BN": (512, 512), "ResNet18": (512, 512), "ResNet18BN": (512, 512),
     "ResNet18_AP": (8192, 4608), "ResNet18BN_AP": (8192, 4608),
+    "ResNetAP10": (512, 512), "ResNet10": (256, 256), "DenseNet": (384, 384),
     **dict.fromkeys([*STANDARD, "ConvNetNN", "ConvNetLN"], (2048, 2048)),
     "ConvNetD1": (32_768,) * 2, "ConvNetD2": (8192,) * 2, "ConvNetD4": (512,) * 2, "ConvNetD5": (128,) * 2,
     "ConvNetW32": (512,) * 2, "ConvNetW64": (1024,) * 2, "ConvNetW256": (4096,) * 2,
@@ -54,7 +58,7 @@ LIGHT = [name for name in NETWORKS if name not in HEAVY]
 REFUSED = {
     "LeNet": {8},
     **dict.fromkeys(("VGG11", "VGG11BN"), {8, 16}),
-    **dict.fromkeys(("ResNet18", "ResNet18_AP"), {8}),
+    **dict.fromkeys(("ResNet18", "ResNet18_AP", "ResNetAP10"), {8}),
     "ConvNetD4": {8}, "ConvNetD5": {8, 16},
 }
 

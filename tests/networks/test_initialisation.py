@@ -9,7 +9,7 @@ from torch import nn
 from condense.networks import NETWORKS, get_network, reset
 
 SOME = ["MLP", "LeNet", "AlexNetBN", "VGG11BN", "ResNet18BN_AP", "ConvNet", "ConvNetLN", "ConvNetGN",
-        "ConvNetNP"]
+        "ConvNetNP", "DenseNet"]
 
 
 def seeded(seed=0):
@@ -52,7 +52,7 @@ def test_spread_of_every_tensor_equals_that_of_a_fresh_module(name):
             assert torch.equal(mine, theirs)
 
 
-@pytest.mark.parametrize("name", SOME)
+@pytest.mark.parametrize("name", [*SOME, "ResNet10"])
 def test_reset_keeps_storage_and_flags_and_undoes_training(name):
     net = get_network(name, 3, 10, rng=seeded(1))
     first = copy.deepcopy(net)
@@ -78,7 +78,7 @@ def test_reset_restores_batch_norm_statistics():
     assert torch.equal(norm.running_mean, torch.zeros(128)) and torch.equal(norm.running_var, torch.ones(128))
 
 
-@pytest.mark.parametrize("name", ["MLP", "ConvNet", "ResNet18BN"])
+@pytest.mark.parametrize("name", ["MLP", "ConvNet", "ResNet18BN", "ResNetAP10"])
 def test_a_generator_leaves_the_global_one_alone_and_decides_everything(name):
     before = torch.get_rng_state()
     one = get_network(name, 3, 10, rng=seeded(5))
@@ -145,6 +145,36 @@ def test_half_precision_is_rounded_from_the_single_precision_draw():
 def test_a_layer_of_unknown_distribution_is_refused():
     with pytest.raises(TypeError, match="Embedding"):
         reset(nn.Sequential(nn.Linear(2, 2), nn.Embedding(3, 2)))
+
+
+# He's distribution, which the ResNets of ten layers start from
+
+def he_convolutions(net):
+    """Yield (weight, std) of every convolution of `net`."""
+    for layer in net.modules():
+        if isinstance(layer, nn.Conv2d):
+            yield layer.weight.detach(), (2 / (layer.kernel_size[0] * layer.kernel_size[1] * layer.out_channels)) ** 0.5
+
+
+@pytest.mark.parametrize("name", ["ResNetAP10", "ResNet10"])
+@pytest.mark.parametrize("built", ["reset", "constructed"])
+def test_convolutions_of_the_ten_layer_resnets_are_normal_by_their_fan_out(name, built):
+    torch.manual_seed(0)
+    net = get_network(name, 3, 10, rng=seeded()) if built == "reset" else NETWORKS[name](3, 10)
+    for weight, std in he_convolutions(net):
+        normal = weight.flatten() / std
+        assert abs(normal.mean()) < 5 / normal.numel() ** 0.5
+        assert normal.std().item() == pytest.approx(1, abs=4 / normal.numel() ** 0.5)
+        if normal.numel() > 10_000:                        # a uniform draw would reach no further than 1.74
+            assert (normal.abs() > 2).float().mean().item() == pytest.approx(0.0455, abs=0.01)
+    bound = net.classifier.in_features ** -0.5
+    assert 0.98 * bound < net.classifier.weight.abs().max() <= bound and net.classifier.bias.any()
+
+
+def test_xavier_takes_the_place_of_he_where_it_is_asked_for():
+    net = reset(get_network("ResNet10", 3, 10), seeded(), "xavier")
+    weight = net.layer4.conv2.weight                       # (256, 256, 3, 3)
+    assert weight.std().item() == pytest.approx((2 / (9 * 512)) ** 0.5, rel=0.01)
 
 
 # Xavier's distribution, which Dataset Distillation starts from

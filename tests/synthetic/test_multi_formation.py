@@ -5,24 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from condense.synthetic.multi_formation import decode
-
-
-def some(n=3, channel=2, height=8, width=6, seed=0):
-    return torch.randn(n, channel, height, width, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-
-
-def enlarged(tile, height, width):
-    """Bilinear interpolation written out: output centre i lies at (i + 1/2) h / H - 1/2 of the tile, held inside it."""
-    def weights(small, large):
-        matrix = torch.zeros(large, small, dtype=torch.float64)
-        for i in range(large):
-            at = min(max((i + 0.5) * small / large - 0.5, 0), small - 1)
-            low = int(at)
-            high = min(low + 1, small - 1)
-            matrix[i, low] += 1 - (at - low)
-            matrix[i, high] += at - low
-        return matrix
-    return weights(tile.shape[-2], height) @ tile @ weights(tile.shape[-1], width).T
+from tests.synthetic.multi_formation_sets import enlarged, some
 
 
 @pytest.mark.parametrize("factor", [1, 2, 3, 4])
