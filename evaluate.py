@@ -79,8 +79,8 @@ class Config:
 
     protocol: str | None = option(None, "how networks are trained; default: as the set's run did, else by its layout",
                                   group=HOW, choices=tuple(PROTOCOLS))
-    pool: tuple[str, ...] = option((), "networks by name, or a pool (M, B, W, D, A, P, N, S, SS); default: those that "
-                                   "the set was scored on", group=HOW, aliases=("eval_mode",))
+    pool: tuple[str, ...] = option((), "networks by name, or a pool (M, B, W, D, A, P, N, I, S, SS); default: those "
+                                   "that the set was scored on", group=HOW, aliases=("eval_mode",))
     num_eval: int | None = option(None, "fresh networks per set; default: as many as its run had, else 5", group=HOW,
                                   least=1)
     epoch_eval_train: int | None = option(None, "epochs each trains; default: the protocol's", group=HOW, least=0)
@@ -89,14 +89,17 @@ class Config:
     batch_train: int | None = option(None, "minibatch; default: the protocol's", group=HOW, least=1)
     augmentation: str = option("auto", "another augmentation than the protocol's", group=HOW,
                                choices=("auto", *AUGMENTATIONS))
-    search_lr: tuple[float, ...] = option((), "choose the learning rate among these, on training images kept for it",
+    search_lr: tuple[float, ...] = option((), "choose the learning rate among these, on training images kept for it; "
+                                          "in protocol dd a constant step size for each of the baselines",
                                           group=HOW, above=0)
     stored: bool = option(False, "take the accuracies that the file holds instead of training networks again",
                           group=HOW)
 
-    baselines: tuple[str, ...] = option(("random",), "rows beside each set, of the same protocol: real images chosen "
-                                        "in these ways, the full training set, or none", group=HOW,
-                                        choices=(*BASELINES, "none"))
+    baselines: tuple[str, ...] = option(("random",), "rows beside each set, of the same protocol: "
+                                        + "; ".join(f"{name} ({words})" for name, words in BASELINES.items())
+                                        + "; or none", group=HOW, choices=(*BASELINES, "none"))
+    optimise_sets: int = option(50, "draws of which --baselines optimised keeps the best fifth", group=HOW, least=2)
+    optimise_nets: int = option(20, "networks that it chooses them with", group=HOW, least=1)
     full_networks: int = option(1, "networks trained on the full training set", group=HOW, least=1)
     ranking: bool = option(False, "DD-Ranking's label-robust and augmentation-robust scores (LRS, ARS), of the first "
                            "set scored", group=HOW)
@@ -131,6 +134,10 @@ def check(cfg):
         raise ValueError(f"--stored trains no network on the set, so --{idle[0]} cannot matter; leave it out")
     if cfg.search_lr and cfg.lr_net:
         raise ValueError("--search_lr chooses what --lr_net sets; leave one of them out")
+    if "optimised" not in cfg.baselines:
+        for name in ("optimise_sets", "optimise_nets"):
+            if getattr(cfg, name) != getattr(Config, name):
+                raise ValueError(f"--{name} belongs to --baselines optimised; leave it out")
     if cfg.beside and not cfg.stored:
         raise ValueError("--beside keeps what the run's own accuracies are held against; give --stored, too")
 
@@ -162,7 +169,7 @@ def score_file(cfg, address, file, request, held):
 
     `request` are the arguments of `load_data`, `held` what was loaded so far.
     """
-    told = file.meta.get("options", {}) if file.meta else {}
+    told = file.scored_by() or {}
     precision = cfg.precision or told.get("precision", "fp32")
     rng = Streams(cfg.seed if cfg.seed is not None else told.get("seed", 0))
     compute = start_compute(cfg.device, precision, cfg.compile, cfg.chunk, cfg.deterministic)
@@ -181,16 +188,16 @@ def score_file(cfg, address, file, request, held):
         models = ready.stored_networks() if cfg.stored else ready.networks(cfg.pool, ready.protocol_name(changes))
         for model in models:                               # refused now, not after hours with the others
             get_network(model, *placed.real.spec)
-        num_eval = cfg.num_eval or ready.num_eval()
+        num_eval = cfg.num_eval or ready.num_eval(ready.protocol_name(changes))
         kinds = [kind for kind in cfg.baselines if kind != "none"]
         baselines = Baselines(placed.real, kinds, max(5, num_eval), cfg.full_networks, rng, compute, source,
-                              cfg.progress)
+                              cfg.progress, (cfg.optimise_sets, cfg.optimise_nets))
         scoring = Scoring(changes, baselines, num_eval, rng, compute, source, cfg.search_lr, cfg.stored, cfg.ranking,
                           cfg.progress)
         for model in models:
             yield scoring.rows(ready, address, model)
         if cfg.beside:
-            save_baselines(file.path, file.meta, {model: baselines.random(model, told["ipc"], protocol) for
+            save_baselines(file.path, file.meta, {model: baselines.random(model, file.ipc, protocol) for
                                                   model, protocol in ready.protocols(models, changes).items()})
 
 

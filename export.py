@@ -14,7 +14,7 @@ from pathlib import Path
 
 from condense.files import file_sha256
 from condense.sharing.bundle import Source
-from condense.sharing.card import load_scores
+from condense.sharing.card_scores import load_scores
 from condense.sharing.export import Choice
 from condense.sharing.fetch import is_url
 from condense.sharing.formats import FORMATS, check_formats, plan

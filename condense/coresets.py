@@ -47,15 +47,25 @@ def k_means(features, number, rng):
     Where two centroids would share an image, the distinct images of least total distance are taken.
     """
     from scipy.optimize import linear_sum_assignment  # here: these take as long to import as torch
+
+    points = features.cpu()
+    distances = torch.cdist(centroids(points, number, rng, tol=1e-4), points)            # (number, n)
+    return torch.from_numpy(linear_sum_assignment(distances)[1]).to(features.device)
+
+
+def centroids(features, number, rng, tol=0.0):
+    """Return the centroids of `number` clusters, (number, D) (k-means++, one start, seeded by `rng`).
+
+    Lloyd's steps end where no image changes its cluster any more, or where the centroids move less than `tol` asks for
+    (as scikit-learn has it: relative to the variance).
+    """
     from sklearn.cluster import KMeans
     from threadpoolctl import threadpool_limits
 
     seed = int(torch.randint(2**31, (), generator=rng))
-    points = features.cpu()
     with threadpool_limits(1):                             # several threads add up in an order of their own
-        clusters = KMeans(number, random_state=seed, n_init=1).fit(points.numpy())
-    distances = torch.cdist(torch.from_numpy(clusters.cluster_centers_), points)         # (number, n)
-    return torch.from_numpy(linear_sum_assignment(distances)[1]).to(features.device)
+        clusters = KMeans(number, random_state=seed, n_init=1, tol=tol).fit(features.cpu().numpy())
+    return torch.from_numpy(clusters.cluster_centers_).to(features.device)
 
 
 def _distances(points, target):

@@ -13,19 +13,21 @@ import statistics
 from functools import partial
 from pathlib import Path
 
-import torch
-
-from condense.coresets import choose_coreset, require_images
+from condense.coresets import require_images
 from condense.evaluation.published import FULL_DIGITS, FULL_EPOCHS, named_protocols
+from condense.evaluation.real_sets import ANY_NUMBER, made_set, random_set
 from condense.evaluation.score import Score, evaluate
-from condense.evaluation.train import TensorSet
+from condense.evaluation.search import SEARCH, best_rate, rates, search_images
+from condense.evaluation.selection import SelectionImages
 from condense.files import atomic_path, cache_folder, locked
 
 log = logging.getLogger("condense")
 
 RECIPE_VERSION = 1                        # raise it when a change to this file or to training changes scores
 NO_EXPERIMENT = 2**31                     # the baselines' streams lie where no run has experiments
-RANDOM, FULL, CHOSEN = 1, 2, 3
+RANDOM, FULL, CHOSEN, OPTIMISED = 1, 2, 3, 4
+TRAINING_BATCH = 1024                     # images that the best of many draws are chosen on
+KEPT = 5                                  # one of so many draws is kept, rounded up: the best fifth
 
 
 def random_real(real, ipc, protocols, num_eval, rng, compute, progress=True):
@@ -33,29 +35,90 @@ def random_real(real, ipc, protocols, num_eval, rng, compute, progress=True):
 
     `rng` are the `Streams` of the run that is compared. Of a class with fewer images, all are drawn.
     """
-    def draw(i):
-        batch = real.sample(real.classes, ipc, rng("data", NO_EXPERIMENT, RANDOM, i))
-        return TensorSet(batch.images(), batch.labels)
-
-    streams = partial(rng, "evaluation", NO_EXPERIMENT, RANDOM)
+    draw, streams = _data_of("random", real, ipc, rng), partial(rng, "evaluation", NO_EXPERIMENT, RANDOM)
     score = partial(_score, draw, real, num_eval=num_eval, streams=streams, compute=compute, progress=progress)
     return _kept("random", ipc, real, protocols, num_eval, rng, compute, score)
 
 
 def chosen_real(real, method, ipc, protocols, num_eval, rng, compute, progress=True):
-    """Score the `ipc` real images of each class that `method` chooses by their pixels, {network name: [Score]}.
+    """Score the set of `ipc` images of each class that `method` of MAKERS makes, {network name: [Score]}.
 
-    'herding', 'k-center' or 'k-means', as `select_coreset.py` chooses them at the same seed: the same images for every
-    network. `rng` as in `random_real`. Raises ValueError where some class has fewer images.
+    'herding', 'k-center' and 'k-means' are chosen as `select_coreset.py` does it by pixels at the same seed. All
+    networks are trained on the same images. `rng` as in `random_real`. Raises ValueError where some class has fewer.
     """
-    require_images(real, ipc)
+    if method not in ANY_NUMBER:
+        require_images(real, ipc)
 
     def score(model, protocol):
-        rows = choose_coreset(real, method, ipc, partial(torch.flatten, start_dim=1), len(real), rng("init", 0))
         streams = partial(rng, "evaluation", NO_EXPERIMENT, CHOSEN)
-        return _score(real.batch_of(rows), real, model, protocol, num_eval, streams, compute, progress)
+        return _score(_data_of(method, real, ipc, rng), real, model, protocol, num_eval, streams, compute, progress)
 
     return _kept(method, ipc, real, protocols, num_eval, rng, compute, score)
+
+
+def optimised_real(real, ipc, protocols, num_eval, rng, compute, progress=True, num_sets=50, num_nets=20):
+    """Score the best of `num_sets` draws of `ipc` random real images per class, {network name: [Score]}.
+
+    Each draw trains the same `num_nets` networks, and is judged by their mean accuracy on a batch of training images.
+    The best fifth of the draws are kept, and scored over further networks: network i on one of them after another.
+    `rng` as in `random_real`. Wang, Zhu, Torralba & Efros, "Dataset Distillation", 2018: the best 10 of 50.
+    """
+    def score(model, protocol):
+        kept = best_draws(draw, real, model, protocol, num_sets, num_nets, rng, compute, progress)
+        streams = partial(rng, "evaluation", NO_EXPERIMENT, OPTIMISED, 0)
+        return _score(lambda i: draw(kept[i % len(kept)]), real, model, protocol, num_eval, streams, compute, progress)
+
+    draw = _data_of("optimised", real, ipc, rng)
+    return _kept("optimised", ipc, real, protocols, num_eval, rng, compute, score, draws=[num_sets, num_nets])
+
+
+def best_draws(draw, real, model, protocol, num_sets, num_nets, rng, compute, progress=True):
+    """Return which of the sets `draw(i)`, i = 0 .. `num_sets` - 1, are the best fifth (rounded up), in this order.
+
+    See `optimised_real`; no test image is looked at.
+    """
+    images = SelectionImages(real, rng("data", NO_EXPERIMENT, OPTIMISED, 1), TRAINING_BATCH)
+
+    def streams(key, i):
+        return rng("evaluation", NO_EXPERIMENT, OPTIMISED, 1, key, i % num_nets)
+
+    log.info("%s: %d networks choose the best of %d draws of real images, once; fewer with --optimise_sets, "
+             "--optimise_nets", model, num_sets * num_nets, num_sets)
+    scores = _score(lambda i: draw(i // num_nets), images, model, protocol, num_sets * num_nets, streams, compute,
+                    progress)
+    means = [_mean(scores[i * num_nets:(i + 1) * num_nets]) for i in range(num_sets)]
+    return sorted(sorted(range(num_sets), key=means.__getitem__, reverse=True)[:-(-num_sets // KEPT)])
+
+
+def tuned_rate(real, kind, ipc, model, protocol, candidates, num_eval, rng, compute, progress=True):
+    """Return (learning rate, {candidate: mean accuracy}) of the best for baseline `kind` of `ipc` images per class.
+
+    As `choose_lr` does it for a set: on training images kept for it, over networks that no score is made with.
+    """
+    streams = partial(rng, "evaluation", SEARCH)
+
+    def score(model, protocol):
+        return _score(_data_of(kind, real, ipc, rng), search_images(real, rng), model, protocol, num_eval, streams,
+                      compute, progress)
+
+    def mean(lr):
+        trained = {model: dataclasses.replace(protocol, lr=lr)}
+        return _mean(_kept(f"search, {kind}", ipc, real, trained, num_eval, rng, compute, score)[model])
+
+    return best_rate({lr: mean(lr) for lr in rates(candidates)})
+
+
+def _data_of(kind, real, ipc, rng):
+    """Return what the networks of a baseline train on: one set, or a function i -> set."""
+    if kind == "random":
+        return lambda i: random_set(real, ipc, rng("data", NO_EXPERIMENT, RANDOM, i))
+    if kind == "optimised":
+        return lambda i: random_set(real, ipc, rng("data", NO_EXPERIMENT, OPTIMISED, 0, i))
+    return made_set(real, kind, ipc, rng("init", 0))
+
+
+def _mean(scores):
+    return statistics.fmean(score.test_accuracy for score in scores)
 
 
 def full_data(real, protocols, num_eval, rng, compute, progress=True):
@@ -80,12 +143,15 @@ def _score(data, real, model, protocol, num_eval, streams, compute, progress):
     return evaluate(data, real, {model: protocol}, num_eval, streams, compute, progress)[model]
 
 
-def _kept(kind, ipc, real, protocols, num_eval, rng, compute, score):
-    """Return {network name: [Score]}, each network's from the cache, or by `score(model, protocol)`."""
+def _kept(kind, ipc, real, protocols, num_eval, rng, compute, score, **more):
+    """Return {network name: [Score]}, each network's from the cache, or by `score(model, protocol)`.
+
+    `more` is what else the scores depend on.
+    """
     return {model: _remembered({"recipe": RECIPE_VERSION, "data": real.fingerprint, "kind": kind, "ipc": ipc,
                                 "network": model, "protocol": dataclasses.asdict(protocol), "num_eval": num_eval,
                                 "seed": rng.seed, "precision": compute.precision,
-                                "zca": real.zca and real.zca.fingerprint}, partial(score, model, protocol))
+                                "zca": real.zca and real.zca.fingerprint, **more}, partial(score, model, protocol))
             for model, protocol in protocols.items()}
 
 

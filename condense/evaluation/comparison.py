@@ -6,14 +6,22 @@ import math
 import statistics
 
 from condense.augmentation.siamese import default_strategy
-from condense.evaluation.baselines import chosen_real, full_data, full_recipe, random_real
+from condense.evaluation.baselines import (
+    chosen_real,
+    full_data,
+    full_recipe,
+    optimised_real,
+    random_real,
+    tuned_rate,
+)
 from condense.evaluation.ranking import augmentation_robust_score, label_robust_score
+from condense.evaluation.real_sets import ANY_NUMBER, WORDS
 from condense.evaluation.rows import Row
 from condense.evaluation.score import evaluate
 
 log = logging.getLogger("condense")
 
-BASELINES = ("random", "herding", "k-center", "k-means", "full")
+BASELINES = WORDS                          # kind -> what that is
 FLOAT_BYTES = 4
 
 
@@ -34,40 +42,64 @@ class Baselines:
     """The baselines of sets on `real`, scored at need and kept on disk: see `condense.evaluation.baselines`.
 
     `kinds` are of BASELINES, `num_eval` networks each, of the whole training set `full_networks`; `source` are the
-    plain values that say what data, seed and machine are theirs.
+    plain values that say what data, seed and machine are theirs. `optimise` are the numbers of sets and of networks
+    that "optimised" chooses with.
     """
 
-    def __init__(self, real, kinds, num_eval, full_networks, rng, compute, source, progress=True):
-        self.real, self.kinds = real, sorted(kinds, key=BASELINES.index)
+    def __init__(self, real, kinds, num_eval, full_networks, rng, compute, source, progress=True, optimise=(50, 20)):
+        self.real, self.kinds = real, sorted(kinds, key=list(BASELINES).index)
         self.num_eval, self.full_networks, self.source = num_eval, full_networks, source
         self.common = {"rng": rng, "compute": compute, "progress": progress}
+        self.optimise = dict(zip(("num_sets", "num_nets"), optimise))
 
-    def rows(self, model, protocol, fixed, stored_bytes, images, beside):
+    def rows(self, model, protocol, fixed, stored_bytes, images, beside, step_sizes=()):
         """Return the [Row]s of `model`, random images at equal bytes first; `beside` names the set they stand by.
 
         All are trained by `protocol`, but for the whole training set, which takes `fixed`: the same at a learning rate
-        that was not made for the set.
+        that was not made for the set. Of `step_sizes` each of the others takes the one that suits it best, chosen on
+        training images; none: that of `protocol`.
         """
-        rows = []
-        for kind in self.kinds:
-            numbers = {None: ""} if kind == "full" else equal_numbers(stored_bytes, images, self.real)
-            for number, how in numbers.items():
-                recipe = full_recipe(fixed, model, self.real) if kind == "full" else protocol
-                scores = self._scores(kind, number, model, recipe)
-                if scores:
-                    rows.append(self._row(kind, number, how, beside, model, recipe, scores))
-        return rows
+        return [row for kind in self.kinds for number, how in self._numbers(kind, stored_bytes, images).items()
+                for row in self._rows(kind, number, how, model, protocol, fixed, beside, step_sizes)]
 
-    def _scores(self, kind, number, model, protocol):
+    def _numbers(self, kind, stored_bytes, images):
+        """Return {images per class: how they compare} of the rows of a kind; None: all there are."""
         if kind == "full":
-            return self.full(model, protocol)
+            return {None: ""}
+        if kind == "average":                              # an image of each class, however often it is used
+            return {-(-images // self.real.num_classes): "same number of images"}
+        return equal_numbers(stored_bytes, images, self.real)
+
+    def _rows(self, kind, number, how, model, protocol, fixed, beside, step_sizes):
+        """Return a list with the row of one baseline, empty where the data have not so many images."""
+        if kind == "full":
+            recipe = full_recipe(fixed, model, self.real)
+            return [self._row(kind, number, how, beside, model, recipe, self.full(model, recipe))]
         smallest = min(self.real.class_counts)
-        if number > smallest:
+        if number > smallest and kind not in ANY_NUMBER:
             log.info("%s: no baseline of %d images per class, as a class of %s has %d", kind, number, self.real.name,
                      smallest)
             return []
+        recipe, facts = self._tuned(kind, number, model, protocol, step_sizes)
+        return [self._row(kind, number, how, beside, model, recipe, self._scores(kind, number, model, recipe), facts)]
+
+    def _tuned(self, kind, number, model, protocol, step_sizes):
+        """Return (`protocol` at the best of `step_sizes`, facts about the choice)."""
+        if not step_sizes:
+            return protocol, {}
+        like = "random" if kind == "optimised" else kind   # draws have to be compared at one step size
+        lr, tried = tuned_rate(self.real, like, number, model, protocol, step_sizes, self.num_eval, **self.common)
+        log.info("%s, %s, %d per class: step size %g, the best of %s on training images kept for it", model, kind,
+                 number, lr, ", ".join(f"{value:g} ({100 * accuracy:.1f} %)" for value, accuracy in tried.items()))
+        return dataclasses.replace(protocol, lr=lr), {
+            "searched_lr": lr, "lr_candidates": {str(value): accuracy for value, accuracy in tried.items()}}
+
+    def _scores(self, kind, number, model, protocol):
         if kind == "random":
             return self.random(model, number, protocol)
+        if kind == "optimised":
+            return optimised_real(self.real, number, {model: protocol}, self.num_eval, **self.common,
+                                  **self.optimise)[model]
         return chosen_real(self.real, kind, number, {model: protocol}, self.num_eval, **self.common)[model]
 
     def random(self, model, number, protocol):
@@ -78,14 +110,18 @@ class Baselines:
         """Return [Score] of the whole training set by `recipe`."""
         return full_data(self.real, {model: recipe}, self.full_networks, **self.common)[model]
 
-    def _row(self, kind, number, how, beside, model, recipe, scores):
+    def _row(self, kind, number, how, beside, model, recipe, scores, facts=()):
         images = len(self.real) if number is None else number * self.real.num_classes
+        stored = self.real.num_classes if kind == "average" else images
         each = f"{number:,} per class" if number else ""
-        name = {"full": "full training set", "random": f"random real images, {each}"}.get(kind, f"{kind}, {each}")
-        size = images * FLOAT_BYTES * self.real.channel * math.prod(self.real.im_size)
+        name = {"full": "full training set", "random": f"random real images, {each}",
+                "optimised": f"optimised real images, {each}", "average": f"class means, each {number} times"}
+        name = name.get(kind, f"{kind}, {each}")
+        size = stored * FLOAT_BYTES * self.real.channel * math.prod(self.real.im_size)
+        draws = {"optimised": self.optimise} if kind == "optimised" else {}
         return Row(name, model, [[score.test_accuracy for score in scores]], images, size,
-                   {**self.source, "per_class_images": number, "recipe": dataclasses.asdict(recipe)},
-                   {"compares": how} if how else {}, kind=kind, told_apart=f"trained as {beside}")
+                   {**self.source, "per_class_images": number, "recipe": dataclasses.asdict(recipe), **draws},
+                   {**({"compares": how} if how else {}), **dict(facts)}, kind=kind, told_apart=f"trained as {beside}")
 
 
 def ranking_facts(data, real, model, protocol, fixed, num_eval, streams, accuracies, baselines, stored_bytes):

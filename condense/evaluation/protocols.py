@@ -94,6 +94,16 @@ class Protocol:
 
 
 @dataclass(frozen=True)
+class NamedProtocol(Protocol):
+    """A published recipe that is stored with its `name`, and keeps its rate whatever step size a set has learned."""
+
+    name: str = ""
+
+    def taught(self, step_size):
+        return self
+
+
+@dataclass(frozen=True)
 class StepProtocol(Protocol):
     """Plain descent along the steps of a set (`Steps`), which is all the training there is: no order is drawn.
 
@@ -143,8 +153,16 @@ class StepProtocol(Protocol):
 
 
 def protocol_of(values):
-    """Return the `Protocol` whose fields are `values`, a dict: a `StepProtocol` where the schedule is "steps"."""
-    return StepProtocol(**values) if values.get("schedule") == "steps" else Protocol(**values)
+    """Return the `Protocol` whose fields are `values`, a dict: a `StepProtocol` where the schedule is "steps".
+
+    Raises ValueError for values that are no protocol's.
+    """
+    kind = StepProtocol if values.get("schedule") == "steps" else NamedProtocol if "name" in values else Protocol
+    try:
+        return kind(**values)
+    except TypeError as error:
+        raise ValueError(f"the set's protocol is none that this version knows ({error}); name one with --protocol"
+                         ) from error
 
 
 def siamese_protocols(pool, epochs, lr, batch_size, strategy):

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from condense.augmentation.classic import classic_strategy
 from condense.augmentation.siamese import DIGIT_STRATEGY, default_strategy
 from condense.evaluation.pools import eval_pool
-from condense.evaluation.protocols import AUGMENTATIONS, Protocol, StepProtocol
+from condense.evaluation.protocols import AUGMENTATIONS, NamedProtocol, Protocol, StepProtocol
 from condense.registry import lookup
 
 LARGE_SIDE = 64                            # pixels: above it IDC takes images for ImageNet's
@@ -190,6 +190,17 @@ def dd(model, setting, kind=None):
     return StepProtocol()
 
 
+def rtp(model, setting, kind=None):
+    """RTP: SGD 0.01, momentum 0.9, no weight decay, minibatches of 640, 300 epochs at one learning rate, ten networks.
+
+    As published without augmentation, or with one that is drawn anew for every step and image (siamese). The number of
+    updates follows the number of images: a set of up to 640 has one in an epoch.
+    """
+    kind = kind or "none"
+    return NamedProtocol(300, batch_size=640, weight_decay=0.0, augmentation=kind,
+                         strategy=strategy_of(kind, setting, model), schedule="constant", name="rtp")
+
+
 PROTOCOLS = {
     "dc": Published("300 epochs without augmentation; 1000 where DC augments",
                     "Zhao, Mopuri & Bilen, ICLR 2021", dc),
@@ -202,5 +213,7 @@ PROTOCOLS = {
                          dcbench, augmentations=DCBENCH),
     "dd": Published("a few steps of plain descent, learned with the set, from a fresh or its own start",
                     "Wang et al., 2018", dd, augmentations={"none": "none"}, learned=True),
+    "rtp": Published("300 epochs at one learning rate, minibatches of 640, neither augmentation nor weight decay",
+                     "Deng & Russakovsky, NeurIPS 2022", rtp),
     "full": Published("the whole training set: 100 epochs of dsa", "this toolkit", full),
 }

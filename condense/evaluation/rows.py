@@ -16,7 +16,7 @@ from condense.tables import FORMATS, Table
 
 FORMAT_VERSION = 1
 KEYS = ("kind", "network", "tensors_sha256", "which", "experiment", "per_class_images", "recipe", "seed", "precision",
-        "networks", "stored")
+        "networks", "stored", "optimised")
 JUDGED = 5                                 # networks a side, from which on one says whether a set beats random images
 
 

@@ -53,10 +53,12 @@ class ScoredSet:
             self.sets = [TensorSet(torch.cat([data.images() for data in self.sets]),
                                    torch.cat([data.labels for data in self.sets]))]
         else:
-            self.sets = [_along(one, stored, file.path) for one, stored in zip(self.sets, self.stored)]
+            self.sets = [_along(one, stored, file.path, placed.decode) for one, stored in zip(self.sets, self.stored)]
         if experiment is not None and experiment >= len(self.sets):
             raise ValueError(f"{file.path} holds {len(self.sets)} experiments; --experiment counts them from 0")
         self.experiments = range(len(self.sets)) if experiment is None else [experiment]
+        self.record = file.scored_by(self.experiments[0], which) or {}
+        self.steps = getattr(self.sets[self.experiments[0]], "steps", None)
 
     @property
     def real(self):
@@ -81,19 +83,14 @@ class ScoredSet:
 
     def streams(self, rng, exp):
         """Return `rng(key, i)` of experiment `exp`: for a set of ours, the one its run scored it with."""
-        meta, iteration = self.file.meta or {}, 0
-        if meta and self.which == "best":
-            iteration = meta["best"][exp]["iteration"]
-        elif meta:
-            said = meta["options"].get("Iteration", 0)
-            iteration = meta["iterations"][exp] if said is None else said
-        return partial(rng, "evaluation", exp, iteration)
+        record = self.file.scored_by(exp, self.which) or {"experiment": exp, "iteration": 0}
+        return partial(rng, "evaluation", record["experiment"], record["iteration"])
 
     def networks(self, names, protocol):
         """Return the networks to score on: `names` (pools or networks; none: those of its run, or of `protocol`)."""
         model, method = self.file.model or network_for(self.real.im_size[0]), self.file.method
         if not names:
-            return list(self.file.meta["protocols"]) if self.file.meta else list(default_models(protocol, model))
+            return list(self.record["protocols"] if self.record else default_models(protocol, model))
         found = [name for given in names for name in
                  (eval_pool(given, model, method) if given in (*EVAL_MODES, "C") else (given,))]
         return list(dict.fromkeys(found))
@@ -101,7 +98,7 @@ class ScoredSet:
     def stored_networks(self):
         """Return the networks that the file holds accuracies of; raises ValueError where it holds none."""
         meta = self.file.meta or {"protocols": {}}
-        untrained = any(values["epochs"] == 0 for values in meta["protocols"].values())
+        untrained = any(values.get("epochs") == 0 for values in meta["protocols"].values())
         if untrained or not self.file.accuracies or not all(self.file.accuracies.values()):
             raise ValueError(f"{self.file.path} holds no accuracies of trained networks; leave --stored out")
         return list(self.file.accuracies)
@@ -136,9 +133,12 @@ class ScoredSet:
                 digest.update(repr(tuple(tensor.shape)).encode() + tensor.detach().cpu().contiguous().numpy().tobytes())
         return digest.hexdigest()
 
-    def num_eval(self):
-        """Return how many networks its run evaluated, or 5."""
-        return self.file.meta["options"]["num_eval"] if self.file.meta else NUM_EVAL
+    def num_eval(self, protocol):
+        """Return how many networks its run evaluated, or 5; of fixed starts, which no other `protocol` takes, all."""
+        starts = None if self.steps is None else self.steps.starts
+        if starts is not None:
+            return len(starts) if protocol == "dd" else max(NUM_EVAL, len(starts))
+        return self.record.get("num_eval", NUM_EVAL)
 
     def learned(self, exp=None):
         """Return the step size learned with the set of an experiment (None: the mean over those scored), or None."""
@@ -146,11 +146,15 @@ class ScoredSet:
         return math.fsum(lrs) / len(lrs) if None not in lrs else None
 
     def protocol_name(self, changes):
-        """Return the name of its protocol: one asked for, its meta's, or that of its layout and method."""
-        if changes.protocol:
-            return changes.protocol
-        if self.file.meta:
-            return _name_in(self.file.meta)
+        """Return the name of its protocol: one asked for, its run's, or that of its layout and method."""
+        return changes.protocol or self._own_protocol()
+
+    def _own_protocol(self):
+        """Return the name of the protocol that its run scored it by, or that of its layout and method."""
+        if self.record:
+            return _name_in(self.record["protocols"], self.learned() is not None)
+        if self.steps is not None:
+            return "dd"
         if self.learned() is not None:
             return "mtt"
         return LAYOUT_PROTOCOLS.get(self.file.layout, "dc" if self.file.method in ("DC", "LoDC") else "dsa")
@@ -160,9 +164,10 @@ class ScoredSet:
 
         A set of ours is scored as its run scored it, unless that trained for no epoch or `changes` name another one.
         """
-        meta, told = self.file.meta, {}
-        if meta and (not changes.protocol or changes.protocol == _name_in(meta) == "dd"):
-            told = {model: protocol_of(values) for model, values in meta["protocols"].items() if values["epochs"]}
+        told = {}
+        if self.record and (not changes.protocol or changes.protocol == self._own_protocol() == "dd"):
+            told = {model: protocol_of(values) for model, values in self.record["protocols"].items()
+                    if values.get("epochs")}
         return {model: self._told(model, told, changes, exp) if told else self._named(model, changes, exp)
                 for model in models}
 
@@ -180,14 +185,22 @@ class ScoredSet:
         """Return the protocol of `model` where another network had `other`: DC's depends on the network."""
         if other.augmentation != "classic":
             return other
-        epochs = self.file.meta["options"].get("epoch_eval_train", other.epochs)
+        epochs = self.record.get("epochs") or other.epochs
         return dc_protocols([model], self.real.name, epochs, other.lr, other.batch_size)[model]
 
     def _named(self, model, changes, exp):
-        return named_protocols(self.protocol_name(changes), [model], self.real, epochs=changes.epochs, lr=changes.lr,
-                               batch_size=changes.batch_size, augmentation=changes.augmentation,
-                               num_images=-(-self.images // self.real.num_classes),
-                               lr_learned=self.learned(exp))[model]
+        protocol = named_protocols(self.protocol_name(changes), [model], self.real, epochs=changes.epochs,
+                                   lr=changes.lr, batch_size=changes.batch_size, augmentation=changes.augmentation,
+                                   num_images=-(-self.images // self.real.num_classes),
+                                   lr_learned=self.learned(exp))[model]
+        if protocol.schedule != "steps" or self.steps is None or changes.epochs is not None:
+            return protocol
+        batches = len(self.steps.rows)
+        return dataclasses.replace(protocol, epochs=len(self.steps.sizes) // batches, distill_steps=batches)
+
+    def keeps_its_steps(self, protocol):
+        """Say whether `protocol` takes step sizes that were learned with the set, one for each step."""
+        return protocol.schedule == "steps" and protocol.lr is None and self.steps is not None
 
     def fixed_lr(self, protocol, searched=False):
         """Return `protocol` at a learning rate that was not made for this set: the published one, if it was."""
@@ -196,22 +209,26 @@ class ScoredSet:
         return dataclasses.replace(protocol, lr=Protocol.lr)
 
 
-def _along(one, stored, path):
+def _along(one, stored, path, decode):
     """Return the placed set `one` with the steps that its file `stored`, if it did, on the set's device."""
-    steps = stored.steps
+    steps = stored.steps_decoded(path, decode)
     if steps is None:
         return one
-    if len(one.labels) != len(stored.labels):
-        raise ValueError(f"{path} holds steps on its images as they are; leave --decode out")
     starts = None if steps.starts is None else steps.starts.to(one.labels.device)
     rows = tuple(rows.to(one.labels.device) for rows in steps.rows)
     return dataclasses.replace(one, steps=dataclasses.replace(steps, rows=rows, starts=starts))
 
 
-def _name_in(meta):
-    """Return the name of the protocol that the networks of a result were trained by."""
-    if any(values["schedule"] == "steps" for values in meta["protocols"].values()):
+def _name_in(protocols, learned):
+    """Return the name of the protocol of `protocols` {network: fields}; `learned`: the set brings its step size."""
+    named = [values["name"] for values in protocols.values() if "name" in values]
+    if named:
+        return named[0]
+    schedules = {values.get("schedule") for values in protocols.values()}
+    if "steps" in schedules:
         return "dd"
-    if "syn_lr" in meta:
+    if "idc" in schedules:
+        return "idc"
+    if learned:
         return "mtt"
-    return "dc" if any(values["augmentation"] == "classic" for values in meta["protocols"].values()) else "dsa"
+    return "dc" if any(values.get("augmentation") == "classic" for values in protocols.values()) else "dsa"

@@ -21,8 +21,9 @@ class Scoring:
     """How the sets of a file are scored: everything but the sets and the network.
 
     `changes` are what is to be other than the set's own protocol says, `source` plain values that say what data, seed
-    and machine these are. `search_lr` are learning rates to choose from; `stored` takes the accuracies that the file
-    holds; `ranking` adds DD-Ranking's scores of the first set scored.
+    and machine these are. `search_lr` are learning rates to choose from: for the set, whose baselines then take it,
+    too; in protocol dd for each baseline by itself, while a set that brings step sizes keeps them. `stored` takes the
+    accuracies that the file holds; `ranking` adds DD-Ranking's scores of the first set scored.
     """
 
     changes: Changes
@@ -42,7 +43,8 @@ class Scoring:
         accuracies, facts = self._accuracies(ready, model, searched)
         protocol = self._protocol(ready, model, None, searched)
         fixed = ready.fixed_lr(protocol, searched=bool(searched))
-        beside = self.baselines.rows(model, protocol, fixed, ready.bytes, ready.images, address)
+        step_sizes = self.search_lr if protocol.schedule == "steps" else ()
+        beside = self.baselines.rows(model, protocol, fixed, ready.bytes, ready.images, address, step_sizes)
         if self.ranking:
             facts = {**facts, **self._ranking(ready, model, searched, fixed, accuracies[0])}
         source = {**self.source, **ready.source(address), "num_eval": len(accuracies[0]), "stored": self.stored,
@@ -82,6 +84,8 @@ class Scoring:
             return {}
         first = ready.experiments[0]
         protocols = ready.protocols([model], self.changes, first)
+        if ready.keeps_its_steps(protocols[model]):
+            return {}
         lr, tried = choose_lr(ready.sets[first], ready.real, protocols, self.search_lr, self.num_eval, self.rng,
                               self.compute, self.progress)[model]
         log.info("%s: learning rate %g, the best of %s on training images kept for it; its baselines take it, too",

@@ -19,13 +19,29 @@ def choose_lr(data, real, protocols, candidates, num_eval, rng, compute, progres
     looked at. Equal means: the smaller learning rate. `rng` are the `Streams` of the run. Raises ValueError without
     candidates, or for one that is no positive number.
     """
-    candidates = sorted(set(candidates))
-    if not candidates or not all(0 < lr < float("inf") for lr in candidates):
-        raise ValueError(f"learning rates to choose from must be positive numbers, at least one, not {candidates}")
-    images = SelectionImages(real, rng("data", SEARCH))
+    candidates = rates(candidates)
+    images = search_images(real, rng)
     streams = partial(rng, "evaluation", SEARCH)
     found = {lr: evaluate(data, images, {model: replace(protocol, lr=lr) for model, protocol in protocols.items()},
                           num_eval, streams, compute, progress) for lr in candidates}
     means = {model: {lr: statistics.fmean(score.test_accuracy for score in scores[model])
                      for lr, scores in found.items()} for model in protocols}
-    return {model: (max(of_model, key=of_model.get), of_model) for model, of_model in means.items()}
+    return {model: best_rate(of_model) for model, of_model in means.items()}
+
+
+def rates(candidates):
+    """Return learning rates to choose from in ascending order; raises ValueError without any, or for none above 0."""
+    candidates = sorted(set(candidates))
+    if not candidates or not all(0 < lr < float("inf") for lr in candidates):
+        raise ValueError(f"learning rates to choose from must be positive numbers, at least one, not {candidates}")
+    return candidates
+
+
+def search_images(real, rng):
+    """Return the `SelectionImages` that learning rates are chosen on."""
+    return SelectionImages(real, rng("data", SEARCH))
+
+
+def best_rate(means):
+    """Return (learning rate, means) of `means` {learning rate, ascending: mean accuracy}: of equal ones the smaller."""
+    return max(means, key=means.get), means

@@ -4,15 +4,15 @@ SELECTION_IMAGES = 5000                    # or a tenth of the training set, whe
 
 
 class SelectionImages:
-    """Training images, drawn by `rng` and used for nothing but choosing: of every class the same number.
+    """Up to `most` training images, drawn by `rng` and used for nothing but choosing: of every class the same number.
 
     Networks are tested on them as on a test set: `evaluate` takes them for real data, as they have `test_labels` (n,),
     `test_batches(size)` and what else it asks for. They are no clean validation set: whatever else saw the training set
     (experts, real images to start from) may have seen them.
     """
 
-    def __init__(self, real, rng):
-        number = min(SELECTION_IMAGES, len(real) // 10)
+    def __init__(self, real, rng, most=SELECTION_IMAGES):
+        number = min(most, len(real) // 10)
         self.batch = real.sample(real.classes, max(1, number // real.num_classes), rng)
         self.test_labels = self.batch.labels
         self.device, self.spec, self.im_size = real.device, real.spec, real.im_size

@@ -13,6 +13,7 @@ from condense.sharing.loading import chosen_set
 from condense.sharing.real_data import made_from
 from condense.sharing.spaces import Spaces, space_of, stated_constants
 from condense.synthetic.multi_formation import decode as decode_tiles
+from condense.unrolled.steps import Steps
 
 FORMAT_VERSION = 1
 
@@ -22,7 +23,8 @@ class Bundle:
     """One set in one space, with everything that whoever uses it must know.
 
     `images` (n, C, H, W) float32 in `space`, decoded; `labels` (n,) int64 or (n, K) float32. `constants` made the
-    space, or for raw images would make the data set's own, where known. `about` are plain values.
+    space, or for raw images would make the data set's own, where known. `about` are plain values. `steps` are those of
+    a set of unrolled training, whose mean size is then `lr`.
     """
 
     images: torch.Tensor
@@ -31,6 +33,7 @@ class Bundle:
     constants: Constants
     lr: float | None = None
     about: dict = field(default_factory=dict)
+    steps: Steps | None = None
 
     @property
     def soft(self):
@@ -143,14 +146,15 @@ class Source:
             pixels = decode_tiles(to_pixels(images, own, before), self.factor)
             images = from_pixels(pixels, space, after)
             labels = labels.repeat(self.factor**2, *[1] * (labels.dim() - 1))      # tiles are slow, images fast
-        return Bundle(images, labels, space, after, stored.lr, self._about(experiment, which, labels))
+        return Bundle(images, labels, space, after, stored.lr, self._about(experiment, which, labels),
+                      stored.steps_decoded(self.file.path, self.factor))
 
     def _about(self, experiment, which, labels):
         file = self.file
         return {"class_names": self.class_names(labels), "dataset": self.name, "method": file.method,
                 "model": file.model, "ipc": file.ipc, "experiment": experiment, "which": which,
                 "accuracies": accuracies_of(file, experiment, which), "made_from": made_from(file),
-                "source": file.path.name, "source_sha256": self.sha256}
+                "scored": file.scored_by(experiment, which), "source": file.path.name, "source_sha256": self.sha256}
 
     def class_names(self, labels):
         """Return the names of the classes: the file's, those of data that had to be loaded, or numbers as text."""

@@ -2,13 +2,12 @@
 
 import json
 import shlex
-import statistics
 from pathlib import Path
 
 from condense.files import atomic_path
-from condense.reports import percent, stored
+from condense.reports import stored
 from condense.results import save_picture
-from condense.sharing.bundle import accuracies
+from condense.sharing.card_scores import cell, scores
 from condense.sharing.conversion import to_pixels
 
 DC = 'Zhao, Mopuri & Bilen, "Dataset Condensation with Gradient Matching", ICLR 2021'
@@ -16,6 +15,9 @@ DSA = 'Zhao & Bilen, "Dataset Condensation with Differentiable Siamese Augmentat
 DM = 'Zhao & Bilen, "Dataset Condensation with Distribution Matching", WACV 2023'
 MTT = 'Cazenavette et al., "Dataset Distillation by Matching Training Trajectories", CVPR 2022'
 DD = 'Wang, Zhu, Torralba & Efros, "Dataset Distillation", arXiv 1811.10959, 2018'
+RTP = ('Deng & Russakovsky, "Remember the Past: Distilling Datasets into Addressable Memories for Neural '
+       'Networks", NeurIPS 2022')
+RAT = 'Feng, Vedantam & Kempe, "Embarrassingly Simple Dataset Distillation", ICLR 2024'
 IDC = 'Kim et al., "Dataset Condensation via Efficient Synthetic-Data Parameterization", ICML 2022'
 LOW_RANK = ('Yang et al., "An Efficient Dataset Condensation Plugin and Its Application to Continual Learning", '
             "NeurIPS 2023")
@@ -25,14 +27,17 @@ K_CENTER = 'Sener & Savarese, "Active Learning for Convolutional Neural Networks
 # method -> (its script, None where there is none here; the papers it is from)
 METHODS = {
     "DC": ("main_DC.py", (DC,)), "DSA": ("main_DC.py", (DSA,)), "DM": ("main_DM.py", (DM,)),
-    "MTT": ("main_MTT.py", (MTT,)), "DD": ("main_DD.py", (DD,)), "IDC": (None, (IDC,)),
+    "MTT": ("main_MTT.py", (MTT,)), "DD": ("main_DD.py", (DD,)), "RTP": (None, (RTP,)), "IDC": (None, (IDC,)),
     "LoDC": ("main_LoDC.py", (LOW_RANK, DC)), "LoDSA": ("main_LoDC.py", (LOW_RANK, DSA)),
     "LoDM": ("main_LoDM.py", (LOW_RANK, DM)), "LoMTT": ("main_LoMTT.py", (LOW_RANK, MTT)),
     "random": ("select_coreset.py", ()), "k-means": ("select_coreset.py", ()),
     "herding": ("select_coreset.py", (HERDING,)), "k-center": ("select_coreset.py", (K_CENTER,)),
 }
+# form of the set -> what it is
+FORMS = {None: "pixels", "pixels": "pixels",
+         "low_rank": "low rank: each channel is the product of two thin matrices",
+         "memory": "addressable memory: every image is a combination of bases that all classes share"}
 MOST_CLASSES, MOST_IMAGES = 10, 10         # that the small picture shows, and of each class
-NOT_SCORED = ("not scored", "–")           # in the place of an accuracy and its number of networks
 WIDTH = 100                                # characters of a line of the command
 
 
@@ -59,7 +64,7 @@ def picture_of(path):
 def card(source, rows=(), picture=None):
     """Return the card as Markdown; `picture` is the name of a file beside it."""
     blocks = [f"# {title(source.file)}", f"![Some of its images, a row per class]({picture})" if picture else "",
-              facts(source), *_loading(source), *_scores(source, rows),
+              facts(source), *_loading(source), *scores(source, rows),
               *_recipe(source.file.meta), "## Licence", licence(source)]
     return "\n\n".join(filter(None, blocks)) + "\n"
 
@@ -82,15 +87,12 @@ def facts(source):
              "holds": holds(file, source.factor),
              "images": "x".join(map(str, images.shape[1:])) + " (channels, height, width)",
              "labels": soft if labels.dim() == 2 else "hard, a class each",
-             "learned step size": ", ".join(f"{one.lr:.6g}" for one in sets if one.lr is not None),
+             "learned step size": ", ".join(f"{one.lr:.6g}" for one in sets if one.lr is not None and not one.steps),
+             "steps": steps(sets), "networks start": starts(sets),
              "space": space(source), "stored": stored_in_words(meta, sets), "file": size(source),
              "sha256": source.sha256 and f"`{source.sha256}`", "layout": f"{file.layout}: {file.known_by}"}
-    rows = [f"| {name} | {_cell(text)} |" for name, text in lines.items() if text]
+    rows = [f"| {name} | {cell(text)} |" for name, text in lines.items() if text]
     return "\n".join(["| | |", "| --- | --- |", *rows])
-
-
-def _cell(text):
-    return str(text).replace("|", r"\|").replace("\n", " ")
 
 
 def _listed(names, most=20):
@@ -103,6 +105,10 @@ def method(file):
         return "not said by the file"
     papers = list(METHODS.get(file.method, (None, ()))[1])
     options = (file.meta or {}).get("options", {})
+    if file.method == "DD" and (options.get("inner_momentum") or options.get("parameterization") == "memory"):
+        papers.append(RTP)
+    if file.method == "DD" and options.get("window"):
+        papers.append(RAT)
     if options.get("unroll") == "tesla":
         papers.append("Cui et al. (TESLA), ICML 2023")
     if options.get("lr_y") or options.get("threshold"):
@@ -116,8 +122,7 @@ def form(file, factor):
     name = (file.meta or {}).get("options", {}).get("parameterization") or (factors or {}).get("parameterization")
     if factor > 1:
         return f"mosaics of {factor} x {factor} images, each enlarged to a whole one"
-    return {"pixels": "pixels", None: "pixels", "low_rank": "low rank: each channel is the product of two thin matrices"
-            }.get(name, name)
+    return FORMS.get(name, name)
 
 
 def holds(file, factor):
@@ -126,6 +131,27 @@ def holds(file, factor):
     text = f"{number:,} images" + (f" in each of {len(file.sets)} {unit}s" if len(file.sets) != 1 else "")
     chosen = len(file.best)
     return text + (f"; beside the last iteration's, {chosen} chosen one{'s' * (chosen != 1)}" if chosen else "")
+
+
+def steps(sets):
+    """Word the steps of descent that the sets are made for; '' where they are not."""
+    known = [one.steps for one in sets if one.steps is not None]
+    if not known:
+        return ""
+    sizes, batches = [size for of_one in known for size in of_one.sizes], known[0].rows
+    return (f"{len(known[0].sizes)}, {len(known[0].sizes) // len(batches)} times through {len(batches)} batches of "
+            f"{len(batches[0])} images, each with a learned size of {min(sizes):.4g} to {max(sizes):.4g}")
+
+
+def starts(sets):
+    """Word what networks such sets are learned for; '' where nothing is said."""
+    known = sets[0].steps
+    if known is None:
+        return ""
+    if known.starts is None:
+        return "afresh"
+    number, size = known.starts.shape
+    return f"as {number} fixed {known.model} of {size:,} parameters, {'which is' if number == 1 else 'all'} in the file"
 
 
 def space(source):
@@ -183,54 +209,6 @@ def loading_code(source):
                       "pixels = data.pixels()"))
 
 
-def _scores(source, rows):
-    """Return the blocks about scores: what the file holds, and what `rows` have of it."""
-    lines = [[words, model, _protocol(source.file.meta, model), *_figures(source.file.meta, model, values)]
-             for which, words in (("last", "last iteration"), ("best", "chosen iteration"))
-             for model, values in accuracies(source.file, which).items() if values]
-    for row in rows:
-        if source.sha256 is not None and row.get("sha256") == source.sha256:
-            lines.append(_of_row(row))
-    if not lines:
-        return []
-    header = ["set", "network", "protocol", "test accuracy", "networks"]
-    grid = ["| " + " | ".join(map(_cell, line)) + " |" for line in [header, ["---"] * len(header), *lines]]
-    chosen = [facts["caveat"] for facts in (source.file.meta or {}).get("best", ())[:1] if facts.get("caveat")]
-    return ["## Scores", "Test accuracy in percent, mean ± population standard deviation over the networks of all "
-            "experiments." + (f" Chosen iteration: {chosen[0]}." if chosen else ""), "\n".join(grid)]
-
-
-def _figures(meta, model, values):
-    """Return accuracy in words and number of networks; epochs 0 tell nothing."""
-    return NOT_SCORED if (_of_model(meta, model) or {}).get("epochs") == 0 else (percent(values), len(values))
-
-
-def _of_row(row):
-    told = row["recipe"] if isinstance(row.get("recipe"), dict) else {}
-    recipe = ": ".join(filter(None, [row.get("protocol"), _recipe_in_words(told) if told else ""]))
-    scored = f"{100 * row['mean']:.2f} ± {100 * row['std']:.2f} %", row["networks"]
-    return [row.get("name", "scored anew"), row["network"], recipe, *(scored if told.get("epochs", 1) else NOT_SCORED)]
-
-
-def _protocol(meta, model):
-    return _recipe_in_words(recipe) if (recipe := _of_model(meta, model)) else "not said by the file"
-
-
-def _of_model(meta, model):
-    """Return the protocol that the file says of network `model`, or None."""
-    return ((meta or {}).get("protocols") or {}).get(model)
-
-
-def _recipe_in_words(recipe):
-    """Word one evaluation protocol, as `dataclasses.asdict` of it."""
-    figures = (("epochs", "epochs {}"), ("lr", "lr {:.4g}"), ("batch_size", "batch {}"))
-    words = [text.format(recipe[name]) for name, text in figures if name in recipe]
-    kind, strategy = recipe.get("augmentation", "none"), recipe.get("strategy", "none")
-    plain = strategy == "none" and kind in ("none", "siamese", "classic")
-    words.append("no augmentation" if plain else kind if strategy == "none" else f"{kind} {strategy}")
-    return ", ".join([*words, *([f"CutMix {recipe['cutmix']:g}"] if recipe.get("cutmix") else [])])
-
-
 def _recipe(meta):
     """Return the blocks that say how to make the set again; none where the file does not know."""
     if not (meta or {}).get("options") or METHODS.get(meta.get("method"), (None,))[0] is None:
@@ -282,19 +260,3 @@ def small_picture(source):
     rows = order[[start + i for start in starts for i in range(number)]]
     pixels = to_pixels(bundle.images[rows], bundle.space, bundle.constants)
     return pixels.clamp(0, 1).float(), number
-
-
-def load_scores(path):
-    """Return the rows of a `scores.json`; raises FileNotFoundError or ValueError in one line."""
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"no file of scores {path}; evaluate.py writes one")
-    try:
-        rows = json.loads(path.read_text(encoding="utf-8"))["rows"]
-        for row in rows:
-            statistics.fmean([row["mean"], row["std"], row["networks"]])
-            row["network"]
-        return rows
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{path} holds no rows of scores ({type(error).__name__}); take one that evaluate.py wrote"
-                         ) from error

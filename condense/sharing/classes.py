@@ -8,7 +8,8 @@ def require_shape(file, real):
     for one in (*file.sets, *file.best):
         if tuple(one.images.shape[1:]) != (real.channel, *real.im_size):
             raise ValueError(f"images of {file.path} are {_size(one.images.shape[1:])}, those of {real.name} "
-                             f"{_size((real.channel, *real.im_size))}; name the data set it was made for: --dataset")
+                             f"{_size((real.channel, *real.im_size))}; name the data set it was made for: --dataset "
+                             "(and --im_size)")
 
 
 def _size(shape):

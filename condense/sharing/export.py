@@ -9,7 +9,8 @@ import torch
 from condense.files import atomic_path
 from condense.results import save_atomically
 from condense.sharing.bundle import accuracies
-from condense.sharing.tree import write_tree
+from condense.sharing.tree import STEPS, write_tree
+from condense.unrolled.stored import stored_steps
 
 KEY = "condense"                           # of the metadata in a safetensors header
 
@@ -36,18 +37,26 @@ def write_folder(path, source, choice):
     about = {name: value for name, value in bundle.metadata().items()
              if name not in ("class_names", "space", "zca", "soft_labels")}
     clamped = write_tree(path, bundle.images, bundle.classes, bundle.about["class_names"], about,
-                         choice.replace)
+                         choice.replace, steps_in(bundle))
     lines = [f"8 bits keep less than the set has: rounded to 1/255, and {clamped:,} of {bundle.images.numel():,} "
              "values outside [0, 1] clamped"]
     if bundle.soft:
         lines.append("folders hold one class per image: of soft labels the most probable; other formats keep them")
+    if bundle.steps is not None:
+        lines.append(f"step sizes and what belongs to them are in {STEPS}")
     return lines
+
+
+def steps_in(bundle):
+    """Return {'steps', 'start'} of a set of unrolled training as `stored_steps` has them; {} where there is none."""
+    content = dict(zip(("steps", "start"), stored_steps(bundle.steps)))
+    return {name: part for name, part in content.items() if part is not None}
 
 
 def write_tensors(path, source, choice):
     """Write a dict of plain tensors and values that `torch.load(path, weights_only=True)` reads."""
     bundle = source.bundle(choice.experiment, choice.which, choice.space)
-    content = {"images": bundle.images, "labels": bundle.labels, **bundle.metadata()}
+    content = {"images": bundle.images, "labels": bundle.labels, **bundle.metadata(), **steps_in(bundle)}
     if bundle.space == "zca":
         content["zca"] = bundle.constants.zca.state()
     save_atomically(_whole(content), path)
@@ -61,14 +70,18 @@ def write_safetensors(path, source, choice):
     tensors = {"images": bundle.images, "labels": bundle.labels}
     if bundle.lr is not None:
         tensors["lr"] = torch.tensor(bundle.lr)
+    said = bundle.metadata()
+    for name, part in steps_in(bundle).items():            # start.model is a word, and goes into the header
+        tensors |= {f"{name}.{key}": value for key, value in part.items() if torch.is_tensor(value)}
+        said |= {f"{name}.{key}": value for key, value in part.items() if not torch.is_tensor(value)}
     if bundle.space == "zca":
         state = bundle.constants.zca.state()
         tensors |= {f"zca.{name}": state[name] for name in ("mean", "eigenvectors", "eigenvalues")}
-    text = json.dumps(bundle.metadata(), ensure_ascii=False)
+    text = json.dumps(said, ensure_ascii=False)
     with atomic_path(path) as temporary:
         save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, temporary, {KEY: text})
     with atomic_path(beside(path)) as temporary:
-        temporary.write_text(json.dumps(bundle.metadata(), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        temporary.write_text(json.dumps(said, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     return [f"{bundle.space} images, tensors {', '.join(tensors)}; metadata in its header and in {beside(path).name}"]
 
 
@@ -110,7 +123,9 @@ def _losses(bundles, space):
         yield "whitened images in a layout that cannot say so: --space normalised for scripts that know no ZCA"
     if bundles[0].soft:
         yield "labels are probabilities (n, K), and stay so; the reference's own scripts expect (n,) classes"
-    if bundles[0].lr is not None:
+    if bundles[0].steps is not None:
+        yield "left out: the step sizes, which images each step sees, and a fixed start; --format tensors keeps them"
+    elif bundles[0].lr is not None:
         yield "left out: the learned step size" + "s" * (number > 1) + " " + ", ".join(f"{bundle.lr:.6g}"
                                                                                        for bundle in bundles)
 

@@ -8,15 +8,18 @@ import torch
 
 from condense.data.decoder import ImageProblem, decode_all, peek
 from condense.data.folder import EXTENSIONS, image_names, is_folder
-from condense.sharing.stored import SetFile, StoredSet
-from condense.sharing.tree import CLASSES
+from condense.sharing.archives import read_archive
+from condense.sharing.stored import SetFile, StoredSet, checked_scored
+from condense.sharing.tree import CLASSES, STEPS
+from condense.unrolled.stored import read_steps
 
 
 def read_tree(path):
     """Return the `SetFile` of the folder `path` with a folder of images for each class.
 
     The order of classes is what classes.json in it says, as our export writes it; without one that of their numbers
-    where all names are numbers, else that of their names. Raises FileNotFoundError or ValueError in one line.
+    where all names are numbers, else that of their names. steps.pt beside it holds the steps of a set of unrolled
+    training. Raises FileNotFoundError or ValueError in one line.
     """
     folders = sorted(entry.name for entry in os.scandir(path) if is_folder(entry))
     said = _said(path, folders)
@@ -28,10 +31,26 @@ def read_tree(path):
                                 f"for each class ({' '.join(EXTENSIONS)})")
     if said:
         files = _in_stored_order(files)
+    steps, scored = _steps(path, len(files))
     images = _decoded([path / name for name, _ in files])
-    one = StoredSet(images, torch.tensor([label for _, label in files]))
+    one = StoredSet(images, torch.tensor([label for _, label in files]), steps and steps.mean_size(), steps=steps)
     return SetFile(path, "folder", f"folders of images; {known_by}", (one,), class_names=class_names, space="raw",
-                   said_by="image files hold pixels")
+                   said_by="image files hold pixels", scored=scored)
+
+
+def _steps(path, number):
+    """Return (`Steps`, how the set was scored) of a tree of `number` images with steps.pt; two times None without."""
+    file = path / STEPS
+    if not file.is_file():
+        return None, None
+    content = read_archive(file)
+    content = content if isinstance(content, dict) else {"steps": content}
+    said = json.loads((path / CLASSES).read_text(encoding="utf-8")) if (path / CLASSES).is_file() else {}
+    if said.get("num_images") != number:
+        raise ValueError(f"{file} is for {said.get('num_images', 'the numbered')} images, as {CLASSES} has them, and "
+                         f"{number} are there; export the set again, or remove {STEPS}")
+    return (read_steps(file, content.get("steps"), content.get("start"), number),
+            checked_scored(path / CLASSES, said.get("scored")))
 
 
 def _said(path, folders):

@@ -17,6 +17,7 @@ from condense.sharing.layouts import read_set
 from condense.sharing.real_data import DEFAULTS, data_of
 from condense.sharing.spaces import Spaces, place, stated_constants
 from condense.synthetic.multi_formation import decode as decode_tiles
+from condense.unrolled.steps import Steps
 
 log = logging.getLogger("condense")
 
@@ -29,7 +30,8 @@ class LoadedSet:
 
     `images` (n, C, H, W) float32, normalised with `mean` and `std`, or whitened with `zca`: test images must be made
     alike. `labels` (n,) int64, or (n, K) probabilities. `class_names` is None where nobody says them, `lr` the step
-    size learned with the set, or None. `path` is the file, `evidence` says how its space is known.
+    size learned with the set, or None. `path` is the file, `evidence` says how its space is known. `steps` are those of
+    a set of unrolled training: which images each of them sees, how far it goes, and fixed starts; else None.
     """
 
     images: torch.Tensor
@@ -41,6 +43,7 @@ class LoadedSet:
     lr: float | None
     path: Path
     evidence: str
+    steps: Steps | None = None
 
     @cached_property
     def dataset(self):
@@ -72,7 +75,7 @@ def load_synthetic_set(address, experiment=0, which="last", space=None, decode=N
     placed = place(file, Spaces(_loader(file, dataset, data_path)), space, decode)
     found, real = (placed.sets if which == "last" else placed.best)[experiment], placed.real
     return LoadedSet(found.tensor, found.labels, tuple(real.class_names), *_of(real), one.lr, file.path,
-                     placed.evidence)
+                     placed.evidence, one.steps_decoded(file.path, placed.decode))
 
 
 def chosen_set(file, experiment=0, which="last"):
@@ -103,7 +106,8 @@ def _without_data(file, one, space, decode, dataset):
         images = from_pixels(pixels, "zca" if said == "zca" else "normalised", after)
     labels = one.labels.repeat(factor**2, *[1] * (one.labels.dim() - 1))       # tiles are slow, images fast
     evidence = f"{said}: {file.said_by}" if space is None else f"{said}, as space says"
-    return LoadedSet(images, labels, file.class_names, *_of(after), one.lr, file.path, evidence)
+    return LoadedSet(images, labels, file.class_names, *_of(after), one.lr, file.path, evidence,
+                     one.steps_decoded(file.path, factor))
 
 
 def _constants(file, space, dataset):

@@ -7,7 +7,8 @@ import torch
 
 from condense.data.zca import EPS
 from condense.sharing.conversion import SPACES
-from condense.sharing.stored import CHOSEN, SetFile, described, named, stored_set
+from condense.sharing.stored import CHOSEN, SetFile, checked_scored, described, named, stored_set
+from condense.unrolled.stored import read_steps
 
 FACTOR = re.compile(r"(?:factor|[_-]f)(\d+)(?![0-9])")    # as the published folders and files name it
 HEADER = "condense"                        # key of our JSON in the metadata of a safetensors file
@@ -56,14 +57,16 @@ def read_dict(path, content, layout="tensors", known_by="a dict with images and 
     """Return the `SetFile` of a dict with images and labels, and perhaps what says how to use them.
 
     That is space, mean, std, zca (as `Whitening.state`), class_names, lr, dataset, method, model, ipc, decode,
-    accuracies and made_from (see the function of this name). Raises ValueError where a value of these is not what it
+    accuracies, made_from (see the function of this name), steps and start (`stored_steps`) and scored
+    (`SetFile.scored_by`). Raises ValueError where a value of these is not what it
     must be.
     """
     missing = [key for key in ("images", "labels") if not torch.is_tensor(content.get(key))]
     if missing:
         raise ValueError(f"{path} has no tensor {' and '.join(missing)}; save the set with both")
     images, bytes_space = _floats(content["images"])
-    one, remark = stored_set(path, images, content["labels"], content.get("lr"))
+    steps = read_steps(path, content.get("steps"), content.get("start"), len(images))
+    one, remark = stored_set(path, images, content["labels"], content.get("lr"), steps=steps)
     space = _said(path, content, "space", str) or bytes_space
     if space is not None and space not in SPACES:
         raise ValueError(f"{path} says space {space!r}; it is one of: {', '.join(SPACES)}")
@@ -75,7 +78,8 @@ def read_dict(path, content, layout="tensors", known_by="a dict with images and 
                    mean=_numbers(path, content, "mean", one), std=_numbers(path, content, "std", one),
                    zca=_said(path, content, "zca", dict), class_names=_class_names(path, content),
                    accuracies=_said(path, content, "accuracies", dict) or {},
-                   data=_said(path, content, "made_from", dict), **facts)
+                   data=_said(path, content, "made_from", dict), scored=checked_scored(path, content.get("scored")),
+                   **facts)
 
 
 def read_safetensors(path):
@@ -97,7 +101,15 @@ def read_safetensors(path):
     if all(f"zca.{name}" in tensors for name in ZCA):
         eps = said["zca"].get("eps", EPS) if isinstance(said.get("zca"), dict) else EPS
         said["zca"] = {"eps": eps, **{name: tensors.pop(f"zca.{name}") for name in ZCA}}
+    for name in ("steps", "start"):
+        said |= _gathered({**said, **tensors}, name)
     return read_dict(path, {**said, **tensors}, "safetensors", "safetensors with images and labels")
+
+
+def _gathered(content, name):
+    """Return {name: {key: value}} of what is called name.key in `content`; {} where nothing is."""
+    of_one = {key.removeprefix(f"{name}."): value for key, value in content.items() if key.startswith(f"{name}.")}
+    return {name: of_one} if of_one else {}
 
 
 def _floats(images):

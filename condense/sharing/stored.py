@@ -10,6 +10,7 @@ from condense.unrolled.steps import Steps
 
 NAME = re.compile(r"^(?:res_|cl_res_|cl_)(?P<method>[^_]+)_(?P<dataset>[^_]+)_(?P<model>.+?)_(?P<ipc>\d+)ipc(?=[_.]|$)")
 CHOSEN = "its maker's best iteration, which the published code chooses on the test set: that flatters it"
+SCORED = ("num_eval", "seed", "experiment", "iteration")   # whole numbers of how a set was scored
 ROW_SUM = 1e-3                             # probabilities of a row, stored in half precision, add up to 1 within it
 
 
@@ -28,6 +29,12 @@ class StoredSet:
     factors: dict | None = None
     steps: Steps | None = None
 
+    def steps_decoded(self, path, factor):
+        """Return `steps`; raises ValueError where images of theirs, in the file `path`, are decoded to several."""
+        if self.steps is not None and factor != 1:
+            raise ValueError(f"{path} holds steps on its images as they are; leave --decode out")
+        return self.steps
+
 
 @dataclass(frozen=True, eq=False)
 class SetFile:
@@ -39,7 +46,8 @@ class SetFile:
     file's name says. `space` is what the file itself says of its pixels, in the words `said_by`, and None where only
     statistics can tell; `decode` its decode factor, 1 but for multi-formation, where None is unknown. `mean` and `std`
     are what its pixels were normalised with, `zca` the state of the whitening in their place, where known. `caveat`
-    says what its figures must be read with, `data` which images it was made from (`made_from`), beside meta.
+    says what its figures must be read with, `data` which images it was made from (`made_from`) and `scored` how its
+    only set was scored (`scored_by`), both beside meta.
     """
 
     path: Path
@@ -62,11 +70,42 @@ class SetFile:
     zca: dict | None = None
     caveat: str | None = None
     data: dict | None = None
+    scored: dict | None = None
 
     def __post_init__(self):
         """Raise ValueError where there is no set at all."""
         if not self.sets and not self.best:
             raise ValueError(f"{self.path} holds no images; take a set of a run that has finished")
+
+    def scored_by(self, experiment=0, which="last"):
+        """Return in plain values how the run of a set scored it, None where the file does not say.
+
+        `protocols` {network: fields of its `Protocol`} and the `epochs` that were asked for, `num_eval` networks of
+        each, `seed` and `precision`, and the `experiment` and `iteration` that the networks' draws are keyed by.
+        """
+        if not self.meta or "protocols" not in self.meta:
+            return self.scored
+        meta, options = self.meta, self.meta["options"]
+        iteration = options.get("Iteration", 0)
+        if which == "best":
+            iteration = meta["best"][experiment]["iteration"]
+        elif iteration is None:
+            iteration = meta["iterations"][experiment]
+        return {"protocols": meta["protocols"], "epochs": options.get("epoch_eval_train"),
+                "num_eval": options["num_eval"], "seed": meta["seed"], "precision": options.get("precision", "fp32"),
+                "experiment": experiment, "iteration": iteration}
+
+
+def checked_scored(where, scored):
+    """Return what `SetFile.scored_by` returned when it was written; raises ValueError where that is no such thing."""
+    if scored is None:
+        return None
+    numbers = [scored.get(name) for name in SCORED] if isinstance(scored, dict) else [None]
+    protocols = scored.get("protocols") if isinstance(scored, dict) else None
+    if not isinstance(protocols, dict) or not protocols or not all(isinstance(of, dict) for of in protocols.values()) \
+            or not all(type(number) is int and number >= 0 for number in numbers):
+        raise ValueError(f"{where}: scored is not protocols with {', '.join(SCORED)}; save the set again")
+    return {**scored, "precision": str(scored.get("precision", "fp32"))}
 
 
 def named(path):

@@ -1,6 +1,7 @@
 """A set as a tree of PNG files, <class>/<number>.png: every program reads it, and 8 bits is all it keeps.
 
 `classes.json` in the tree says what the folders' names do not: the order of the classes and their names in full.
+`steps.pt` beside it holds the steps of a set of unrolled training, as a result file does.
 """
 
 import contextlib
@@ -11,19 +12,21 @@ from pathlib import Path
 
 import torch
 
-CLASSES = "classes.json"
+from condense.results import save_atomically
+
+CLASSES, STEPS = "classes.json", "steps.pt"
 LONGEST = 100                              # characters of a folder's name
 FORBIDDEN = '<>:"/\\|?*'                   # in a name on some file system
 DEVICES = {"con", "prn", "aux", "nul", *(f"{port}{digit}" for port in ("com", "lpt") for digit in range(1, 10))}
 
 
-def write_tree(path, pixels, labels, class_names, about=(), replace=False):
+def write_tree(path, pixels, labels, class_names, about=(), replace=False, steps=None):
     """Write `pixels` (n, C, H, W) on the scale [0, 1], C 1 or 3, with (n,) int64 `labels` as 8-bit PNG files.
 
-    Files are numbered by their place in the set. `about` are further plain values for `classes.json`. The tree is
-    there whole or not at all; with `replace` it takes the place of an earlier one. Returns how many values lay outside
-    [0, 1] and were clamped. Raises ValueError for images that PNG has no form for, FileExistsError for a folder that
-    is not to be replaced.
+    Files are numbered by their place in the set. `about` are further plain values for `classes.json`, `steps` the
+    tensors of `steps.pt`, if any. The tree is there whole or not at all; with `replace` it takes the place of an
+    earlier one. Returns how many values lay outside [0, 1] and were clamped. Raises ValueError for images that PNG has
+    no form for, FileExistsError for a folder that is not to be replaced.
     """
     if pixels.shape[1] not in (1, 3):
         raise ValueError(f"PNG files hold 1 or 3 channels, these images {pixels.shape[1]}; export them as tensors")
@@ -37,6 +40,8 @@ def write_tree(path, pixels, labels, class_names, about=(), replace=False):
             _write_png(tree / folders[label] / f"{number:0{digits}}.png", image)
         content = {"class_names": list(class_names), "folders": folders, **dict(about)}
         (tree / CLASSES).write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        if steps:
+            save_atomically(steps, tree / STEPS)
     return int(((pixels < 0) | (pixels > 1)).sum())
 
 

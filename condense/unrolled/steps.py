@@ -4,6 +4,7 @@ Wang, Zhu, Torralba & Efros, "Dataset Distillation", 2018: S batches are visited
 each of the T = S E steps has a step size of its own.
 """
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -14,14 +15,18 @@ class Steps:
     """Step t sees the images `rows`[t mod S] of a set and goes `sizes`[t] far.
 
     `rows` are S index tensors (int64), `sizes` T floats, or None where any constant will do. `starts` (m, P) are the
-    flat parameters of networks called `model` that the set was learned for, in the order of `net.parameters()`; None:
-    it was learned for fresh ones.
+    flat parameters of networks called `model` that the set is scored on, those that it was learned for or others of
+    their kind, in the order of `net.parameters()`; None: it was learned for fresh ones.
     """
 
     rows: tuple
     sizes: tuple | None = None
     starts: torch.Tensor | None = None
     model: str | None = None
+
+    def mean_size(self):
+        """Return the mean of the step sizes that were learned; None where any constant will do."""
+        return None if self.sizes is None else math.fsum(self.sizes) / len(self.sizes)
 
     def sizes_of(self, epochs, lr=None, constant=None):
         """Return the step sizes of `epochs` times all batches, a list.

@@ -1,9 +1,12 @@
 """Protocols: their schedules, what they refuse, and the ones that are published."""
 
+import zlib
 from dataclasses import asdict, replace
 from functools import partial
 
 import pytest
+import torch
+import torch.nn.functional as F
 
 from condense.augmentation.siamese import DIGIT_STRATEGY, FULL_STRATEGY
 from condense.data import load_data
@@ -18,7 +21,9 @@ from condense.evaluation import (
     named_protocols,
     siamese_protocols,
 )
-from condense.evaluation.protocols import AUGMENTATIONS
+from condense.evaluation.protocols import AUGMENTATIONS, protocol_of
+from condense.evaluation.testing import accuracy
+from condense.networks import get_network, reset
 from condense.randomness import Streams
 from tests.evaluation.training_by_hand import seeded
 
@@ -125,6 +130,40 @@ def test_idc_on_small_images(dataset, strategy):
     assert one("idc", dataset) == Protocol(1000, 0.01, 64, 0.9, 5e-4, "composed", strategy, "idc", 0.5)
 
 
+@pytest.mark.parametrize("dataset", ["CIFAR10", "MNIST"])
+def test_rtp_is_momentum_without_decay_schedule_or_augmentation(dataset):
+    protocol = one("rtp", dataset)
+    plain = Protocol(300, 0.01, 640, 0.9, 0.0, "none", "none", "constant", 0.0)
+    assert asdict(plain).items() < asdict(protocol).items()
+    assert protocol.num_epochs == 300 and protocol.milestones == () and protocol.rate(299) == 0.01
+    assert one("rtp", dataset, augmentation="dsa").strategy == one("dsa", dataset).strategy != "none"
+
+
+def test_rtp_trains_as_pytorchs_optimizer_does_from_pytorchs_default_start():
+    digits = load_data("Digits")
+    data = digits.sample(digits.classes, 3, seeded())                 # one minibatch, as all sets of up to 640
+    rng = partial(Streams(0), "evaluation", 0)
+    (ours,) = evaluate(data, digits, named_protocols("rtp", ["MLP"], digits, epochs=5), 1, rng, Compute(),
+                       progress=False)["MLP"]
+    net = reset(get_network("MLP", 1, 10, (8, 8)), rng(zlib.crc32(b"MLP"), 0), "default")
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.01, momentum=0.9)
+    for _ in range(5):
+        optimizer.zero_grad()
+        loss = F.cross_entropy(net(data.images()), data.labels)
+        loss.backward()
+        optimizer.step()
+    assert ours.train_loss == pytest.approx(loss.item(), rel=1e-5)
+    assert ours.test_accuracy == pytest.approx(accuracy(net, digits).item(), abs=3e-3)
+
+
+def test_a_learned_step_size_leaves_rtp_alone_and_its_name_is_stored_with_it():
+    protocol = one("rtp", lr_learned=0.5)
+    assert protocol.lr == 0.01 and protocol.taught(0.5) == protocol == protocol_of(asdict(protocol))
+    assert replace(protocol, lr=0.5).lr == 0.5 and protocol.rehearsal().epochs == 1
+    with pytest.raises(ValueError, match="none that this version knows .*; name one with --protocol"):
+        protocol_of({**asdict(protocol), "warmup": 5})
+
+
 def test_idc_scores_one_image_per_class_of_svhn_without_mixing():
     exception = one("idc", "SVHN", num_images=1)
     assert (exception.cutmix, exception.strategy) == (0, DIGIT_STRATEGY)
@@ -163,7 +202,7 @@ def test_autoaugment_of_tiny_imagenet_goes_by_the_policy_of_imagenet():
 
 @pytest.mark.parametrize("kind", AUGMENTATIONS)
 def test_other_protocols_can_be_varied_by_every_augmentation(kind):
-    for name in ("dc", "dsa", "mtt", "idc", "full"):
+    for name in ("dc", "dsa", "mtt", "idc", "rtp", "full"):
         assert one(name, augmentation=kind).augmentation == kind
     assert one("dc", augmentation="none").epochs == 300 and one("dc", augmentation="siamese").epochs == 1000
 

@@ -13,7 +13,8 @@ from PIL import Image
 
 import main_DM
 from condense.options import parse, with_forms
-from condense.sharing.card import METHODS, card, command, load_scores, small_picture, write_card
+from condense.sharing.card import METHODS, card, command, small_picture, write_card
+from condense.sharing.card_scores import load_scores
 from condense.sharing.export import Choice
 from condense.synthetic import PARAMETERIZATIONS
 from tests.sharing.export_sets import (
