@@ -6,6 +6,8 @@ Du et al. (FTD), "Minimizing the Accumulated Trajectory Error to Improve Dataset
     python buffer.py --dataset MNIST --num_experts 20 --train_epochs 10
     python buffer.py --dataset CIFAR10 --zca --train_epochs 50 --keep_epochs 40
     python buffer.py --dataset CIFAR10 --zca --rho_max 0.01 --alpha 0.3 --resume
+    python buffer.py --dataset MNIST --model LeNet --optimizer adam --lr_teacher 2e-4 --train_epochs 40 \\
+        --decay_epochs 20 --net_init xavier --dsa_strategy none --keep_epochs 40-40      # networks for main_DD.py
 """
 
 from dataclasses import dataclass, replace
@@ -41,13 +43,20 @@ class Config(RunConfig):
     num_experts: int = option(100, "experts in all; with --resume, those that are missing are made, and put into new "
                               "files", least=1, neutral=True)
     train_epochs: int = option(50, "epochs each trains", least=1)
-    keep_epochs: int | str = option("all", "epochs kept (0: the initialisation): all, up to one (4), or some (40-62); "
-                                    "training ends with the last")
+    keep_epochs: int | str = option("all", "epochs kept (0: the initialisation): all, up to one (4), some (40-62), or "
+                                    "one (40-40, all that main_DD.py needs of networks); training ends with the last")
     lr_teacher: float = option(0.01, "learning rate of the experts", above=0)
     batch_train: int = redefault("batch_train", 256, help="minibatch of the experts")
-    mom: float = option(0.0, "momentum", least=0)
+    optimizer: str = option("sgd", "sgd, or adam (betas 0.5 and 0.999, as Dataset Distillation trains its networks)",
+                            choices=("sgd", "adam"))
+    mom: float = option(0.0, "momentum of sgd", least=0)
     l2: float = option(0.0, "weight decay", least=0)
     decay: bool = option(False, "a tenth of the learning rate in the second half")
+    decay_epochs: int | None = option(None, "epochs after each of which the learning rate falls", least=1)
+    decay_factor: float = option(0.5, "factor by which it does", above=0)
+    net_init: str = option("default", "how networks start: default, PyTorch's own, or xavier (normal)",
+                           choices=("default", "xavier"))
+    init_param: float = option(1.0, "gain of --net_init xavier", above=0)
     loss_type: str = option("ce", "cross-entropy, or mean squared distance from one-hot labels", choices=tuple(LOSSES))
     dsa: str = option("True", "Siamese augmentation; False: crop_scale_rotate of DC", choices=TRUE_OR_FALSE)
     dsa_strategy: str = option("auto", "its operators, joined by _ ; auto: color_crop_cutout_flip_scale_rotate, for "
@@ -77,7 +86,6 @@ class Config(RunConfig):
     parameterization: ClassVar[str] = "pixels"
     init: ClassVar[None] = None
     save: ClassVar[None] = None
-    optimizer: ClassVar[None] = None
     clip_grad: ClassVar[None] = None
     eval_mode: ClassVar[None] = None
     num_exp: ClassVar[None] = None
@@ -94,6 +102,10 @@ def settled(cfg):
         raise ValueError(f"--dsa_strategy {cfg.dsa_strategy} belongs to --dsa True; leave one of the two out")
     if not cfg.rho_max and (cfg.rho_min or cfg.alpha != Config.alpha or cfg.adaptive != Config.adaptive):
         raise ValueError("--rho_min, --alpha and --adaptive belong to GSAM; give --rho_max, too (FTD: 0.01)")
+    if cfg.decay_factor != Config.decay_factor and not cfg.decay_epochs:
+        raise ValueError("--decay_factor belongs to --decay_epochs; give both")
+    if cfg.init_param != Config.init_param and cfg.net_init != "xavier":
+        raise ValueError("--init_param is the gain of --net_init xavier; give both")
     side = default_side(cfg.dataset, cfg.im_size)
     strategy = default_strategy(cfg.dataset) if cfg.dsa_strategy == "auto" else cfg.dsa_strategy
     first, last = parse_epochs(cfg.keep_epochs, cfg.train_epochs)
@@ -108,7 +120,8 @@ def recipe_of(cfg):
     return Recipe(cfg.train_epochs, first, last, lr=cfg.lr_teacher, batch_size=cfg.batch_train, momentum=cfg.mom,
                   weight_decay=cfg.l2, decay=cfg.decay, augmentation=augmentation, strategy=strategy,
                   loss=cfg.loss_type, rho_max=cfg.rho_max, rho_min=cfg.rho_min, alpha=cfg.alpha,
-                  adaptive=cfg.adaptive == "True", half=cfg.half)
+                  adaptive=cfg.adaptive == "True", half=cfg.half, optimizer=cfg.optimizer,
+                  decay_epochs=cfg.decay_epochs, decay_factor=cfg.decay_factor, init=cfg.net_init, gain=cfg.init_param)
 
 
 def main(cfg):
@@ -126,7 +139,7 @@ def main(cfg):
         for experts in run.groups():                             # one at a time, on a GPU as many as it holds
             for _ in run.epochs():                               # a snapshot in front of the first, and after each
                 for images, labels in run.minibatches():         # shuffled, augmented
-                    experts.step(images, labels)                 # plain SGD, or with --rho_max GSAM
+                    experts.step(images, labels)                 # plain SGD or Adam, or with --rho_max GSAM
     return run.summary()
 
 

@@ -19,6 +19,7 @@ from augment import default_strategy, draw_independent, parse_strategy
 from networks import get_network, has_batchnorm, network_for
 from utils import (
     MODES,
+    InnerSGD,
     RandomTrajectories,
     RunConfig,
     Scorer,
@@ -43,9 +44,8 @@ from utils import (
     unroll,
 )
 
-MOMENTUM, MOMENTUM_LABELS = 0.5, 0.9      # of images and step size, and of soft labels, as published
+MOMENTUM_LABELS = 0.9                      # of soft labels, as published
 TRUE_OR_FALSE = ("True", "False")
-LEFT_OVER = "--{} has no effect: left over in the original from another method"
 
 
 @dataclass(frozen=True)
@@ -63,11 +63,14 @@ class Config(RunConfig):
     current_max_start_epoch: int | None = option(None, "the same at the beginning, from where it grows (DATM)", least=1)
     expansion_end_epoch: int | None = option(None, "iterations within which it grows (DATM)", least=1)
     batch_syn: int | None = option(None, "synthetic images in a step of the student; all of them if not given", least=1)
+    inner_momentum: float = option(0.0, "momentum of the student's steps (published: none)", least=0)
     unroll: str = option("auto", "how the student's steps are differentiated: full keeps their graph, checkpoint parts "
                          "of it, constant one step's; tesla: one step's, approximately. auto: full where it fits, "
                          "else constant", choices=("auto", *MODES))
     lr_img: float = option(1000.0, "learning rate of the synthetic images", above=0)
     lr_lr: float = option(1e-5, "learning rate of the student's step size", least=0)
+    mom_img: float = option(0.5, "momentum of the synthetic images", least=0)
+    mom_lr: float = option(0.5, "momentum of the student's step size", least=0)
     lr_teacher: float = option(0.01, "the student's step size to begin with; it is learned", above=0)
     lr_y: float | None = option(None, "learning rate of soft labels, which begin as an expert's (DATM); hard if not "
                                 "given", above=0)
@@ -86,7 +89,7 @@ class Config(RunConfig):
     select_on: str = option("val", "choose the best iteration on val, 5,000 training images kept for it (a tenth of a "
                             "small set), on test, or none", choices=("val", "test", "none"))
     eval_mode: str = redefault("eval_mode", "S", help="networks to score on: S (the student's), C (and ConvNet), "
-                               "M, W, D, A, P, N (pools)")
+                               "M, W, D, A, P, N, I (pools)")
     num_exp: int = redefault("num_exp", 1)
     num_eval: int = redefault("num_eval", 5)
     eval_every: int = redefault("eval_every", 100, least=0, aliases=("eval_it",), help="iterations between "
@@ -98,12 +101,6 @@ class Config(RunConfig):
     texture: bool = option(False, "", dead="--texture is refused")
     canvas_size: int | None = option(None, "", dead="--canvas_size has no effect without --texture")
     canvas_samples: int | None = option(None, "", dead="--canvas_samples has no effect without --texture")
-    n_style: int | None = option(None, "", dead=LEFT_OVER.format("n_style"))
-    lr_style: float | None = option(None, "", dead=LEFT_OVER.format("lr_style"))
-    lambda_club_content: float | None = option(None, "", dead=LEFT_OVER.format("lambda_club_content"))
-    lambda_contrast_content: float | None = option(None, "", dead=LEFT_OVER.format("lambda_contrast_content"))
-    lambda_cls_content: float | None = option(None, "", dead=LEFT_OVER.format("lambda_cls_content"))
-    lambda_likeli_content: float | None = option(None, "", dead=LEFT_OVER.format("lambda_likeli_content"))
 
 
 def check(cfg):
@@ -116,6 +113,7 @@ def check(cfg):
     if cfg.min_start_epoch >= cfg.max_start_epoch:
         raise ValueError(f"--min_start_epoch {cfg.min_start_epoch} leaves no epoch before --max_start_epoch "
                          f"{cfg.max_start_epoch}; lower it")
+    InnerSGD(cfg.inner_momentum).check(cfg.unroll)
     if (cfg.current_max_start_epoch is None) != (cfg.expansion_end_epoch is None):
         raise ValueError("--current_max_start_epoch and --expansion_end_epoch go together; give both or neither")
     if cfg.expansion_end_epoch and not cfg.min_start_epoch < cfg.current_max_start_epoch <= cfg.max_start_epoch:
@@ -157,20 +155,23 @@ def find_experts(cfg, net, real):
                         max_experts=cfg.max_experts, load_all=cfg.load_all)
 
 
-def student_step(student, rows, augment):
-    """Return one step of plain SGD on a minibatch, (step number, theta, images, labels, step size) -> theta."""
-    def step(i, theta, images, labels, syn_lr):
+def student_step(student, rows, augment, descent=InnerSGD()):
+    """Return one step of SGD on a minibatch, (step number, state, images, labels, step size) -> state.
+
+    The state is theta (P,), or with momentum what `descent` makes of it.
+    """
+    def step(i, state, images, labels, syn_lr):
         x, y = augment[i](images[rows[i]]), labels[rows[i]]
-        return theta - syn_lr * student.gradient(theta, x, y)
+        return descent.step(i, state, student.gradient(descent.weights(state), x, y), syn_lr)
     return step
 
 
 def parameter_groups(cfg, synthetic):
     """Return the optimiser groups of images, step size and, where they are learned, soft labels."""
-    learned = [("syn_lr", synthetic.syn_lr, cfg.lr_lr, MOMENTUM)]
+    learned = [("syn_lr", synthetic.syn_lr, cfg.lr_lr, cfg.mom_lr)]
     if cfg.lr_y:
         learned.append(("labels", synthetic.label_logits, cfg.lr_y, MOMENTUM_LABELS))
-    return synthetic.param_groups(cfg.lr_img, MOMENTUM) + [
+    return synthetic.param_groups(cfg.lr_img, cfg.mom_img) + [
         {"name": name, "params": [parameter], "lr": lr, "momentum": momentum}
         for name, parameter, lr, momentum in learned]
 
@@ -194,6 +195,7 @@ def main(cfg, name="MTT"):
                          "choose one with another norm")
     student = Student(net, run.compute, run.compute.chunk_for(real.im_size))
     experts = find_experts(cfg, net, real)
+    descent = InnerSGD(cfg.inner_momentum)
     window = (cfg.current_max_start_epoch, cfg.expansion_end_epoch) if cfg.expansion_end_epoch else None
     averaged = cfg.init == "samples_predicted_correctly"
     run.begin(real, scorer, cfg.eval_every, None if cfg.select_on == "none" else cfg.select_on,
@@ -207,8 +209,8 @@ def main(cfg, name="MTT"):
         if cfg.lr_y or cfg.teacher_label:
             synthetic.use_soft_labels(expert_labels(synthetic, student, experts, averaged), learned=bool(cfg.lr_y))
         optimizer = build_optimizer(cfg.optimizer, parameter_groups(cfg, synthetic), cfg.clip_grad)
-        num_images = len(synthetic.hard_labels)
-        batch_syn = min(cfg.batch_syn or num_images, num_images)
+        num_images, views = len(synthetic.hard_labels), synthetic.views      # of a base a step sees one view
+        batch_syn = min(cfg.batch_syn or num_images, num_images // views)
         mode = choose_mode(cfg.unroll, cfg.syn_steps, batch_syn, real.im_size, run.device)
         run.note(exp, unroll=mode)
         for it in run.iterations(exp, synthetic, optimizer):     # progress, due evaluations, checkpoints
@@ -220,13 +222,16 @@ def main(cfg, name="MTT"):
             images = synthetic.images()                          # (n, C, H, W)
             if cfg.teacher_label:
                 synthetic.use_soft_labels(student.logits_of(target, images), learned=False)
-            rows = student_minibatches(num_images, batch_syn, cfg.syn_steps, rng, run.device)
+            rows = student_minibatches(num_images, batch_syn, cfg.syn_steps, rng, run.device, views)
             rng = run.rng("augmentation", exp, it)
             augment = [draw_independent(strategy, batch_syn if isinstance(of, slice) else len(of), rng, run.device)
                        for of in rows]
+            of_set = [draw_independent(strategy, num_images, run.rng("augmentation", exp, it, term), run.device)
+                      for term in (1, 2)]                        # for the set's own terms
             learned = images, synthetic.labels, synthetic.syn_lr
-            theta = unroll(student_step(student, rows, augment), start, cfg.syn_steps, learned, mode)
-            loss = matching_loss(theta, start, target) + synthetic.extra_loss(None, run.rng("set", exp, it, 0))
+            step = student_step(student, rows, augment, descent)
+            theta = descent.weights(unroll(step, descent.start(start), cfg.syn_steps, learned, mode))
+            loss = matching_loss(theta, start, target) + synthetic.extra_loss(of_set[0], run.rng("set", exp, it, 0))
             run.log(loss=loss.detach())
             if cfg.threshold and loss > cfg.threshold and run.skip():
                 del theta, loss                                  # or their graph would live on beside the next one
@@ -234,7 +239,7 @@ def main(cfg, name="MTT"):
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
-            synthetic.after_step(None, run.rng("set", exp, it, 1), end=True)
+            synthetic.after_step(of_set[1], run.rng("set", exp, it, 1), end=True)
     return run.save()
 
 

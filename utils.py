@@ -48,6 +48,8 @@ from condense.evaluation import (
 )
 from condense.evaluation.baselines import save_baselines
 from condense.evaluation.comparison import BASELINES, Baselines
+from condense.evaluation.continued import ContinuedTraining
+from condense.evaluation.idc import MIXUPS, following_protocol, idc_protocols, is_large
 from condense.evaluation.protocols import StepProtocol
 from condense.evaluation.published import PROTOCOLS, named_protocols
 from condense.evaluation.rows import load_rows, merge_rows, save_rows, show_rows
@@ -64,6 +66,7 @@ from condense.experts import (
     open_experts,
     parse_epochs,
 )
+from condense.experts.beginnings import open_beginnings
 from condense.experts.control import RandomTrajectories
 from condense.experts.start import expert_labels, right_images
 from condense.journal import log_to_terminal, versions
@@ -71,6 +74,14 @@ from condense.matching.class_gradients import class_gradients, matching_over_cla
 from condense.matching.features import class_means
 from condense.matching.gradients import class_distances, gradient_distance
 from condense.matching.inner_sgd import InnerSGD
+from condense.matching.refined import (
+    REFINED_METRICS,
+    image_step,
+    is_matched,
+    part_of_each,
+    refined_distances,
+    refined_settings,
+)
 from condense.matching.trajectories import Student, start_epochs, student_minibatches
 from condense.matching.unrolling import MODES, choose_mode, draw_window, unroll
 from condense.options import RunConfig, dead_flags, option, redefault
@@ -83,27 +94,36 @@ from condense.sharing.loading import LoadedSet, load_synthetic_set
 from condense.sharing.real_data import data_of, require_data_of
 from condense.sharing.spaces import SPACES, Spaces, place
 from condense.stopping import Interrupted
-from condense.synthetic import Pixels, SyntheticSet, build_synthetic
+from condense.synthetic import PARAMETERIZATIONS, Pixels, SyntheticSet, build_synthetic
 from condense.synthetic.optimisers import build_optimizer
+from condense.unrolled.banks import open_banks, require_alike
+from condense.unrolled.before_after import BeforeAfter, accuracy_alone
+from condense.unrolled.minibatches import class_minibatches, draw_classes
 from condense.unrolled.passes import Passes, crop_and_flip
+from condense.unrolled.poisoning import poisoned
+from condense.unrolled.settings import NUM_EVAL, OBJECTIVES, num_steps_of, settle_steps
 from condense.unrolled.starts import REGIMES, Starts
 from condense.unrolled.steps import split_steps
 
 __all__ = [
-    "AUGMENT_FNS", "BASELINES", "Baselines", "CLASSIC_STRATEGY", "CORESET_METHODS", "Changes", "Compute",
-    "DATASETS", "DiffAugment", "ExpertRun", "InnerSGD", "Interrupted", "LAYOUTS", "LOSSES", "LoadedSet", "MODES",
-    "PROTOCOLS", "ParamDiffAug", "Passes", "Pixels", "Protocol", "REGIMES", "RandomTrajectories", "RealBatch",
+    "AUGMENT_FNS", "BASELINES", "Baselines", "BeforeAfter", "CLASSIC_STRATEGY", "CORESET_METHODS", "Changes",
+    "Compute", "ContinuedTraining", "DATASETS", "DiffAugment", "ExpertRun", "InnerSGD", "Interrupted", "LAYOUTS",
+    "LOSSES", "LoadedSet", "MIXUPS", "MODES", "NUM_EVAL", "OBJECTIVES", "PARAMETERIZATIONS", "PROTOCOLS",
+    "ParamDiffAug", "Passes", "Pixels", "Protocol", "REFINED_METRICS", "REGIMES", "RandomTrajectories", "RealBatch",
     "RealData", "Recipe", "RunConfig", "SPACES", "ScoredSet", "Scorer", "Scoring", "SelectionImages", "Spaces",
     "Starts", "StepProtocol", "Streams", "Student", "SyntheticSet", "TensorDataset", "TensorSet", "Whitening",
-    "augment", "build_optimizer", "build_synthetic", "check_writable", "choose_coreset", "choose_lr", "choose_mode",
-    "class_distances", "class_gradients", "class_means", "crop_and_flip", "data_of", "dc_protocols", "dead_flags",
-    "default_side", "distance_wb", "draw_window", "epoch", "eval_pool", "evaluate", "evaluate_synset",
-    "expert_folder", "expert_labels", "get_daparam", "get_dataset", "get_default_convnet_setting", "get_eval_pool",
-    "get_loops", "get_network", "get_time", "gradient_distance", "load_data", "load_result", "load_rows",
-    "load_synthetic_set", "local_copy", "log_to_terminal", "match_loss", "matching_over_classes", "merge_rows",
-    "mtt_protocols", "named_protocols", "open_experts", "option", "parse_epochs", "place", "rand_brightness",
-    "rand_contrast", "rand_crop", "rand_cutout", "rand_flip", "rand_rotate", "rand_saturation", "rand_scale",
-    "read_set", "redefault", "require_data_of", "require_images", "right_images", "run_script", "save_baselines",
-    "save_picture", "save_result", "save_rows", "set_seed_DiffAug", "show_rows", "siamese_protocols", "split_steps",
+    "accuracy_alone", "augment", "build_optimizer", "build_synthetic", "check_writable", "choose_coreset",
+    "choose_lr", "choose_mode", "class_distances", "class_gradients", "class_means", "class_minibatches",
+    "crop_and_flip", "data_of", "dc_protocols", "dead_flags", "default_side", "distance_wb", "draw_classes",
+    "draw_window", "epoch", "eval_pool", "evaluate", "evaluate_synset", "expert_folder", "expert_labels",
+    "following_protocol", "get_daparam", "get_dataset", "get_default_convnet_setting", "get_eval_pool", "get_loops",
+    "get_network", "get_time", "gradient_distance", "idc_protocols", "image_step", "is_large", "is_matched",
+    "load_data", "load_result", "load_rows", "load_synthetic_set", "local_copy", "log_to_terminal", "match_loss",
+    "matching_over_classes", "merge_rows", "mtt_protocols", "named_protocols", "num_steps_of", "open_banks",
+    "open_beginnings", "open_experts", "option", "parse_epochs", "part_of_each", "place", "poisoned",
+    "rand_brightness", "rand_contrast", "rand_crop", "rand_cutout", "rand_flip", "rand_rotate", "rand_saturation",
+    "rand_scale", "read_set", "redefault", "refined_distances", "refined_settings", "require_alike",
+    "require_data_of", "require_images", "right_images", "run_script", "save_baselines", "save_picture",
+    "save_result", "save_rows", "set_seed_DiffAug", "settle_steps", "show_rows", "siamese_protocols", "split_steps",
     "start_compute", "start_epochs", "start_run", "student_minibatches", "train_network", "unroll", "versions",
 ]

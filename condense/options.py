@@ -44,12 +44,12 @@ class RunConfig:
     dataset: str = option("CIFAR10", "data set by name; 'folder' or 'file' for your own", group=DATA)
     data_path: str = option("data", "folder (or file) of the data; known sets download there", group=DATA,
                             neutral=True)
-    im_size: int | None = option(None, "side in pixels to bring image files to; ImageNet without it: 128", group=DATA,
+    im_size: int | None = option(None, "side in pixels to bring images to; ImageNet without it: 128", group=DATA,
                                  least=4, aliases=("res",))
     resize: str = option("auto", "how: crop (short side, then the centre), squash (both sides), or auto: squash for "
                          "ImageNet, else crop", group=DATA, choices=("auto", "crop", "squash"))
-    subset: str | None = option(None, "ten classes of ImageNet: imagenette, imagewoof, imagemeow, imagesquawk, "
-                                "imagefruit or imageyellow", group=DATA)
+    subset: str | None = option(None, "classes of ImageNet: imagenette, imagewoof, imagemeow, imagesquawk, "
+                                "imagefruit or imageyellow (ten each), imagenet10 or imagenet100 (IDC's)", group=DATA)
     classes: str | None = option(None, "condense these classes only: their numbers (3,7,9 or 0-4) or names, parted by "
                                  "commas; they are renumbered in this order", group=DATA)
     zca: bool = option(False, "whiten images by ZCA (fitted on the training images) instead of normalising them",
@@ -67,7 +67,7 @@ class RunConfig:
                        "decoded images, or both", group=SET, choices=("both", "factors", "images"), neutral=True)
 
     eval_mode: str = option("S", "networks to score on: S (condensing network without batch norm), SS (as it is),"
-                            " M, B, W, D, A, P, N (pools)", group=EVALUATION)
+                            " M, B, W, D, A, P, N, I (pools)", group=EVALUATION)
     num_exp: int = option(5, "experiments: whole condensations", group=EVALUATION, least=1)
     num_eval: int = option(20, "fresh networks per evaluation", group=EVALUATION, least=1)
     epoch_eval_train: int = option(1000, "epochs an evaluation network trains", group=EVALUATION, least=0)
@@ -152,7 +152,8 @@ def with_forms(config_class, forms):
     """Return `config_class` with the options of parameterizations `forms` {name: synthetic set class}.
 
     `--parameterization` and `--init` allow what they offer, unless the script has choices of its own; each of their
-    options is a field, and `--save` belongs to those that store something else than images.
+    options is a field, of its `type` where it declares one, else of its default's; and `--save` belongs to those that
+    store something else than images.
     """
     own = {}
     for form, kind in forms.items():
@@ -167,7 +168,8 @@ def with_forms(config_class, forms):
                "save": {"forms": tuple(form for form, kind in forms.items() if kind.HAS_FACTORS)}}
     fields = [(name, str, dataclasses.field(default=known[name].default, metadata={**known[name].metadata, **change}))
               for name, change in changes.items()]
-    fields += [(name, type(declared["default"]), option(**declared, group=SET)) for name, declared in own.items()]
+    fields += [(name, declared.pop("type", type(declared["default"])), option(**declared, group=SET))
+               for name, declared in own.items()]
     return dataclasses.make_dataclass(config_class.__name__, fields, bases=(config_class,), frozen=True)
 
 

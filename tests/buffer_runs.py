@@ -14,10 +14,10 @@ TINY = ["--dataset", "Digits", "--model", "MLP", "--num_experts", "3", "--train_
 WHOLE = ["--num_experts", "5", "--mom", "0.9", "--lr_teacher", "0.1"]
 
 
-def make(path, *flags):
-    """Run buffer.py in this process; returns the folder of the experts."""
+def make(path, *flags, folder=None):
+    """Run buffer.py in this process; returns the folder of the experts: `folder`, or the only one there is."""
     run_script(buffer.main, buffer.Config, buffer.__doc__, [*TINY, "--buffer_path", str(path), *flags])
-    return only_folder(path)
+    return folder or only_folder(path)
 
 
 def only_folder(path):

@@ -99,7 +99,8 @@ def test_accuracy_is_measured_as_often_as_asked(tmp_path):
     assert list(sidecar(folder)["experts"][0]["test_accuracy"]) == ["2", "4", "5"]
 
 
-@pytest.mark.parametrize("flags, first, last", [(["--keep_epochs", "1"], 0, 1), (["--keep_epochs", "2-3"], 2, 3)])
+@pytest.mark.parametrize("flags, first, last", [(["--keep_epochs", "1"], 0, 1), (["--keep_epochs", "2-3"], 2, 3),
+                                                (["--keep_epochs", "3-3"], 3, 3)])
 def test_only_the_epochs_that_are_kept_are_stored_and_none_is_trained_after_them(tmp_path, digits, flags, first, last):
     everything = experts_in(make(tmp_path / "a", "--train_epochs", "4", "--decay"))
     folder = make(tmp_path / "b", "--train_epochs", "4", "--decay", *flags)
@@ -140,12 +141,31 @@ def test_whitened_experts_lie_apart_with_their_transform(tmp_path, digits):
 @pytest.mark.parametrize("flags", [
     ["--dsa", "False"], ["--dsa_strategy", "flip_color"], ["--mom", "0.9"], ["--l2", "1e-2"], ["--decay"],
     ["--loss_type", "mse"], ["--rho_max", "0.05"], ["--rho_max", "0.05", "--alpha", "1"], ["--lr_teacher", "0.02"],
-    ["--rho_max", "0.05", "--adaptive", "False"], ["--batch_train", "100"], ["--precision", "bf16"]], ids=" ".join)
+    ["--rho_max", "0.05", "--adaptive", "False"], ["--batch_train", "100"], ["--precision", "bf16"],
+    ["--optimizer", "adam"], ["--decay_epochs", "2"]], ids=" ".join)
 def test_flag_makes_other_experts_of_the_same_beginning(tmp_path, flags):
     epochs = ["--num_experts", "1", "--train_epochs", "5"]
     (plain,), (other,) = (experts_in(make(tmp_path / str(len(more)), *epochs, *more)) for more in ([], flags))
     assert all(map(torch.equal, plain[0], other[0])) and not all(map(torch.equal, plain[-1], other[-1]))
     assert all(tensor.isfinite().all() for tensor in other[-1])
+
+
+def test_networks_can_start_as_xavier_says(tmp_path, digits):
+    (expert,) = experts_in(make(tmp_path, "--num_experts", "1", "--net_init", "xavier", "--init_param", "0.5"))
+    net = reset(get_network("MLP", *digits.spec), Streams(0)("nets", 0), "xavier", 0.5)
+    assert all(map(torch.equal, expert[0], net.parameters()))
+
+
+def test_experts_of_another_image_size_lie_apart_and_are_found_there(tmp_path, digits):
+    here, there = make(tmp_path), make(tmp_path, "--im_size", "12", folder=tmp_path / "Digits" / "12" / "MLP")
+    assert here == tmp_path / "Digits" / "MLP" and sidecar(there)["im_size"] == [12, 12]
+    for side in (8, 12):
+        real = load_data("Digits", im_size=side)
+        experts = open_experts(tmp_path, get_network("MLP", *real.spec), real, "MLP", (0, 2))
+        assert experts.source["fingerprint"] == real.fingerprint
+    real = load_data("Digits", im_size=10)
+    with pytest.raises(FileNotFoundError, match="Digits/10/MLP; make them: .* --im_size 10 "):
+        open_experts(tmp_path, get_network("MLP", *real.spec), real, "MLP", (0, 2))
 
 
 def test_flags_of_ftd_are_taken_as_published(tmp_path):

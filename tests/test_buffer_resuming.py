@@ -12,6 +12,7 @@ import pytest
 import buffer
 from condense.cli import run_script
 from condense.experts import run
+from condense.experts.folder import write_sidecar
 from condense.experts.training import Alone
 from condense.files import locked
 from tests.buffer_runs import TINY, WHOLE, contents, error_line, experts_in, make, same, sidecar
@@ -51,6 +52,24 @@ def test_stopped_at_any_step_and_resumed_ends_with_the_same_bytes(tmp_path, monk
     assert code == 130 and words in line and "--resume" in line
     assert contents(make(tmp_path, *WHOLE, "--resume")) == contents(whole)
     assert not (tmp_path / "Digits" / "MLP" / ".unfinished").exists()
+
+
+def test_experts_of_adam_that_are_stopped_and_resumed_end_with_the_same_bytes(tmp_path, monkeypatch, capsys):
+    adam = ["--optimizer", "adam", "--lr_teacher", "1e-3", "--num_experts", "1", "--decay_epochs", "1"]
+    whole = make(tmp_path / "whole", *adam)
+    with monkeypatch.context() as patch:
+        stopping_at(patch, 9)
+        assert error_line(capsys, tmp_path / "cut", *adam)[0] == 130
+    assert contents(make(tmp_path / "cut", *adam, "--resume")) == contents(whole)
+
+
+def test_experts_from_before_there_was_a_choice_of_optimiser_are_extended(tmp_path):
+    folder = make(tmp_path, "--num_experts", "1")
+    about = sidecar(folder)
+    for name in ("optimizer", "decay_epochs", "decay_factor", "net_init", "init_param"):
+        del about["options"][name]
+    write_sidecar(folder, about)
+    assert len(experts_in(make(tmp_path, "--num_experts", "2", "--resume"))) == 2
 
 
 def test_stopped_experts_go_on_where_their_last_epoch_ended(tmp_path, monkeypatch, capsys):

@@ -113,7 +113,8 @@ def test_in_double_precision_the_gradients_are_end_to_end_autograds(digits, step
     net = reset(get_network("MLP", *digits.spec), Streams(0)("nets", 0), "xavier").double()
     theta = torch.cat([parameter.detach().flatten() for parameter in net.parameters()])
     batch, student = digits.batch_of(range(0, 1400, 14)), Student(net, Compute())
-    descend = main_DD.inner_gradient(student, split_steps(synthetic.hard_labels, steps))
+    rows = split_steps(synthetic.hard_labels, steps) * epochs
+    descend = main_DD.inner_gradient(student, rows, lambda images: images)
     end = InnerSGD(momentum).unroll(descend, theta, synthetic.step_sizes, steps * epochs,
                                     (synthetic.images(), synthetic.labels), mode)
     loss, adjoint = main_DD.real_loss(student, end, batch.images().double(), batch.labels, 30)

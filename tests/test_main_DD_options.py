@@ -96,9 +96,10 @@ def test_more_networks_than_fixed_starts_are_refused_when_a_set_is_scored(dd, fi
     (["--window", "7"], "--window 7 is longer than all 6 steps"),
     (["--inner_momentum", "1"], "--inner_momentum must be 0 or larger and below 1"),
     (["--model", "ConvNetBN"], "choose one with another norm"),
-    (["--train_nets_type", "loaded"], "unknown value 'loaded'"),
+    (["--train_nets_type", "laoded"], "did you mean loaded?"),
     (["--unroll", "tesla"], "unknown value 'tesla'"),
-    (["--mode", "distill_attack"], "unknown value 'distill_attack'"),
+    (["--mode", "distill_attack"], "give --train_nets_type loaded, too"),
+    (["--mode", "train"], "unknown value 'train'"),
 ])
 def test_options_that_do_not_go_together_are_refused_by_their_mend(dd, tmp_path, capsys, flags, mend):
     code, line = dd.error_line(capsys, tmp_path, *flags)

@@ -12,6 +12,7 @@ from condense.experts import expert_folder
 from condense.options import parse, with_forms
 from condense.synthetic import PARAMETERIZATIONS
 from condense.synthetic.memory import recalled_within
+from condense.unrolled.settings import settle_steps
 
 TRAINED = sorted(path for path in Path("configs/DD").glob("*_*_*.yaml") if not path.stem.endswith("fixed"))
 UNROLLED = sorted(path for path in Path("configs/DD").glob("*.yaml") if path not in TRAINED)
@@ -28,7 +29,7 @@ def read(path):
 @pytest.mark.parametrize("path", UNROLLED, ids=str)
 def test_dataset_distillation_runs_on_the_published_settings(path):
     cfg = read(path)
-    main_DD.check(cfg)
+    settle_steps(cfg)
     assert (cfg.lr, cfg.batch_size, cfg.epochs, cfg.decay_epochs, cfg.decay_factor) == (0.01, 1024, 400, 40, 0.5)
     assert (cfg.distill_epochs, cfg.net_init, cfg.init_param, cfg.init) == (3, "xavier", 1.0, "noise")
     assert cfg.distill_steps == cfg.ipc                    # one image per class and step
@@ -47,7 +48,7 @@ def test_dataset_distillation_is_named_for_its_start_and_scored_on_it_or_on_200_
 @pytest.mark.parametrize("path", TRAINED, ids=str)
 def test_trained_networks_are_adapted_and_attacked_on_the_published_settings(path):
     cfg = read(path)
-    main_DD.check(cfg)
+    settle_steps(cfg)
     attack = cfg.objective == "poison"
     assert path.stem == f"{cfg.dataset}_ipc{cfg.ipc}_{'attack' if attack else f'from_{cfg.source_dataset}'}"
     assert (cfg.batch_size, cfg.epochs, cfg.decay_epochs, cfg.decay_factor) == (1024, 400, 40, 0.5)
@@ -75,7 +76,7 @@ def test_the_command_in_front_makes_the_networks_that_the_run_looks_for(path):
 @pytest.mark.parametrize("path", PAST, ids=str)
 def test_remembering_the_past_runs_on_the_published_settings(path):
     cfg = read(path)
-    main_DD.check(cfg)
+    settle_steps(cfg)
     assert main_DD.method_of(cfg) == path.parent.name and path.stem == f"{cfg.dataset}_ipc{cfg.ipc}"
     assert (cfg.inner_steps, cfg.inner_momentum, cfg.distill_lr, cfg.net_init) == (150, 0.9, 0.01, "default")
     assert (cfg.optimizer, cfg.lr, cfg.clip_grad, cfg.batch_real, cfg.num_eval) == ("sgd", 0.1, 2, 64, 10)

@@ -43,11 +43,12 @@ def load_data(name, data_path="data", device="cpu", *, im_size=None, resize="aut
 
     `data_path` is the folder of data sets, or for "folder" and "file" the folder or file itself.
     `im_size` (an int N) and `resize` ("crop": short side to N, then the centre; "squash": both sides to N;
-    "auto": squash for ImageNet, else crop) apply to image files. `seed` decides what is held out where there is no
-    test part; `progress` shows a bar while images are decoded. `zca` whitens both parts by the training part in
-    place of normalising them. `subset` names ten classes of ImageNet (SUBSETS). `classes` keeps some classes alone,
-    named as `parse_classes` reads them and renumbered in that order; mean and std stay those of all, `zca` is fitted on
-    the ones kept. Raises ValueError or FileNotFoundError in one line with the mend.
+    "auto": squash for ImageNet, else crop) bring images to one size, bilinearly with antialiasing; without `im_size`
+    they keep theirs. `seed` decides what is held out where there is no test part; `progress` shows a bar while images
+    are decoded. `zca` whitens both parts by the training part in place of normalising them. `subset` names some classes
+    of ImageNet (SUBSETS). `classes` keeps some classes alone, named as `parse_classes` reads them and renumbered in
+    that order; mean and std stay those of all, `zca` is fitted on the ones kept. Raises ValueError or
+    FileNotFoundError in one line with the mend.
     """
     loader, side = lookup(DATASETS, name, "dataset"), default_side(name, im_size)
     if subset is not None and name != "ImageNet":

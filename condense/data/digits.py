@@ -8,14 +8,14 @@ from condense.data.real import RealData
 def load_digits(request):
     """Return the Digits set: 1 channel, 8x8, classes '0'..'9', about a fifth of each class for testing.
 
-    Values 0..16 become pixels 0..255. The split is fixed, whatever the seed: the last fifth of each
-    class in scikit-learn's order is the test part (other writers wrote those), so results compare.
+    Values 0..16 become pixels 0..255, brought to `request.im_size` where that is given. The split is fixed, whatever
+    the seed: the last fifth of each class in scikit-learn's order is the test part (other writers wrote those), so
+    results compare.
     """
     from sklearn import datasets
 
-    request.require_size(8, 8)
     digits = datasets.load_digits()
-    images = torch.from_numpy(digits.images)[:, None].mul(255 / 16).round().to(torch.uint8)
+    images = request.sized(torch.from_numpy(digits.images)[:, None].mul(255 / 16).round().to(torch.uint8))
     labels = torch.from_numpy(digits.target).to(torch.int64)
     test = torch.zeros(len(labels), dtype=torch.bool)
     for digit in range(10):

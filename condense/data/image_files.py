@@ -16,7 +16,7 @@ import numpy as np
 from tqdm import tqdm
 
 from condense.data import decoder
-from condense.data.decoder import RESIZES, ImageProblem, decode_all, peek
+from condense.data.decoder import ImageProblem, decode_all, peek
 from condense.files import atomic_path, cache_folder
 
 log = logging.getLogger("condense")
@@ -34,10 +34,6 @@ def read_images(root, names, request, channels=None):
     image is grey and else 3. Results are kept in the cache folder, by the names, sizes and times of the
     files. Raises ValueError naming the file that cannot be decoded or differs in size.
     """
-    if request.resize not in RESIZES:
-        raise ValueError(f"unknown --resize {request.resize!r}; choose one of: {', '.join(RESIZES)}")
-    if request.im_size is not None and request.im_size < 1:
-        raise ValueError(f"--im_size must be at least 1, not {request.im_size}")
     paths = [os.path.join(root, name) for name in names]
     cached = cache_folder() / "images" / f"{_key(root, names, paths, request, channels)}.npy"
     pixels = _read_cache(cached, len(paths))

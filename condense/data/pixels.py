@@ -1,8 +1,10 @@
-"""Large uint8 image tensors handled without a second copy: order of rows, mean and std."""
+"""Large uint8 image tensors handled a block at a time: order of rows, size of images, mean and std."""
 
 import torch
+import torch.nn.functional as F
 
 BLOCK_BYTES = 64 * 2**20                                 # scratch memory of one block
+TIE = 2.0**-10                                           # what lacks so little to a half is rounded up
 
 
 def reorder_rows(images, order):
@@ -18,6 +20,28 @@ def reorder_rows(images, order):
     width = max(1, BLOCK_BYTES // (len(flat) * flat.element_size()))
     for columns in flat.split(width, dim=1):
         columns.copy_(columns[order])
+
+
+def resized(images, side, how="crop"):
+    """Return uint8 `images` (N, C, H, W) as (N, C, side, side): bilinear with antialiasing, as image files are.
+
+    `how` "crop" brings the short side to `side` and cuts out the centre, "squash" both sides. Images that have the
+    size already are returned as they are. Beside the result it needs about 64 MB, however large the set is. Halves are
+    rounded up, and so is what falls short of them by rounding: every machine finds the same pixels.
+    """
+    height, width = images.shape[2:]
+    if (height, width) == (side, side):
+        return images
+    short = min(height, width)
+    scaled = (side, side) if how == "squash" else (side * height // short, side * width // short)
+    top, left = (round((length - side) / 2) for length in scaled)
+    found = torch.empty(*images.shape[:2], side, side, dtype=torch.uint8, device=images.device)
+    of_one = 4 * images.shape[1] * max(height * width, scaled[0] * scaled[1])
+    rows = max(1, BLOCK_BYTES // (2 * of_one))                   # the block in floats, before and after
+    for target, block in zip(found.split(rows), images.split(rows)):
+        block = F.interpolate(block.float(), scaled, mode="bilinear", antialias=True)
+        target.copy_(block[..., top:top + side, left:left + side].add_(0.5 + TIE).floor_())
+    return found
 
 
 def channel_statistics(images):

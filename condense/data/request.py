@@ -6,7 +6,8 @@ from pathlib import Path
 
 import torch
 
-from condense.data.pixels import reorder_rows
+from condense.data.decoder import RESIZES
+from condense.data.pixels import reorder_rows, resized
 from condense.randomness import Streams
 
 log = logging.getLogger("condense")
@@ -14,7 +15,7 @@ log = logging.getLogger("condense")
 
 @dataclass(frozen=True)
 class Request:
-    """One call of `load_data`: `im_size` and `resize` concern image files, `seed` a held-out test part.
+    """One call of `load_data`: `im_size` and `resize` say which size images come in, `seed` what is held out.
 
     `subset` names classes of ImageNet.
     """
@@ -28,11 +29,16 @@ class Request:
     progress: bool = True
     subset: str | None = None
 
-    def require_size(self, height, width):
-        """Raise ValueError if another size is asked of a set whose pixels come in one size."""
-        if self.im_size is not None and (height, width) != (self.im_size, self.im_size):
-            raise ValueError(f"{self.name} images are {height}x{width}; leave --im_size out,"
-                             " which resizes image files")
+    def __post_init__(self):
+        """Raise ValueError for a size, or a way to get to it, that there is not."""
+        if self.resize not in RESIZES:
+            raise ValueError(f"unknown --resize {self.resize!r}; choose one of: {', '.join(RESIZES)}")
+        if self.im_size is not None and self.im_size < 1:
+            raise ValueError(f"--im_size must be at least 1, not {self.im_size}")
+
+    def sized(self, images):
+        """Return uint8 `images` (N, C, H, W) in the size that is asked for; as they are where none is."""
+        return images if self.im_size is None else resized(images, self.im_size, self.resize)
 
 
 def hold_out(labels, class_names, seed, where):

@@ -24,9 +24,9 @@ def load_tensor_file(request):
     path = Path(request.data_path)
     if path.suffix not in (".pt", ".pth", ".npz") or not path.is_file():
         raise FileNotFoundError(f"no file {path} of type .pt or .npz; name one with --data_path ({NEEDED})")
-    real = RealData(request.name, *read_tensor_file(path, request.seed), device=request.device)
-    request.require_size(*real.im_size)
-    return real
+    images, labels, test_images, test_labels, class_names = read_tensor_file(path, request.seed)
+    return RealData(request.name, request.sized(images), labels, request.sized(test_images), test_labels, class_names,
+                    device=request.device)
 
 
 def read_tensor_file(path, seed=0):

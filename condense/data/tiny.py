@@ -14,7 +14,7 @@ TREE, FILE = "tiny-imagenet-200", "tinyimagenet.pt"
 
 
 def load_tiny_imagenet(request):
-    """Load Tiny ImageNet (64x64, RGB); its validation part is the test set.
+    """Load Tiny ImageNet (64x64, or `request.im_size`; RGB); its validation part is the test set.
 
     `request.data_path` is `tinyimagenet.pt`, the tree, or a folder that holds either (the file first:
     it is faster). A tree with a part of the classes loads as that many. Raises FileNotFoundError.
@@ -22,9 +22,9 @@ def load_tiny_imagenet(request):
     path = Path(request.data_path)
     for file in (path, path / FILE):
         if file.is_file():
-            real = RealData(request.name, *read_tensor_file(file), MEAN, STD, request.device)
-            request.require_size(*real.im_size)
-            return real
+            images, labels, test_images, test_labels, class_names = read_tensor_file(file)
+            return RealData(request.name, request.sized(images), labels, request.sized(test_images), test_labels,
+                            class_names, MEAN, STD, request.device)
     for tree in (path, path / TREE):
         if (tree / "wnids.txt").is_file():
             return _load_tree(tree, request)

@@ -60,17 +60,17 @@ ROWS = {
 def load_torchvision(request):
     """Load one of ROWS from `request.data_path` (or from torchvision's own folder in it, named directly).
 
-    Official train and test parts; of SVHN the train split without "extra", the digit 0 being class 0.
+    Official train and test parts; of SVHN the train split without "extra", the digit 0 being class 0. Mean and std
+    are those of the row, whatever size `request.im_size` asks for.
     Raises FileNotFoundError in one line if the set is neither there nor to be had, or is damaged.
     """
     row = ROWS[request.name]
-    request.require_size(row.size, row.size)
     root = Path(request.data_path)
     if row.folder and root.name == row.folder and root.is_dir():
         root = root.parent
     train, test = _parts(request.name, row, root)
-    return RealData(request.name, *_tensors(train), *_tensors(test), row.class_names or train.classes,
-                    row.mean, row.std, request.device)
+    return RealData(request.name, *_tensors(train, request), *_tensors(test, request),
+                    row.class_names or train.classes, row.mean, row.std, request.device)
 
 
 def _parts(name, row, root):
@@ -103,15 +103,15 @@ def _worded(name, row, root, error):
             " or name its folder with --data_path")
 
 
-def _tensors(part):
-    """torchvision's pixels, of whatever layout, as uint8 (N, C, H, W) with (N,) labels."""
+def _tensors(part, request):
+    """torchvision's pixels, of whatever layout, as uint8 (N, C, H, W) of the size asked for, with (N,) labels."""
     pixels = torch.as_tensor(part.data)
     labels = torch.as_tensor(part.labels if hasattr(part, "labels") else part.targets)
     if pixels.ndim == 3:
         pixels = pixels[:, None]
     elif pixels.shape[-1] == 3:
         pixels = pixels.permute(0, 3, 1, 2)
-    return pixels, labels
+    return request.sized(pixels), labels
 
 
 def _unpack_idx(folder):

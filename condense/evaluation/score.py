@@ -126,7 +126,7 @@ def _begin(net, model, data, i, protocol, rng):
     if steps is None or steps.starts is None or steps.model != model:
         return protocol.fresh(net, rng)
     if i >= len(steps.starts):
-        raise ValueError(f"the set was learned for {len(steps.starts)} fixed start{'s' * (len(steps.starts) > 1)} of "
+        raise ValueError(f"the set comes with {len(steps.starts)} fixed start{'s' * (len(steps.starts) > 1)} of "
                          f"{model}; give --num_eval {len(steps.starts)} or less, or another network")
     sizes = [parameter.numel() for parameter in net.parameters()]
     if sum(sizes) != steps.starts.shape[1]:
@@ -169,7 +169,8 @@ class Scorer:
     """How a run scores its sets: everything but the set.
 
     `protocols` {network name: `Protocol`} in the order of the pool; `rng` are the run's `Streams`. `selection` are
-    images kept for choosing an iteration (`SelectionImages`), or None.
+    images kept for choosing an iteration (`SelectionImages`), or None; with `confusion` scores say which classes were
+    taken for which.
     """
 
     real: object
@@ -179,6 +180,7 @@ class Scorer:
     rng: object
     progress: bool = True
     selection: object = None
+    confusion: bool = False
 
     def __post_init__(self):
         """Raise ValueError for a network that cannot take the images: better now than after the first step."""
@@ -191,7 +193,8 @@ class Scorer:
         Networks are trained with the step size that the set has learned, where it has learned one.
         """
         return evaluate(_decoded(synthetic), self.real, self.protocols_with(synthetic.mean_step_size()), self.num_eval,
-                        partial(self.rng, "evaluation", exp, it), self.compute, self.progress, self.selection)
+                        partial(self.rng, "evaluation", exp, it), self.compute, self.progress, self.selection,
+                        self.confusion)
 
     def protocols_with(self, step_size):
         """Return {network name: `Protocol`} with that learned step size, or, for None, as they are."""
@@ -207,7 +210,7 @@ class Scorer:
 
 @torch.no_grad()
 def _decoded(synthetic):
-    return TensorSet(synthetic.images().detach().float(), synthetic.labels, steps_of(synthetic))
+    return TensorSet(synthetic.images().detach().float(), synthetic.labels, steps_of(synthetic), synthetic.views)
 
 
 def estimate_seconds(data, real, protocols, num_eval, compute, tested):

@@ -9,6 +9,7 @@ import re
 import shlex
 from pathlib import Path
 
+from condense.data import SIDES
 from condense.files import atomic_path
 
 FORMAT_VERSION = 1
@@ -21,11 +22,17 @@ def expert_folder(buffer_path, dataset, model, *, zca=False, subset=None, side=N
     """Return the folder of a data set's and network's experts below `buffer_path`.
 
     As published: CIFAR10 with ZCA and CIFAR10_NO_ZCA without, ImageNet/<subset>/<side>; other sets are <name>, and
-    <name>_ZCA with ZCA. `subset` and `side` (pixels) concern ImageNet.
+    <name>_ZCA with ZCA. `subset` concerns ImageNet; `side` (pixels) is part of the folder there, and of sets that have
+    a size of their own where it is another one (MNIST/8).
     """
     name = dataset + ("" if zca else "_NO_ZCA") if dataset in CIFAR else dataset + "_ZCA" * bool(zca)
-    parts = (subset or "all", str(side)) if dataset == "ImageNet" else ()
+    parts = (subset or "all", str(side)) if dataset == "ImageNet" else (str(side),) * is_resized(dataset, side)
     return Path(buffer_path, name, *parts, model)
+
+
+def is_resized(dataset, side):
+    """Say whether images of `side` pixels are of another size than those of `dataset` are by themselves."""
+    return None not in (side, SIDES.get(dataset)) and side != SIDES[dataset]
 
 
 def published_folder(buffer_path, dataset, model):

@@ -1,6 +1,7 @@
 """How experts are trained, and which of their snapshots are kept.
 
-Cazenavette et al. (MTT), CVPR 2022: plain SGD, which a student of few plain steps can follow.
+Cazenavette et al. (MTT), CVPR 2022: plain SGD, which a student of few plain steps can follow. Wang et al., "Dataset
+Distillation", 2018: Adam and a learning rate that falls in steps, for networks that are good where they end.
 """
 
 import re
@@ -13,6 +14,8 @@ import torch.nn.functional as F
 from condense.augmentation.classic import parse_classic
 from condense.augmentation.siamese import parse_strategy
 from condense.evaluation.protocols import Protocol
+from condense.networks import INITS
+from condense.registry import lookup
 
 CLASSIC_STRATEGY = "crop_scale_rotate"     # what the published code augments with where DSA is off
 
@@ -25,16 +28,20 @@ def mean_square(logits, labels, reduction="mean"):
 
 
 LOSSES = {"ce": F.cross_entropy, "mse": mean_square}
+SLOTS = {"sgd": ("momentum_buffer",), "adam": ("exp_avg", "exp_avg_sq")}         # what an optimiser remembers
+BETAS = (0.5, 0.999)                       # of Adam, as published
 
 
 @dataclass(frozen=True)
 class Recipe:
     """One expert's training: `epochs` passes over the real images, snapshots `first`..`last` kept.
 
-    Snapshot e is the network after e epochs, 0 its initialisation; nothing is trained beyond `last`. With `decay`
-    the learning rate falls to a tenth after the epoch with index epochs // 2 + 1, and momentum begins anew, as
-    published. `augmentation` and `strategy` are those of `Protocol`; `loss` is ce or mse (TESLA). With `rho_max`
-    above 0 steps are GSAM's (FTD; see `sharpness`). `half` keeps snapshots in float16.
+    Snapshot e is the network after e epochs, 0 its initialisation; nothing is trained beyond `last`. `optimizer` is
+    sgd or adam. With `decay` the learning rate falls to a tenth after the epoch with index epochs // 2 + 1, and
+    momentum begins anew, as published; with `decay_epochs` it falls by `decay_factor` whenever so many are over.
+    Networks begin as `init` and `gain` say (`reset`). `augmentation` and `strategy` are those of `Protocol`; `loss`
+    is ce or mse (TESLA). With `rho_max` above 0 steps are GSAM's (FTD; see `sharpness`). `half` keeps snapshots in
+    float16. Raises ValueError for what does not go together, naming the flag.
     """
 
     epochs: int = 50
@@ -53,15 +60,26 @@ class Recipe:
     alpha: float = 0.4
     adaptive: bool = True
     half: bool = False
+    optimizer: str = "sgd"
+    decay_epochs: int | None = None
+    decay_factor: float = 0.5
+    init: str = "default"
+    gain: float = 1.0
 
     def __post_init__(self):
-        """Raise ValueError, naming the flag, for what does not go together."""
         if not 0 <= self.first <= self.last <= self.epochs:
             raise ValueError(f"--keep_epochs {self.first}-{self.last} reaches beyond --train_epochs {self.epochs}; "
                              f"keep epochs of 0-{self.epochs}, or train longer")
-        if self.first == self.last:
-            raise ValueError(f"--keep_epochs keeps epoch {self.last} alone, but a segment of a trajectory has two "
-                             f"ends; keep {self.last}-{self.last + 1}, for example")
+        if self.last == 0:
+            raise ValueError("--keep_epochs keeps epoch 0 alone, the initialisation, which takes no training; keep "
+                             "0-1, for example")
+        lookup(SLOTS, self.optimizer, "optimizer")
+        lookup(dict.fromkeys(INITS), self.init, "initialisation of networks")
+        if self.optimizer == "adam" and (self.momentum or self.rho_max or self.decay):
+            raise ValueError("--mom, --rho_max and --decay belong to --optimizer sgd; leave them out, and let Adam's "
+                             "learning rate fall by --decay_epochs")
+        if self.decay and self.decay_epochs:
+            raise ValueError("--decay and --decay_epochs both lower the learning rate; leave one of them out")
         if self.rho_max and self.rho_min is not None and self.rho_min > self.rho_max:
             raise ValueError(f"--rho_min {self.rho_min} is larger than --rho_max {self.rho_max}; exchange them")
         (parse_strategy if self.augmentation == "siamese" else parse_classic)(self.strategy)
@@ -88,6 +106,8 @@ class Recipe:
 
     def rate(self, epoch):
         """Return the learning rate of `epoch`."""
+        if self.decay_epochs:
+            return self.lr * self.decay_factor ** (epoch // self.decay_epochs)
         dropped = self.decay and epoch >= self.protocol.drop_epoch
         return 0.1 * self.lr if dropped else self.lr
 

@@ -18,6 +18,8 @@ from condense.options import OptionError
 from condense.results import save_atomically
 
 UNFINISHED, STATE, LOCK = ".unfinished", "state.pt", ".lock"
+# what experts had of options that came later than they did
+BEFORE = {"optimizer": "sgd", "decay_epochs": None, "decay_factor": 0.5, "net_init": "default", "init_param": 1.0}
 
 
 class ExpertStore:
@@ -62,7 +64,7 @@ class ExpertStore:
             raise OptionError(f"{error}; or start afresh with --overwrite") from None
 
     def _refuse_other(self, before):
-        lines = differing(before["options"], self.about["options"])
+        lines = differing({**BEFORE, **before["options"]}, {**BEFORE, **self.about["options"]})
         if lines:
             raise OptionError(f"--resume: the experts in {self.folder} were made with other options "
                               f"({'; '.join(lines)}); repeat them, or use another --buffer_path")

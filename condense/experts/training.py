@@ -4,6 +4,7 @@ Both draw the same numbers, keyed by expert and epoch, so that an expert can go 
 not depend on how many train beside it, up to rounding.
 """
 
+import math
 from functools import partial
 
 import torch
@@ -17,7 +18,7 @@ from condense.evaluation.train import (
     stack_networks,
     unstack_networks,
 )
-from condense.experts.recipe import LOSSES
+from condense.experts.recipe import BETAS, LOSSES, SLOTS
 from condense.experts.sharpness import sharpen
 from condense.networks import get_network, reset
 
@@ -63,20 +64,22 @@ class _Experts:
         """Become the experts `numbers`, freshly initialised."""
         self.numbers, self.epoch, self.optimizer = list(numbers), 0, None
         for number, net in zip(self.numbers, self.nets, strict=True):
-            reset(net, self.rng("nets", number)).train()          # drawn on the device
+            reset(net, self.rng("nets", number), self.recipe.init, self.recipe.gain).train()     # drawn on the device
         self._load([list(net.parameters()) for net in self.nets])
 
     def start_epoch(self, epoch):
-        """Take up `epoch`: its draws, and where the learning rate drops a new optimiser."""
+        """Take up `epoch`: its draws, its learning rate, and where that drops by --decay a new optimiser."""
         self.epoch = epoch
         if self.optimizer is None or self.recipe.drops_at(epoch):
             self.optimizer = self._new_optimizer(epoch)
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.recipe.rate(epoch)
         self.draws = [TrainingDraws(self.rng("nets", number, 1 + epoch), len(self.real), self.recipe.batch_size,
                                     len(self.names), self.real.device, block=1) for number in self.numbers]
         self.totals = torch.zeros(2, len(self.numbers), device=self.real.device)
 
     def step(self, images, labels):
-        """One step on a minibatch: SGD's, or GSAM's where the recipe asks for flat minima."""
+        """One step on a minibatch: the optimiser's, or GSAM's where the recipe asks for flat minima."""
         self.optimizer.zero_grad()
         self.totals += self._accumulate(images, labels).view(2, -1)
         rho = self.recipe.rho(self.epoch)
@@ -96,9 +99,12 @@ class _Experts:
                 for net in self.current_networks()]
 
     def state(self):
-        """Return [(parameters, momenta)] of each expert: lists of float32 CPU tensors, copies; momenta [] if none."""
+        """Return [(parameters, momenta)] of each expert: lists of float32 CPU tensors, copies; momenta [] if none.
+
+        Momenta are all that the optimiser remembers of every parameter: of Adam the first moments, then the second.
+        """
         used = self.optimizer.state if self.optimizer is not None else {}
-        momenta = [used[p]["momentum_buffer"] for p in self.parameters if used.get(p)]
+        momenta = [used[p][slot] for slot in SLOTS[self.recipe.optimizer] for p in self.parameters if used.get(p)]
         return list(zip(self._per_expert(self.parameters), self._per_expert(momenta)))
 
     def restore(self, states, epoch):
@@ -106,8 +112,12 @@ class _Experts:
         parameters, momenta = zip(*states)
         self._load(parameters)
         self.optimizer = self._new_optimizer(epoch)
-        for parameter, value in zip(self.parameters, self._together(momenta)):
-            self.optimizer.state[parameter]["momentum_buffer"] = torch.empty_like(parameter).copy_(value).detach()
+        places = [(slot, parameter) for slot in SLOTS[self.recipe.optimizer] for parameter in self.parameters]
+        steps = float(epoch * math.ceil(len(self.real) / self.recipe.batch_size))
+        for (slot, parameter), value in zip(places, self._together(momenta)):
+            self.optimizer.state[parameter][slot] = torch.empty_like(parameter).copy_(value).detach()
+            if self.recipe.optimizer == "adam":
+                self.optimizer.state[parameter]["step"] = torch.tensor(steps)
 
     @torch.no_grad()
     def _load(self, lists):
@@ -115,6 +125,9 @@ class _Experts:
             parameter.copy_(value)
 
     def _new_optimizer(self, epoch):
+        if self.recipe.optimizer == "adam":
+            return torch.optim.Adam(self.parameters, self.recipe.rate(epoch), BETAS,
+                                    weight_decay=self.recipe.weight_decay)
         return torch.optim.SGD(self.parameters, lr=self.recipe.rate(epoch), momentum=self.recipe.momentum,
                                weight_decay=self.recipe.weight_decay)
 

@@ -10,7 +10,14 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from condense.experts.folder import buffer_command, expert_folder, published_folder, read_sidecar, replay_files
+from condense.experts.folder import (
+    buffer_command,
+    expert_folder,
+    is_resized,
+    published_folder,
+    read_sidecar,
+    replay_files,
+)
 from condense.experts.replay import (
     Unreadable,
     flat,
@@ -24,40 +31,46 @@ log = logging.getLogger("condense")
 
 USUAL_EPOCHS = 50                          # of buffer.py, unless told otherwise
 OPEN_FILES = 4                             # mapped files that stay open; of those read whole it is one
+SIZED = ("folder", "file", "ImageNet")     # whose size a command says
 ORDER = 1                                  # last key of the generators that choose experts: others have none there
 
 
 def open_experts(buffer_path, net, real, model, needs, *, subset=None, data_path=None, seed=0,
-                 resize="auto", **how):
+                 resize="auto", number=None, **how):
     """Return the `ExpertBuffer` of `real` and the network named `model` below `buffer_path`; see `open_buffer`.
 
-    `net` is such a network; `needs` are the first and last epoch that will be read, `how` goes on to `open_buffer`.
+    `net` is such a network; `needs` are the first and last epoch that will be read, or None where any will do; with
+    `number` the first so many experts count, and fewer are refused. `how` goes on to `open_buffer`.
     """
     whitened, side = real.zca is not None, real.im_size[0]
+    asked = real.im_size[1] == side and (real.name in SIZED or is_resized(real.name, side))
     folder = expert_folder(buffer_path, real.name, model, zca=whitened, subset=subset, side=side)
     published = published_folder(buffer_path, real.name, model)
     if published and not replay_files(folder) and replay_files(published):
         folder = published
     command = buffer_command(buffer_path, real.name, model, zca=whitened, subset=subset, data_path=data_path,
                              seed=seed, resize=resize, classes=real.class_ids,
-                             im_size=side if real.name in ("folder", "ImageNet") else None)
+                             im_size=side if asked else None)
     shapes = [tuple(parameter.shape) for parameter in net.parameters()]
     return open_buffer(folder, shapes, needs=needs, model=model, dataset=real.name, fingerprint=real.fingerprint,
-                       whitened=whitened, command=command, **how)
+                       whitened=whitened, command=command, number=number, **how)
 
 
 def open_buffer(folder, shapes, *, needs, model, dataset, fingerprint, whitened, command="python buffer.py",
-                skip_bad=False, max_files=None, max_experts=None, load_all=False):
+                skip_bad=False, max_files=None, max_experts=None, number=None, load_all=False):
     """Return the experts in `folder`, ours or anyone's, as an `ExpertBuffer`.
 
-    They must have parameters of `shapes`, and snapshots of the epochs `needs` (first, last). Where `buffer.json` is
-    beside them, `model`, `dataset`, its `fingerprint` and whether it is `whitened` must be theirs, too. Of the files
-    the first `max_files` count, in each the first `max_experts`; `skip_bad` leaves out files that cannot be read.
-    `load_all` holds all in memory. Raises FileNotFoundError or ValueError in one line; `command` makes such experts.
+    They must have parameters of `shapes`, and snapshots of the epochs `needs` (first, last), or of any where that is
+    None. Where `buffer.json` is beside them, `model`, `dataset`, its `fingerprint` and whether it is `whitened` must
+    be theirs, too. Of the files the first `max_files` count, in each the first `max_experts`, and of all experts the
+    first `number`, which must be there; `skip_bad` leaves out files that cannot be read. `load_all` holds all in
+    memory. Raises FileNotFoundError or ValueError in one line; `command` makes such experts.
     """
     folder = Path(folder)
-    if needs[1] > USUAL_EPOCHS:
+    if needs and needs[1] > USUAL_EPOCHS:
         command += f" --train_epochs {needs[1]}"
+    if number is not None:
+        command += f" --num_experts {number}"
     paths = list(replay_files(folder).values())
     if not paths:
         raise FileNotFoundError(f"no expert trajectories in {folder}; make them: {command}")
@@ -68,8 +81,11 @@ def open_buffer(folder, shapes, *, needs, model, dataset, fingerprint, whitened,
         _refuse_others(folder, about, model, dataset, fingerprint, whitened, command)
         _refuse_unlisted(folder, about, paths)
     files = _survey(paths, shapes, max_files, max_experts, skip_bad)
+    if number is not None:
+        files = _first(folder, files, number, command)
     buffer = ExpertBuffer(files, about["first_epoch"] if about else 0, about, load_all)
-    _refuse_short(folder, buffer, needs, command)
+    if needs:
+        _refuse_short(folder, buffer, needs, command)
     return buffer
 
 
@@ -127,9 +143,25 @@ def _survey(paths, shapes, max_files, max_experts, skip_bad):
     return files
 
 
+def _first(folder, files, number, command):
+    """Return `files` as `_survey` does, of the first `number` experts; raises ValueError where there are fewer."""
+    found, chosen = sum(count for _, count, _ in files), []
+    if found < number:
+        raise ValueError(f"{folder} holds {found} expert{'s' * (found > 1)}, but {number} are needed; make the others "
+                         f"with the flags that made these: {command} --resume")
+    for path, count, length in files:
+        if number:
+            chosen.append((path, min(count, number), length))
+        number = max(0, number - count)
+    return chosen
+
+
 def _refuse_short(folder, buffer, needs, command):
     first, last = needs
     held = f"the experts in {folder} hold epochs {buffer.first_epoch} to {buffer.last_epoch}"
+    if buffer.first_epoch == buffer.last_epoch and first < last:
+        raise ValueError(f"the experts in {folder} hold epoch {buffer.last_epoch} alone, but a segment has two ends; "
+                         f"make experts with all epochs: {command} --overwrite")
     if last > buffer.last_epoch:
         raise ValueError(f"{held}, but up to epoch {last} is read (max_start_epoch - 1 + expert_epochs); lower "
                          f"--max_start_epoch or --expert_epochs, or make longer ones: {command} --overwrite")

@@ -1,26 +1,28 @@
-"""The networks that unrolled training begins with: fresh ones for every outer step, or a few that stay.
+"""The networks that unrolled training begins with: fresh ones for every outer step, or some that stay.
 
-Wang, Zhu, Torralba & Efros, "Dataset Distillation", 2018, call these random and fixed initialisation.
+Wang, Zhu, Torralba & Efros, "Dataset Distillation", 2018, call these random and fixed initialisation, and where those
+that stay were trained before, random and (of one alone) fixed pre-trained weights.
 """
 
 import torch
 
 from condense.networks import reset
 
-REGIMES = ("unknown_init", "known_init")
+REGIMES = ("unknown_init", "known_init", "loaded")
 
 
 class Starts:
     """Flat parameters (P,) to begin with: `number` networks in each outer step, in the order of `net.parameters()`.
 
     `regime` "unknown_init" draws each of them afresh. "known_init" draws `available` networks once for an experiment
-    and `number` of those, without repetition, for each step. `init` and `gain` are those of `reset`; `net`, on the
-    run's device, gives the architecture, and its own parameters are overwritten. `rng` are the run's `Streams`.
+    and `number` of those, without repetition, for each step; "loaded" does so from `banks` (training, scored on), two
+    `Bank`s, the first of `available` networks. `init` and `gain` are those of `reset`; `net`, on the run's device,
+    gives the architecture, and its own parameters are overwritten. `rng` are the run's `Streams`.
     """
 
-    def __init__(self, net, regime, available, number, init, gain, rng):
+    def __init__(self, net, regime, available, number, init, gain, rng, banks=None):
         self.net, self.regime, self.available, self.number = net, regime, available, number
-        self.init, self.gain, self.rng = init, gain, rng
+        self.init, self.gain, self.rng, self.banks = init, gain, rng, banks
 
     @torch.no_grad()
     def draw(self, *key):
@@ -29,10 +31,19 @@ class Starts:
         return torch.cat([parameter.flatten() for parameter in self.net.parameters()])
 
     def fixed(self, exp):
-        """Return the networks that experiment `exp` is for, (available, P); None where it is for fresh ones."""
+        """Return the networks that experiment `exp` is for, (available, P) or a `Bank`; None where for fresh ones."""
         if self.regime == "unknown_init":
             return None
+        if self.regime == "loaded":
+            return self.banks[0]
         return torch.stack([self.draw(exp, i) for i in range(self.available)])
+
+    def scored(self, fixed):
+        """Return the networks (m, P) that a set is scored on, None for fresh ones; `fixed` is what `fixed` returned.
+
+        Those that stay, themselves; of a bank, the networks that are held out.
+        """
+        return self.banks[1].together() if self.regime == "loaded" else fixed
 
     def of_step(self, exp, it, fixed):
         """Yield the networks of outer step `it`; `fixed` is what `fixed(exp)` returned."""

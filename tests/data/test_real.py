@@ -232,12 +232,6 @@ def test_every_dataset_that_is_not_there_is_answered_in_one_line_with_the_mend(n
     assert "\n" not in str(error.value) and str(tmp_path / "nowhere") in str(error.value)
 
 
-@pytest.mark.parametrize("name, size", [("Digits", 8), ("MNIST", 28), ("CIFAR10", 32)])
-def test_another_size_is_refused_for_sets_that_are_not_image_files(name, size, tmp_path):
-    with pytest.raises(ValueError, match=f"{name} images are {size}x{size}"):
-        load_data(name, tmp_path, im_size=size + 1)
-
-
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_sampling_on_a_gpu_never_waits_for_it_and_draws_what_its_generator_says():
     real = make_real((5, 9, 3), device="cuda")

@@ -9,6 +9,7 @@ import torch
 
 from condense.data import load_data
 from condense.data import tensor_file as module
+from condense.data.pixels import resized
 
 
 def contents(layout="NCHW", kind="uint8", test="val"):
@@ -155,6 +156,10 @@ def test_a_file_that_is_cut_short_or_no_dictionary_is_refused_in_one_line(tmp_pa
         load_data("file", tmp_path / "list.pt")
 
 
-def test_another_im_size_is_refused(tmp_path):
-    with pytest.raises(ValueError, match="file images are 6x5"):
-        load_data("file", store(tmp_path / "x.pt", contents()[0]), im_size=4)
+@pytest.mark.parametrize("resize", ["crop", "squash"])
+def test_images_are_brought_to_another_size_in_both_parts(tmp_path, resize):
+    path = store(tmp_path / "x.pt", contents()[0])
+    own, other = load_data("file", path), load_data("file", path, im_size=4, resize=resize)
+    assert own.im_size == (6, 5) and other.im_size == (4, 4) and other.fingerprint != own.fingerprint
+    assert torch.equal(other.images, resized(own.images, 4, resize))
+    assert torch.equal(other.test_images, resized(own.test_images, 4, resize))

@@ -11,6 +11,7 @@ from PIL import Image
 
 import condense
 from condense.data import load_data
+from condense.data.pixels import resized
 
 WNIDS = ("n02", "n01", "n03")                            # not in sorted order, as in the original
 QUIET = {"progress": False}
@@ -95,8 +96,8 @@ def test_tinyimagenet_pt_loads_from_its_folder_or_by_name_whatever_its_type(tmp_
         assert real.class_names == ["a", "b", "c"] and real.labels.tolist() == [0] * 4 + [1] * 4 + [2] * 4
         assert torch.equal(real.images, tensors["images_train"][tensors["labels_train"].argsort(stable=True)])
         assert torch.equal(real.test_images, tensors["images_val"]) and real.mean == [0.485, 0.456, 0.406]
-    with pytest.raises(ValueError, match="TinyImageNet images are 64x64"):
-        load_data("TinyImageNet", tmp_path, im_size=32)
+    smaller = load_data("TinyImageNet", tmp_path, im_size=32)
+    assert torch.equal(smaller.images, resized(load_data("TinyImageNet", tmp_path).images, 32))
 
 
 MEASURE = """

@@ -14,6 +14,7 @@ import torchvision
 
 from condense.data import load_data
 from condense.data import torchvision_sets as module
+from condense.data.pixels import resized
 
 SHEET = {  # name: (channels, size, mean, std, class names at both ends)
     "MNIST": (1, 28, [0.1307], [0.3081], ("0", "9")),
@@ -115,6 +116,17 @@ def test_a_set_loads_as_the_sheet_says_quietly_and_without_a_network(name, tmp_p
     assert np.array_equal(real.test_images.numpy(), pixels)
     assert np.array_equal(real.test_labels.numpy(), labels)
     assert real.images.is_contiguous() and small_files_pass == [] and capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("name", SHEET)
+def test_a_set_comes_in_the_size_asked_for_under_its_own_name(name, tmp_path, small_files_pass):
+    write(tmp_path, name)
+    own, other = load_data(name, tmp_path), load_data(name, tmp_path, im_size=8)
+    _, size, mean, std, _ = SHEET[name]
+    assert (other.name, other.im_size, other.mean, other.std) == (name, (8, 8), mean, std)
+    assert torch.equal(other.images, resized(own.images, 8))
+    assert torch.equal(other.test_images, resized(own.test_images, 8))
+    assert load_data(name, tmp_path, im_size=size).fingerprint == own.fingerprint != other.fingerprint
 
 
 @pytest.mark.parametrize("name", ["MNIST", "CIFAR10"])

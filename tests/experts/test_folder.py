@@ -28,6 +28,9 @@ ABOUT = {"format_version": 1, "dataset": "Digits", "fingerprint": "ab", "zca": N
     ("ImageNet", False, {"subset": "imagewoof", "side": 128}, "ImageNet/imagewoof/128/ConvNet"),
     ("ImageNet", True, {"side": 64}, "ImageNet_ZCA/all/64/ConvNet"),
     ("folder", False, {"side": 64}, "folder/ConvNet"),
+    ("MNIST", False, {"side": 28}, "MNIST/ConvNet"),
+    ("MNIST", False, {"side": 8}, "MNIST/8/ConvNet"),
+    ("CIFAR10", True, {"side": 28}, "CIFAR10/28/ConvNet"),
 ])
 def test_folders_are_the_published_ones_and_whitening_never_shares_one(dataset, zca, more, parts):
     assert expert_folder("b", dataset, "ConvNet", zca=zca, **more) == Path("b", parts)

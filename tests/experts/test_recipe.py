@@ -24,7 +24,13 @@ def test_other_epochs_are_refused_by_the_mend(text, mend):
 
 @pytest.mark.parametrize("changes, mend", [
     ({"last": 51}, "--train_epochs 50"),
-    ({"first": 50}, "keep 50-51"),
+    ({"first": 0, "last": 0}, "keep 0-1"),
+    ({"optimizer": "adm"}, "did you mean adam"),
+    ({"init": "xavir"}, "did you mean xavier"),
+    ({"optimizer": "adam", "momentum": 0.9}, "--mom, .* belong to --optimizer sgd"),
+    ({"optimizer": "adam", "rho_max": 0.1}, "--rho_max .* belong to --optimizer sgd"),
+    ({"optimizer": "adam", "decay": True}, "fall by --decay_epochs"),
+    ({"decay": True, "decay_epochs": 3}, "leave one of them out"),
     ({"rho_max": 0.01, "rho_min": 0.02}, "exchange them"),
     ({"strategy": "flip_colour"}, "did you mean color"),
     ({"augmentation": "classic", "strategy": "crop_scal"}, "did you mean scale"),
@@ -40,6 +46,16 @@ def test_learning_rate_drops_after_the_epoch_with_index_half_plus_one():
     assert rates == [0.01] * 27 + [0.001] * 23 and [e for e in range(50) if recipe.drops_at(e)] == [27]
     assert {replace(recipe, decay=False).rate(epoch) for epoch in range(50)} == {0.01}
     assert not any(replace(recipe, decay=False).drops_at(epoch) for epoch in range(50))
+
+
+def test_learning_rate_falls_by_its_factor_after_every_so_many_epochs_and_the_optimiser_stays():
+    recipe = Recipe(7, last=7, lr=0.08, decay_epochs=3, decay_factor=0.25)
+    assert [recipe.rate(epoch) for epoch in range(7)] == pytest.approx([0.08] * 3 + [0.02] * 3 + [0.005])
+    assert not any(recipe.drops_at(epoch) for epoch in range(7))
+
+
+def test_one_snapshot_can_be_kept_alone():
+    assert Recipe(50, first=40, last=40).kept == 1
 
 
 def test_rho_follows_the_learning_rate():

@@ -20,6 +20,8 @@ MOVING = replace(PLAIN, epochs=6, last=6, momentum=0.9, weight_decay=1e-2, decay
 SHARP = replace(MOVING, rho_max=0.05, rho_min=0.02, alpha=0.4)
 RECIPES = {"plain": PLAIN, "momentum, weight decay, drop": MOVING, "mse": replace(PLAIN, loss="mse", lr=0.5),
            "gsam": replace(SHARP, adaptive=False), "adaptive gsam": SHARP}
+STEPPED = replace(PLAIN, epochs=5, last=5, lr=2e-3, optimizer="adam", decay_epochs=2, decay_factor=0.25, init="xavier",
+                  gain=0.7)
 
 
 @pytest.fixture(scope="module")
@@ -105,6 +107,56 @@ def assert_close(one, two, tolerance=2e-4):
 def test_expert_follows_the_loop_with_everything_written_out(few, name):
     (snapshots,) = record(begun(few, RECIPES[name], [3]), 0, RECIPES[name].last)
     assert_close(snapshots, plainly(few, RECIPES[name], 3))
+
+
+def by_adam(few, recipe, number):
+    """One expert's snapshots in float64: Kingma & Ba's algorithm 1 from a start of Xavier's, written out."""
+    net = reset(get_network("MLP", *few.spec), Streams(0)("nets", number), "xavier", recipe.gain).double()
+    images, labels = few.sample(few.classes).images().double(), few.labels
+    parameters = list(net.parameters())
+    first, second = ([torch.zeros_like(p) for p in parameters] for _ in range(2))
+    step, snapshots = 0, []
+    for epoch in range(recipe.last):
+        order = torch.rand(1, len(few), generator=Streams(0)("nets", number, 1 + epoch)).argsort(1)[0]
+        for index in order.split(recipe.batch_size):
+            step += 1
+            loss = nn.functional.cross_entropy(net(images[index]), labels[index])
+            with torch.no_grad():
+                for p, m, v, g in zip(parameters, first, second, torch.autograd.grad(loss, parameters)):
+                    m.mul_(0.5).add_(0.5 * g)
+                    v.mul_(0.999).add_(0.001 * g.square())
+                    rate = recipe.lr * 0.25 ** (epoch // 2)
+                    p -= rate * m / (1 - 0.5**step) / ((v / (1 - 0.999**step)).sqrt() + 1e-8)
+        snapshots.append([p.detach().float() for p in parameters])
+    return snapshots
+
+
+def test_adam_and_a_rate_that_falls_in_steps_follow_the_published_algorithm(few):
+    (snapshots,) = record(begun(few, STEPPED, [3]), 0, 5)
+    expected = by_adam(few, STEPPED, 3)
+    distance = [torch.linalg.norm(a - b) / torch.linalg.norm(b) for one, two in zip(snapshots, expected)
+                for a, b in zip(one, two)]
+    assert max(distance) < 1e-3                            # where a gradient is 0 but for rounding, Adam shows it
+
+
+def test_stacked_experts_of_adam_are_those_that_train_alone_to_rounding(few):
+    for number, trajectory in zip([4, 0], record(begun(few, STEPPED, [4, 0]), 0, 5)):
+        (expected,) = record(begun(few, STEPPED, [number]), 0, 5)
+        for one, two in zip(trajectory, expected, strict=True):
+            assert all(torch.linalg.norm(a - b) < 1e-3 * torch.linalg.norm(b) for a, b in zip(one, two, strict=True))
+
+
+@pytest.mark.parametrize("numbers", [[2], [2, 5]], ids=str)
+@pytest.mark.parametrize("boundary", [1, 2, 4])
+def test_expert_of_adam_goes_on_from_any_epoch_to_the_same_tensors(few, numbers, boundary):
+    whole = record(begun(few, STEPPED, numbers), 0, 5)
+    first = begun(few, STEPPED, numbers)
+    record(first, 0, boundary)
+    second = begun(few, STEPPED, numbers)
+    second.restore(first.state(), boundary)
+    for trajectory, rest in zip(whole, record(second, boundary, 5), strict=True):
+        for expected, found in zip(trajectory[boundary:], rest, strict=True):
+            assert all(map(torch.equal, expected, found))
 
 
 def test_convnet_expert_follows_it_too(few):

@@ -218,6 +218,15 @@ def test_experts_that_are_not_there_are_asked_for_by_the_command_that_makes_them
     refused(FileNotFoundError, tmp_path / "empty", "--train_epochs 60", needs=(0, 60), command=command)
 
 
+def test_experts_with_one_snapshot_have_no_segments_but_can_be_read_as_networks(tmp_path):
+    folder = describe(write(tmp_path / "b", epochs=0), first_epoch=40)
+    refused(ValueError, folder, "hold epoch 40 alone", "make experts with all epochs: python buffer.py --overwrite",
+            needs=(0, 27))
+    buffer = opened(folder, needs=None)
+    assert (buffer.first_epoch, buffer.last_epoch) == (40, 40)
+    assert [expert_in(buffer.snapshot(number, 40)) for number in range(5)] == list(range(5))
+
+
 def test_epochs_beyond_those_held_name_the_flags_to_lower(tmp_path):
     folder = describe(write(tmp_path / "b"), first_epoch=40)
     refused(ValueError, folder, "epochs 40 to 45", "up to epoch 46", "--max_start_epoch or --expert_epochs",

@@ -1,4 +1,6 @@
-"""The networks that unrolled training begins with: fresh or fixed, and always by address."""
+"""The networks that unrolled training begins with: fresh fixed or trained, and always by address."""
+
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -37,6 +39,22 @@ def test_known_starts_stay_through_an_experiment_and_a_step_draws_some_of_them_w
     assert len(bank) == 3 and not bank & {tuple(theta.tolist()) for theta in one.fixed(1)}
     picks = [{tuple(theta.tolist()) for theta in of_step(one, 0, it)} for it in range(20)]
     assert all(len(pick) == 2 and pick < bank for pick in picks) and set.union(*picks) == bank
+
+
+def test_loaded_starts_are_those_of_the_bank_for_learning_and_scored_are_the_held_out_ones():
+    training, held_out = torch.arange(15.0).view(5, 3), torch.arange(100.0, 106).view(2, 3)
+    banks = training, SimpleNamespace(together=lambda: held_out)
+    one = Starts(None, "loaded", 5, 2, "xavier", 1.0, Streams(5), banks)
+    assert one.fixed(0) is one.fixed(1) is training and one.scored(one.fixed(0)) is held_out
+    picks = [{int(theta[0]) // 3 for theta in of_step(one, 0, it)} for it in range(30)]
+    assert all(len(pick) == 2 for pick in picks) and set.union(*picks) == set(range(5))
+    assert [theta.tolist() for theta in of_step(one, 0, 3)] == [theta.tolist() for theta in of_step(one, 0, 3)]
+
+
+def test_networks_that_stay_are_scored_themselves_and_fresh_ones_are_none():
+    one = starts("known_init")
+    fixed = one.fixed(0)
+    assert one.scored(fixed) is fixed and starts("unknown_init").scored(None) is None
 
 
 def test_one_known_start_is_used_by_every_step():
