@@ -279,7 +279,7 @@ def _help(field):
 
 
 def _metavar(field, hint):
-    if field.metadata["choices"] and int not in get_args(hint):
+    if field.metadata["choices"] and not {int, float} & set(get_args(hint)):
         return "{" + ",".join(field.metadata["choices"]) + "}"
     kinds = get_args(hint) or (hint,)
     return next((word for kind, word in ((float, "X"), (int, "N"), (str, "NAME")) if kind in kinds), "VALUE")

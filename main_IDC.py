@@ -1,0 +1,272 @@
+"""IDC: match the gradients of networks that train on real data, with several training images in the place of one.
+
+Kim et al., "Dataset Condensation via Efficient Synthetic-Data Parameterization", ICML 2022, algorithm 1. With
+--factor 1, or --parameterization pixels, it is IDC-I: the same objective for ordinary images.
+
+    python main_IDC.py --dataset CIFAR10 --ipc 10
+    python main_IDC.py --parameterization pixels --dataset CIFAR10 --ipc 10
+    python main_IDC.py --config configs/IDC/CIFAR10_ipc10.yaml
+"""
+
+import math
+from dataclasses import dataclass, replace
+from functools import partial
+
+import torch
+
+from augment import draw_composed, parse_strategy
+from networks import freeze_batchnorm, get_network, has_batchnorm
+from utils import (
+    MIXUPS,
+    PARAMETERIZATIONS,
+    REFINED_METRICS,
+    ContinuedTraining,
+    Passes,
+    RunConfig,
+    Scorer,
+    build_optimizer,
+    build_synthetic,
+    class_gradients,
+    class_means,
+    eval_pool,
+    following_protocol,
+    idc_protocols,
+    image_step,
+    is_large,
+    is_matched,
+    load_data,
+    matching_over_classes,
+    open_beginnings,
+    option,
+    part_of_each,
+    redefault,
+    refined_distances,
+    refined_settings,
+    run_script,
+    start_run,
+)
+
+BATCHNORM_IMAGES = 16                     # real images per class that set batch norm's statistics
+AUTO, TRUE_OR_FALSE = ("auto",), ("True", "False")
+SETTLED = ("metric", "lr_img", "n_data", "early", "aug_type", "mixup_net")        # what auto came to, for the result
+AUG_TYPE = "color_crop_cutout"
+MNIST_MOSAICS = {"aug_type": "color_crop", "mixup_net": "vanilla", "mixup": "vanilla",
+                 "dsa_strategy": "color_crop_scale_rotate"}                       # several images in the place of one
+ELSEWHERE = "--{} has no effect: {}"
+
+
+@dataclass(frozen=True)
+class Config(RunConfig):
+    parameterization: str = redefault("parameterization", "multi_formation", help="form of the synthetic set; pixels, "
+                                      "or multi_formation with --factor 1, is IDC-I")
+    init: str = redefault("init", "real")
+    niter: int | str = option("auto", "hundreds of matching steps; auto: 2000, for ImageNet 500", choices=AUTO, least=0)
+    Iteration: int | None = option(None, "iterations of --inner_loop steps, in the place of --niter", least=0)
+    inner_loop: int = option(100, "matching steps per iteration, each of all classes together (the original takes one "
+                             "after each class, which comes to the same up to momentum)", least=1)
+    lr_img: float | str = option("auto", "step size on pixels between 0 and 1, at 10 images per class and the usual "
+                                 "side; taken times ipc / 10 and the area; auto: as published for the data",
+                                 choices=AUTO, above=0)
+    mom_img: float = option(0.5, "momentum of the synthetic images", least=0)
+    batch_real: int | str = option(64, "real images per class and matching step, or 'all'", choices=("all",), least=1)
+    batch_syn_max: int = option(128, "synthetic images per class and step at most; drawn anew each time", least=1)
+    match: str = option("grad", "what is matched: grad, gradients; feat, class means of the features in front of the "
+                        "classifier, by their squared distance", choices=("grad", "feat"))
+    metric: str = option("auto", "distance of gradients: sums of squares (mse) or absolute values (l1, or with means "
+                         "within output channels l1_mean), cos by output channel; auto: as published for the data",
+                         choices=(*AUTO, *REFINED_METRICS))
+    bias: str = option("False", "match gradients of biases and norms, too", choices=TRUE_OR_FALSE)
+    fc: str = option("False", "match gradients of linear layers, too", choices=TRUE_OR_FALSE)
+    aug_type: str = option("auto", "augmentation while matching, operators joined by _ : flip, color, one of the "
+                           "others and cutout follow one another; auto: color_crop_cutout, for MNIST with --factor "
+                           "above 1 without cutout")
+    net_epoch: int = option(1, "times that the network trains on --n_data real images after a matching step", least=0)
+    n_data: int | str = option("auto", "how many, to the next full minibatch; auto: 2000 for CIFAR, else 500",
+                               choices=AUTO, least=1)
+    early: int | str = option("auto", "epochs that a fresh network trains on all real images before the first step; "
+                              "auto: 0, or for ImageNet 10 unless --pt_from is given", choices=AUTO, least=0)
+    fix_iter: int = option(-1, "iterations that a network is kept for; below 1: one", least=-1)
+    pt_from: int = option(-1, "networks begin as an expert of buffer.py was after so many epochs; -1: fresh", least=-1)
+    pt_num: int = option(1, "or after one of so many epochs from there on, drawn", least=1)
+    buffer_path: str = option("./buffers", "folder of these experts", neutral=True)
+    mixup_net: str = option("auto", "mix real images that the network trains on: by CutMix (cut), or not (vanilla); "
+                            "auto: cut, for MNIST with --factor above 1 vanilla", choices=MIXUPS)
+    mixup: str = option("auto", "the same in evaluation; auto: as published for the data", choices=MIXUPS)
+    mix_p: float | str = option("auto", "probability that a minibatch is mixed; auto: 0.5, for ImageNet 1",
+                                choices=AUTO, least=0)
+    dsa_strategy: str = option("auto", "augmentation in evaluation, as --aug_type; auto: as published for the data")
+    eval_mode: str = redefault("eval_mode", "S")
+    num_exp: int = redefault("num_exp", 1)
+    num_eval: int = redefault("num_eval", 5, aliases=("repeat",))
+    epoch_eval_train: int | str = redefault("epoch_eval_train", "auto", choices=AUTO, least=1, help="epochs an "
+                                            "evaluation network trains; auto: 1000, for ImageNet by the images of a "
+                                            "class")
+    lr_net: float | str = redefault("lr_net", "auto", choices=AUTO, aliases=("lr",), help="learning rate of networks; "
+                                    "auto: 0.01, from 100 classes of ImageNet 0.1")
+    batch_train: int | str = redefault("batch_train", "auto", choices=AUTO, aliases=("batch_size",), help="minibatch "
+                                       "of network training; auto: 64, from 100 classes of ImageNet 128")
+    eval_every: int | str = redefault("eval_every", "auto", choices=AUTO, least=0, help="iterations between "
+                                      "evaluations, 0: only the last; auto: 500, for pools only the last")
+    beta: float = option(1.0, "", dead="--beta is refused")
+    f_idx: str | None = option(None, "", dead=ELSEWHERE.format("f_idx", "--match feat compares the last features"))
+    nclass_sub: int | None = option(None, "", dead=ELSEWHERE.format("nclass_sub", "classes are matched one after "
+                                                                    "another, in the memory of one"))
+    phase: int | None = option(None, "", dead=ELSEWHERE.format("phase", "one process does it all"))
+    epochs: int | None = option(None, "", dead=ELSEWHERE.format("epochs", "see --epoch_eval_train"))
+    slct_type: str | None = option(None, "", dead=ELSEWHERE.format("slct_type", "evaluate.py scores sets of others"))
+    load_memory: str | None = option(None, "", dead=ELSEWHERE.format("load_memory", "images are on the device"))
+    workers: int | None = option(None, "", dead=ELSEWHERE.format("workers", "images are on the device"))
+
+
+def check(cfg):
+    """Raise ValueError for options that do not go together."""
+    for strategy in (cfg.aug_type, cfg.dsa_strategy):
+        parse_strategy("none" if strategy == "auto" else strategy)
+    if cfg.zca:
+        raise ValueError("IDC keeps pixels between 0 and 1, which whitened ones are not; leave --zca out")
+    if cfg.beta != 1:
+        raise ValueError(f"--beta {cfg.beta:g} is not offered: CutMix draws areas by Beta(1, 1); leave it out")
+    if cfg.mix_p != "auto" and cfg.mix_p > 1:
+        raise ValueError(f"--mix_p is a probability, not {cfg.mix_p:g}; lower it")
+    if cfg.match == "feat" and (cfg.metric not in ("auto", "mse") or "True" in (cfg.bias, cfg.fc)):
+        raise ValueError("--match feat compares features by squared distances; leave --metric, --bias and --fc out")
+    if cfg.pt_from < 0 and cfg.pt_num > 1:
+        raise ValueError(f"--pt_num {cfg.pt_num} counts epochs from --pt_from on; give that, too")
+
+
+def matching_loss(gradients_real, gradients_syn, metric, bias, fc):
+    """Distance of the gradients of each class, summed over convolutions and classes. Lists of (k, *shape) -> scalar."""
+    return refined_distances(gradients_real, gradients_syn, metric, bias, fc).sum()
+
+
+def feature_loss(mean_real, mean_syn):
+    """Squared distance of class means, summed over features and classes. (K, D), (K, D) -> scalar."""
+    return (mean_real - mean_syn).square().sum()
+
+
+def tiles(cfg):
+    """Return how many training images a side of a stored one holds."""
+    return cfg.form_options().get("factor", 1)
+
+
+def method_name(cfg):
+    """Return IDC-I for images that are stored as they are, else IDC."""
+    return "IDC-I" if cfg.parameterization in ("pixels", "multi_formation") and tiles(cfg) == 1 else "IDC"
+
+
+def is_fresh(cfg, it):
+    """Say whether another network begins with iteration `it`."""
+    return cfg.fix_iter < 2 or it % cfg.fix_iter == 0
+
+
+def images_per_class(cfg, real):
+    """Return how many training images of a class the synthetic set will have."""
+    channel, num_classes, im_size = real.spec
+    with torch.device("meta"):                                   # its shape alone, not its memory
+        form = PARAMETERIZATIONS[cfg.parameterization](num_classes, cfg.ipc, channel, im_size, **cfg.form_options())
+    return max(form.counts)
+
+
+def settled(cfg, real):
+    """Return `cfg` with what it leaves to the data; raises ValueError for a step size that nobody knows."""
+    published = refined_settings(real.name, real.channel, real.num_classes, is_large(real))
+    if cfg.lr_img == "auto" and (cfg.match == "feat" or cfg.metric not in ("auto", published.metric)):
+        raise ValueError(f"--lr_img auto is for gradients by --metric {published.metric} on these images; give a "
+                         "--lr_img for what is matched here")
+    auto = {"niter": published.niter, "metric": published.metric, "lr_img": published.lr_img, "aug_type": AUG_TYPE,
+            "n_data": published.n_data, "early": 0 if cfg.pt_from >= 0 else published.early, "mixup_net": "cut"}
+    if real.name == "MNIST" and tiles(cfg) > 1:
+        auto |= MNIST_MOSAICS
+    return replace(cfg, **{name: value for name, value in auto.items() if getattr(cfg, name) == "auto"})
+
+
+def iterations_of(cfg):
+    """Return how many iterations there are."""
+    return 100 * cfg.niter // cfg.inner_loop if cfg.Iteration is None else cfg.Iteration
+
+
+def early_epochs(cfg, real, rehearsing):
+    """Return the real images that each early epoch goes through, a list.
+
+    When `rehearsing`, the part that falls to one of the inner steps: its seconds are told for each of them.
+    """
+    if rehearsing and cfg.early:
+        rows = torch.arange(math.ceil(cfg.early * len(real) / cfg.inner_loop)) % len(real)
+        return [real.batch_of(rows)]
+    return [real.sample(real.classes)] * cfg.early
+
+
+def main(cfg, name=None):
+    check(cfg)
+    pool = eval_pool(cfg.eval_mode, cfg.model)
+    run = start_run(cfg, name or method_name(cfg))
+    real = load_data(cfg.dataset, cfg.data_path, run.device, im_size=cfg.im_size, resize=cfg.resize, seed=cfg.seed,
+                     progress=cfg.progress, subset=cfg.subset, classes=cfg.classes)
+    cfg = settled(cfg, real)
+    protocols = idc_protocols(pool, real, images_per_class(cfg, real), cfg.epoch_eval_train, cfg.lr_net,
+                              cfg.batch_train, cfg.mixup, cfg.mix_p, cfg.dsa_strategy)
+    scorer = Scorer(real, protocols, cfg.num_eval, run.compute, run.rng, cfg.progress)
+    net = run.compute.prepare(get_network(cfg.model, *real.spec))
+    bias, fc = cfg.bias == "True", cfg.fc == "True"
+    if cfg.match == "grad" and not any(is_matched(parameter.shape, bias, fc) for parameter in net.parameters()):
+        raise ValueError(f"--model {cfg.model} has no convolution whose gradients are matched; give --fc True")
+    chunk, forward, embed = run.compute.chunk_for(real.im_size), run.compute.wrap(net), run.compute.wrap(net.embed)
+    gradients = class_gradients(net, run.compute, chunk)
+    distance = partial(matching_loss, metric=cfg.metric, bias=bias, fc=fc)
+    follow = following_protocol(cfg.model, real, cfg.aug_type, cfg.lr_net, cfg.batch_train, cfg.mixup_net, cfg.mix_p)
+    training = ContinuedTraining(net, follow, forward, chunk)
+    n_data = math.ceil(cfg.n_data / follow.batch_size) * follow.batch_size          # whole minibatches, as published
+    data_path = None if cfg.data_path == Config.data_path else cfg.data_path
+    beginnings = open_beginnings(cfg.pt_from, cfg.pt_num, cfg.buffer_path, net, real, cfg.model, subset=cfg.subset,
+                                 data_path=data_path, seed=cfg.seed, resize=cfg.resize)
+    step_size = image_step(cfg.lr_img, cfg.ipc, real.name, real.im_size, real.std, is_large(real))
+    low, high = ([(level - mean) / std for mean, std in zip(real.mean, real.std)] for level in (0, 1))
+    batch_real = None if cfg.batch_real == "all" else cfg.batch_real
+    iterations = iterations_of(cfg)
+    cadence = 500 if cfg.eval_mode in ("S", "SS") else 0
+    run.begin(real, scorer, cadence if cfg.eval_every == "auto" else cfg.eval_every, iterations=iterations,
+              **beginnings.sources)
+
+    for exp in run.experiments():
+        synthetic = build_synthetic(cfg.parameterization, real, cfg.ipc, cfg.init, run.rng("init", exp),
+                                    **cfg.form_options())
+        optimizer = build_optimizer(cfg.optimizer, synthetic.param_groups(step_size, cfg.mom_img), cfg.clip_grad)
+        passes = Passes(real, n_data, lambda epoch: run.rng("data", exp, epoch))     # noqa: B023
+        run.note(exp, iterations=iterations, settings={name: getattr(cfg, name) for name in SETTLED})
+        for it in run.iterations(exp, synthetic, optimizer, net, training.optimizer):   # evaluations, checkpoints
+            if is_fresh(cfg, it):
+                beginnings.draw(net, run.rng("nets", exp, it))              # in place
+                training.restart()
+                for epoch, images in enumerate(early_epochs(cfg, real, run.rehearsing)):
+                    training.epoch(images, run.rng("nets", exp, it, epoch))
+            synthetic.clamp_(low, high)                          # to pixels in 0..1, here alone
+            for inner in run.outer_steps(cfg.inner_loop):
+                key, last = (exp, it, inner), inner == cfg.inner_loop - 1
+                if has_batchnorm(net):                           # statistics of real images, held still while matching
+                    some = real.sample(real.classes, BATCHNORM_IMAGES, run.rng("data", *key, 1))
+                    freeze_batchnorm(net, some.images(), forward)
+                augment = draw_composed(cfg.aug_type, real.num_classes, run.rng("augmentation", *key), run.device)
+                batch = real.sample(real.classes, batch_real, run.rng("data", *key, 0))
+                part = part_of_each(synthetic, cfg.batch_syn_max, run.rng("set", *key, 2))
+                if cfg.match == "feat":
+                    with torch.no_grad():
+                        mean_real = class_means(embed, batch, augment, chunk)              # (K, D)
+                    loss = feature_loss(mean_real, class_means(embed, part, augment, chunk))
+                else:
+                    loss = matching_over_classes(distance, gradients, batch, part, augment)
+                loss = loss + synthetic.extra_loss(augment, run.rng("set", *key, 0))
+                run.log(loss=loss.detach() / real.num_classes)
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+                synthetic.after_step(augment, run.rng("set", *key, 1), end=last)
+                if last and is_fresh(cfg, it + 1):               # nobody needs the network any more
+                    continue
+                for epoch in range(cfg.net_epoch):               # it follows the real data, not the synthetic set
+                    step = (it * cfg.inner_loop + inner) * cfg.net_epoch + epoch
+                    training.epoch(passes.batch(step), run.rng("nets", *key, epoch))
+    return run.save()
+
+
+if __name__ == "__main__":
+    run_script(main, Config, __doc__)
