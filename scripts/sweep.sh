@@ -97,7 +97,7 @@ run() {
 }
 
 script_of() {
-    case "$1" in DSA) echo main_DC.py ;; LoDSA) echo main_LoDC.py ;; IDC_I) echo main_IDC.py ;; RTP | BPTT) echo main_DD.py ;; *) echo "main_$1.py" ;; esac
+    case "$1" in DSA) echo main_DC.py ;; LoDSA) echo main_LoDC.py ;; *) echo "main_$1.py" ;; esac
 }
 
 wait_a_moment() {
