@@ -256,7 +256,8 @@ def main(cfg, name=None):
             else:
                 rows, batch = batches * cfg.distill_epochs, passes.batch(it)
                 for group in optimizer.param_groups:             # falls where an epoch ends, not where it begins
-                    group["lr"] = cfg.lr * cfg.decay_factor ** (it // per_epoch // cfg.decay_epochs)
+                    decayed = cfg.decay_factor ** (it // per_epoch // cfg.decay_epochs)
+                    group["lr"] = group.setdefault("initial_lr", group["lr"]) * decayed
             augment = draw_siamese(cfg.dsa_strategy, 1, run.rng("augmentation", exp, it, 1), run.device)
             x = batch.images()
             x = augment(crop_and_flip(x, run.rng("augmentation", exp, it)) if augmented else x)

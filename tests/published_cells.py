@@ -52,6 +52,7 @@ PUBLISHED = {
     ("IDC_I", "FashionMNIST"): {1: "70.7", 10: "85.3", 50: "89.1"},
     ("IDC_I", "imagenet10"): {10: "61.4", 20: "65.5"},
     ("IDC_I", "imagenet100"): {10: "29.2", 20: "34.5"},
+    ("HaBa", "CIFAR10"): {1: "48.3 ± 0.8", 10: "69.9 ± 0.4", 50: "74.0 ± 0.2"},
     **{(method, dataset): dict.fromkeys(ipcs, "unknown") for method, cells in {
         "LoDC": {"MNIST": (1, 10), "CIFAR10": (1, 10), "CIFAR100": (1, 10)},
         "LoDSA": {"MNIST": (1, 10, 50), "CIFAR10": (1,), "CIFAR100": (1, 10)},
@@ -59,6 +60,8 @@ PUBLISHED = {
         "LoMTT": {"CIFAR10": (1,)},
         "RTP": {"SVHN": (1, 10, 50), "MNIST": (1, 10, 50), "FashionMNIST": (1, 10, 50), "TinyImageNet": (1,)},
         "BPTT": {"CIFAR10": (1, 10, 50)},
+        "KFS": {"MNIST": (1, 10, 50), "FashionMNIST": (1, 10, 50), "SVHN": (1, 10, 50), "CIFAR10": (1, 10, 50),
+                "CIFAR100": (1, 10), "TinyImageNet": (1, 10)},
     }.items() for dataset, ipcs in cells.items()},
 }
 

@@ -10,7 +10,9 @@ import continual
 import main_DC
 import main_DD
 import main_DM
+import main_HaBa
 import main_IDC
+import main_KFS
 import main_LoDC
 import main_LoDM
 import main_LoMTT
@@ -32,10 +34,11 @@ LOW_RANK = [path for path in CELLS if path.parent.name in ("LoDC", "LoDSA", "LoD
 SCRIPTS = {"DC": main_DC, "DSA": main_DC, "DM": main_DM, "LoDC": main_LoDC, "LoDSA": main_LoDC, "LoDM": main_LoDM,
            "MTT": main_MTT, "LoMTT": main_LoMTT, "DATM": main_MTT, "TESLA": main_MTT, "CL": continual,
            "DD": main_DD, "RTP": main_DD, "BPTT": main_DD, "IDC": main_IDC, "IDC_I": main_IDC,
-           "configs": main_DM}
+           "KFS": main_KFS, "HaBa": main_HaBa, "configs": main_DM}
 TRAJECTORY = ("MTT", "LoMTT", "DATM", "TESLA")             # more about these in test_trajectory_configs.py
 
-OTHERS = (*TRAJECTORY, "DD", "RTP", "BPTT", "IDC", "IDC_I")                # named and scored in ways of their own
+OTHERS = (*TRAJECTORY, "DD", "RTP", "BPTT", "IDC", "IDC_I", "KFS", "HaBa")     # named and scored in ways of their own
+
 
 def read(path):
     """Return the options that the config at `path` gives its script."""
@@ -72,7 +75,8 @@ def test_config_is_named_for_what_it_sets(path):
 @pytest.mark.parametrize("path", CELLS, ids=str)
 def test_config_states_the_accuracy_of_its_cell_and_other_runs_have_none(path):
     dataset, ipc, model = re.fullmatch(r"(\w+?)_ipc(\d+)(?:_(\w+))?", path.stem).groups()
-    cell = {"fixed": FIXED_START.get((dataset, int(ipc))), None: PUBLISHED.get((path.parent.name, dataset), {}).get(int(ipc))}
+    table = PUBLISHED.get((path.parent.name, dataset), {})
+    cell = {"fixed": FIXED_START.get((dataset, int(ipc))), None: table.get(int(ipc))}
     expected = cell.get(model, "unknown")
     stated = re.search(r"^# Published accuracy: (unknown|[^%]+(?= %))", path.read_text(encoding="utf-8"), re.M)[1]
     assert stated == expected

@@ -19,6 +19,9 @@ RTP = ('Deng & Russakovsky, "Remember the Past: Distilling Datasets into Address
        'Networks", NeurIPS 2022')
 RAT = 'Feng, Vedantam & Kempe, "Embarrassingly Simple Dataset Distillation", ICLR 2024'
 IDC = 'Kim et al., "Dataset Condensation via Efficient Synthetic-Data Parameterization", ICML 2022'
+HABA = 'Liu et al., "Dataset Distillation via Factorization", NeurIPS 2022'
+KFS = ('Lee, Lee & Hwang, "Dataset Condensation with Latent Space Knowledge Factorization and Sharing", '
+       "arXiv 2208.10494, 2022")
 LOW_RANK = ('Yang et al., "An Efficient Dataset Condensation Plugin and Its Application to Continual Learning", '
             "NeurIPS 2023")
 HERDING = 'Welling, "Herding Dynamical Weights to Learn", ICML 2009'
@@ -27,7 +30,9 @@ K_CENTER = 'Sener & Savarese, "Active Learning for Convolutional Neural Networks
 # method -> (its script, None where there is none here; the papers it is from)
 METHODS = {
     "DC": ("main_DC.py", (DC,)), "DSA": ("main_DC.py", (DSA,)), "DM": ("main_DM.py", (DM,)),
-    "MTT": ("main_MTT.py", (MTT,)), "DD": ("main_DD.py", (DD,)), "RTP": (None, (RTP,)), "IDC": (None, (IDC,)),
+    "MTT": ("main_MTT.py", (MTT,)), "DD": ("main_DD.py", (DD,)), "RTP": ("main_DD.py", (RTP,)),
+    "BPTT": ("main_DD.py", (RTP,)), "IDC": ("main_IDC.py", (IDC,)), "IDC-I": ("main_IDC.py", (IDC,)),
+    "HaBa": ("main_HaBa.py", (HABA, MTT)), "KFS": ("main_KFS.py", (KFS, DM)),
     "LoDC": ("main_LoDC.py", (LOW_RANK, DC)), "LoDSA": ("main_LoDC.py", (LOW_RANK, DSA)),
     "LoDM": ("main_LoDM.py", (LOW_RANK, DM)), "LoMTT": ("main_LoMTT.py", (LOW_RANK, MTT)),
     "random": ("select_coreset.py", ()), "k-means": ("select_coreset.py", ()),
@@ -36,7 +41,10 @@ METHODS = {
 # form of the set -> what it is
 FORMS = {None: "pixels", "pixels": "pixels",
          "low_rank": "low rank: each channel is the product of two thin matrices",
-         "memory": "addressable memory: every image is a combination of bases that all classes share"}
+         "memory": "addressable memory: every image is a combination of bases that all classes share",
+         "multi_formation": "multi-formation: each stored image is a mosaic of small ones, enlarged when it is used",
+         "hallucinator": "bases and hallucinators: small networks, which all classes share, restyle each stored image",
+         "latent_decoder": "latent codes, decoded by a few small networks that all classes share"}
 MOST_CLASSES, MOST_IMAGES = 10, 10         # that the small picture shows, and of each class
 WIDTH = 100                                # characters of a line of the command
 

@@ -1,0 +1,167 @@
+"""How large codes and decoders are, and how many of them a budget holds. All figures are our proposal.
+
+The paper that codes and decoders are from (see `condense.synthetic.latent_decoder`) published none of its own.
+"""
+
+import math
+from dataclasses import dataclass
+
+from condense.registry import lookup
+from condense.synthetic.decoders import Architecture, architecture_for, num_layers, sizes
+
+# name: (channels L of a code, channels between the layers)
+GRADES = {"XS": (12, (12, 6)), "S": (12, (16, 8)), "M": (24, (32, 16)), "B": (48, (48, 24)),
+          "D1": (6, (8, 4)), "D10": (8, (16, 8)), "D50": (16, (32, 16)),
+          "T1": (48, (48, 24, 12)), "T10": (96, (64, 32, 16))}
+
+# (classes, channels, sides): {images per class that are stored: (grade, decoders)}
+CELLS = {(10, 3, (32, 32)): {1: ("XS", 4), 10: ("M", 4), 50: ("B", 4)},
+         (100, 3, (32, 32)): {1: ("S", 10), 10: ("B", 4)},
+         (10, 1, (28, 28)): {1: ("D1", 2), 10: ("D10", 4), 50: ("D50", 4)},
+         (200, 3, (64, 64)): {1: ("T1", 4), 10: ("T10", 4)}}
+
+LARGEST_CODE = 4                           # a code has at most 1/4 of the numbers of an image
+SHARE = 3                                  # decoders take at most 1/3 of the budget
+NUMBERS = (4, 2, 1)                        # of decoders, the first that fits
+
+
+@dataclass(frozen=True)
+class Plan:
+    """`codes_per_class` codes (M) and `number` decoders (D) of one `architecture`."""
+
+    architecture: Architecture
+    number: int
+    codes_per_class: int
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to plan for: the set's shape and budget, and whatever its user has decided ("auto" or () is open)."""
+
+    num_classes: int
+    ipc: int
+    channel: int
+    im_size: tuple
+    grade: str = "auto"
+    latent_channels: int | str = "auto"
+    hidden: tuple = ()
+    number: int | str = "auto"
+    codes: int | str = "auto"
+
+    @property
+    def image_floats(self):
+        return self.channel * math.prod(self.im_size)
+
+    @property
+    def budget(self):
+        return self.num_classes * self.ipc * self.image_floats
+
+    def numbers(self):
+        """Return the numbers of decoders to try."""
+        return NUMBERS if self.number == "auto" else (self.number,)
+
+    def room(self, architecture, number):
+        """Return how many codes per class fit beside `number` decoders: floor((budget - D P) / (K z)); negative: none.
+
+        P are the numbers of a decoder, z those of a code.
+        """
+        left = self.budget - number * architecture.decoder_floats
+        return left // (self.num_classes * architecture.code_floats)
+
+    def fits(self, architecture, number):
+        """Whether the codes asked for fit; where none are, one for each class."""
+        return self.room(architecture, number) >= (1 if self.codes == "auto" else self.codes)
+
+
+def plan(request):
+    """Return the `Plan` for a `Request`, all of which fits into its budget.
+
+    What is given is taken as it is. In a cell of CELLS, grade and decoders are those of the cell. Elsewhere, or where
+    these do not fit what is given, grade "auto" tries codes of 1/4, 1/8, 1/16, ... of the numbers of an image, with
+    L, L / 2, ... channels between the layers of decoders, and of each four decoders, then two: the first that fits
+    beside decoders which take a third of the budget at most; where there is none, the smallest code beside four, two
+    or one. Codes are as many as then fit. Raises ValueError, naming the mend, for channels that do not go with the
+    image size, and where nothing fits.
+    """
+    _check(request)
+    candidates = list(_candidates(request))
+    for architecture, number in candidates:
+        if request.fits(architecture, number):
+            codes = request.room(architecture, number) if request.codes == "auto" else request.codes
+            return Plan(architecture, number, codes)
+    raise ValueError(_no_room(request, *candidates[-1]))
+
+
+def _check(request):
+    """Raise ValueError for a grade, or a number of hidden channels, that the image size does not go with."""
+    layers, size = num_layers(request.im_size), "{}x{}".format(*request.im_size)
+    if request.hidden and len(request.hidden) != layers - 1:
+        raise ValueError(f"--latent_hidden has {len(request.hidden)} number{'s' * (len(request.hidden) > 1)}, but "
+                         f"decoders of {size} images, of {layers} layers, take {layers - 1}; give {layers - 1}")
+    if request.grade == "auto":
+        return
+    _, hidden = lookup(GRADES, request.grade, "grade")
+    if len(hidden) != layers - 1 and not request.hidden:
+        fit = [name for name, (_, widths) in GRADES.items() if len(widths) == layers - 1]
+        raise ValueError(f"--latent_grade {request.grade} has {len(hidden) + 1} layers, but decoders of {size} images "
+                         f"have {layers}; use one of: {', '.join(['auto', *fit])}")
+
+
+def _candidates(request):
+    """Yield (architecture, number of decoders), the best first."""
+    grade, number = CELLS.get((request.num_classes, request.channel, tuple(request.im_size)), {}).get(
+        request.ipc, (None, None))
+    untouched = request.latent_channels == "auto" and not request.hidden
+    if grade and untouched and request.grade in ("auto", grade):
+        yield _architecture(request, *GRADES[grade]), number if request.number == "auto" else request.number
+    if request.grade == "auto":
+        forms = [(channels, request.hidden or _halves(request, channels)) for channels in _code_channels(request)]
+    else:
+        latent_channels, hidden = GRADES[request.grade]
+        forms = [(latent_channels, request.hidden or hidden)]
+    yield from _numbered(request, [_architecture(request, *form) for form in forms])
+
+
+def _numbered(request, architectures):
+    """Yield each architecture with each number of decoders that takes its share, then the last with any number."""
+    for architecture in architectures:
+        for number in request.numbers():
+            if SHARE * number * architecture.decoder_floats <= request.budget and (number > 1 or request.number == 1):
+                yield architecture, number
+    yield from ((architectures[-1], number) for number in request.numbers())
+
+
+def _architecture(request, latent_channels, hidden):
+    """Return the architecture of a grade, or of what is given in its place."""
+    channels = latent_channels if request.latent_channels == "auto" else request.latent_channels
+    return architecture_for(request.channel, request.im_size, channels, hidden)
+
+
+def _code_channels(request):
+    """Return the channels of codes to try, from those of the largest code down to one."""
+    if request.latent_channels != "auto":
+        return [request.latent_channels]
+    places = math.prod(sizes(request.im_size)[0])
+    found, part = [], LARGEST_CODE
+    while not found or found[-1] > 1:
+        found.append(max(1, round(request.image_floats / (part * places))))
+        part *= 2
+    return found
+
+
+def _halves(request, channels):
+    """Return the channels between the layers of a code of so many: as many, then half, a quarter, ..."""
+    return tuple(max(1, channels >> layer) for layer in range(num_layers(request.im_size) - 1))
+
+
+def _no_room(request, architecture, number):
+    """Word the error for a budget that holds too few codes, with whatever is fewer, and the smallest ipc, that fit."""
+    codes, classes = 1 if request.codes == "auto" else request.codes, request.num_classes
+    each, decoder = classes * architecture.code_floats, architecture.decoder_floats
+    fewer = [("n_decoder", (request.budget - codes * each) // decoder, number),
+             ("codes_per_class", request.room(architecture, number), codes)]
+    mends = "".join(f"--{name} {fits} or less, or " for name, fits, asked in fewer if 1 <= fits < asked)
+    smallest = -(-(number * decoder + codes * each) // (classes * request.image_floats))
+    return (f"the storage of --ipc {request.ipc} does not hold {codes} code{'s' * (codes > 1)} of "
+            f"{architecture.code_floats:,} numbers for each of {classes} classes beside {number} decoder"
+            f"{'s' * (number > 1)} of {decoder:,}; use {mends}--ipc {smallest} or more")
