@@ -124,7 +124,7 @@ def main(cfg, name=None):
                 last = outer == outer_loop - 1
                 synthetic.after_step(augment, run.rng("set", *key, 1), end=last)
                 if not last:                                     # after the last step nobody needs the network
-                    current = TensorSet(synthetic.images().detach(), synthetic.labels)
+                    current = TensorSet(synthetic.images().detach(), synthetic.labels, views=synthetic.views)
                     train_network(net, current, training, run.rng("nets", *key), forward, chunk)
     return run.save()
 

@@ -83,7 +83,8 @@ class Config(RunConfig):
                                     f"{BATCH_REAL} if not given", least=1)
     task_sampler_nc: int | None = option(None, "classes drawn for such an update; all if not given, or -1", least=-1)
     dsa_strategy: str = option("none", "operators, joined by _: one draw in an update for all synthetic and real "
-                               "images; networks that are scored draw per image", aliases=("interventions",))
+                               "images; with --inner_steps, networks that are scored draw per image",
+                               aliases=("interventions",))
     lr: float = option(0.01, "learning rate of images and step sizes", above=0, aliases=("lr_img", "compressor_lr"))
     epochs: int = option(400, "passes over the real images", least=0)
     Iteration: int | None = option(None, "updates of the synthetic images, in the place of --epochs", least=0)
@@ -105,7 +106,7 @@ class Config(RunConfig):
     source_dataset: str | None = option(None, "data set that the networks of --objective adapt were trained on")
     source_data_path: str | None = option(None, "its folder (or file); that of --dataset if not given", neutral=True)
     buffer_path: str = option("./buffers", "folder of the experts that buffer.py wrote", neutral=True)
-    attack_class: int = option(0, "class that --objective poison attacks", least=0)
+    attack_class: int = option(0, "class that --objective poison attacks, counted from 0 (within --classes)", least=0)
     target_class: int = option(1, "class that it is to be taken for", least=0)
     net_init: str = option("xavier", "how networks start: xavier (normal), or default, PyTorch's own",
                            choices=("xavier", "default"))

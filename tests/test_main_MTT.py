@@ -53,12 +53,13 @@ def condense_plainly(cfg, trajectory):
         batches = []
         while len(batches) < cfg.syn_steps:
             batches += reversed(torch.randperm(len(images), generator=draws).split(cfg.batch_syn))
-        theta = [tensor.clone().requires_grad_() for tensor in begun]
+        theta, velocity = [tensor.clone().requires_grad_() for tensor in begun], [0] * len(begun)
         for rows in batches[:cfg.syn_steps]:
             augment = draw_independent(DIGIT_STRATEGY, len(rows), augmentation)
             error = F.cross_entropy(logits(theta, augment(images[rows])), labels[rows])
             gradients = torch.autograd.grad(error, theta, create_graph=True)
-            theta = [tensor - syn_lr * gradient for tensor, gradient in zip(theta, gradients)]
+            velocity = [cfg.inner_momentum * v + gradient for v, gradient in zip(velocity, gradients)]
+            theta = [tensor - syn_lr * v for tensor, v in zip(theta, velocity)]
         distance = sum((a - b).square().sum() for a, b in zip(theta, target))
         loss = distance / sum((a - b).square().sum() for a, b in zip(begun, target))
         losses.append(loss.item())
@@ -68,7 +69,8 @@ def condense_plainly(cfg, trajectory):
     return images.detach(), start, syn_lr.item(), (soft.softmax(1) if cfg.lr_y else labels).detach(), losses
 
 
-@pytest.mark.parametrize("labels", [[], ["--lr_y", "5"], ["--teacher_label"]], ids=" ".join)
+@pytest.mark.parametrize("labels", [[], ["--lr_y", "5"], ["--teacher_label"], ["--inner_momentum", "0.8"]],
+                         ids=" ".join)
 def test_images_step_size_labels_and_loss_are_those_of_the_published_algorithm_written_plainly(
         mtt, tmp_path, able_experts, labels, monkeypatch):
     losses, original = [], Run.log
@@ -108,6 +110,33 @@ def test_every_way_to_unroll_runs_and_only_tesla_ends_elsewhere(mtt, tmp_path):
         apart = torch.linalg.norm(ends[mode][0] - ends["full"][0])
         assert (apart < 1e-3 * moved) == (mode != "tesla"), (mode, apart, moved)
         assert (ends[mode][1] == pytest.approx(ends["full"][1], rel=1e-4)) == (mode != "tesla")
+
+
+@pytest.mark.parametrize("mode", ["full", "constant", "tesla"])
+def test_without_momentum_the_step_is_plain_descent_bit_for_bit(mtt, tmp_path, mode, monkeypatch):
+    flags = ["--unroll", mode, "--syn_steps", "5", "--Iteration", "3", *UNSCORED]
+    ours = mtt.run(tmp_path / "ours", *flags, "--inner_momentum", "0")
+
+    def plain_step(student, rows, augment, descent):
+        def step(i, theta, images, labels, syn_lr):
+            x, y = augment[i](images[rows[i]]), labels[rows[i]]
+            return theta - syn_lr * student.gradient(theta, x, y)
+        return step
+
+    monkeypatch.setattr(main_MTT, "student_step", plain_step)
+    assert same_sets(ours, mtt.run(tmp_path / "plain", *flags))
+
+
+def test_momentum_is_differentiated_alike_by_every_exact_way_and_refused_by_tesla(mtt, tmp_path, capsys):
+    flags = ["--inner_momentum", "0.9", "--syn_steps", "5", "--Iteration", "2", *UNSCORED]
+    full, *others = (mtt.run(tmp_path / mode, *flags, "--unroll", mode) for mode in ("full", "checkpoint", "constant"))
+    moved = torch.linalg.norm(full["data"][0][0] - begun(mtt, tmp_path))
+    for other in others:
+        assert torch.linalg.norm(other["data"][0][0] - full["data"][0][0]) < 1e-3 * moved
+    capsys.readouterr()
+    code, line = mtt.error_line(capsys, tmp_path / "tesla", *flags, "--unroll", "tesla")
+    assert code == 2 and line.endswith("use --unroll constant")
+    assert "below 1" in mtt.error_line(capsys, tmp_path / "one", *UNSCORED, "--inner_momentum", "1")[1]
 
 
 def begun(script, tmp_path, *flags):

@@ -243,4 +243,4 @@ def test_help_shows_the_set_and_its_options_under_a_heading_of_their_own(capsys)
     with pytest.raises(SystemExit):
         flags("--help")
     own = capsys.readouterr().out.split("synthetic set:")[1].split("\n\n")[0]
-    assert "--parameterization {pixels,low_rank,memory}" in own and "--rank N" in own and "--init" in own
+    assert "--parameterization {" + ",".join(PARAMETERIZATIONS) + "}" in own and "--rank N" in own and "--init" in own

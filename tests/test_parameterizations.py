@@ -124,7 +124,7 @@ def test_what_cannot_be_is_refused_before_anything_is_written(tmp_path, capsys, 
 
 @pytest.mark.parametrize("flags, mend", [
     (["--rank", "2"], "--rank belongs to --parameterization low_rank, not pixels"),
-    (["--save", "factors"], "--save belongs to --parameterization low_rank or memory, not pixels"),
+    (["--save", "factors"], "--save belongs to --parameterization low_rank or memory or "),
     (["--n_basis", "8"], "--n_basis belongs to --parameterization memory, not pixels"),
     (["--init", "noise_scaled"], "unknown start 'noise_scaled'"),
 ])

@@ -18,21 +18,23 @@ class TrainingDraws:
     """The random numbers of one network's training: per epoch an order, operators and magnitudes.
 
     Drawn in blocks of `block` epochs, magnitudes (`width` per image) on `device`; the operators' choice stays on the
-    host.
+    host. Where every `views` of the `num_images` in a row are views of one thing, an epoch is as long as there are
+    things, and has one view of each, drawn anew.
     """
 
-    def __init__(self, rng, num_images, batch_size, num_operators, device, block=EPOCHS_PER_BLOCK, width=DRAWS):
+    def __init__(self, rng, num_images, batch_size, num_operators, device, block=EPOCHS_PER_BLOCK, width=DRAWS,
+                 views=1):
         self.host, self.device, self.block = rng, device, block
         self.rng = generator_on(device, rng)
-        self.num_images, self.num_operators, self.width = num_images, num_operators, width
-        self.num_batches = -(-num_images // batch_size)
+        self.num_images, self.num_operators, self.width = num_images // views, num_operators, width
+        self.num_batches, self.views = -(-self.num_images // batch_size), views
         self.left = 0
 
     @classmethod
-    def of(cls, rng, num_images, protocol, operators, device):
+    def of(cls, rng, num_images, protocol, operators, device, views=1):
         """Return the draws of a whole training by `protocol`, whose `siamese_operators` are `operators`."""
         width = DRAWS * max(1, operators.num_stages) if isinstance(operators, Composition) else DRAWS
-        return cls(rng, num_images, protocol.batch_size, len(operators), device, width=width)
+        return cls(rng, num_images, protocol.batch_size, len(operators), device, width=width, views=views)
 
     def epoch(self):
         """Return (order (n,), operator of each minibatch (list), uniforms (n, width)) of the next epoch."""
@@ -47,6 +49,9 @@ class TrainingDraws:
         self.uniforms = torch.rand((*shape, self.width), generator=self.rng, device=self.device)
         size = (self.block, self.num_batches)
         self.operators = torch.randint(max(self.num_operators, 1), size, generator=self.host).tolist()
+        if self.views > 1:
+            view = torch.randint(self.views, shape, generator=self.rng, device=self.device)
+            self.order = self.order * self.views + view
 
 
 def siamese_operators(protocol):

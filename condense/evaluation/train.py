@@ -27,12 +27,14 @@ FLOATS_PER_PIXEL = 2000                    # activations and gradients of one tr
 class TensorSet:
     """Images (n, C, H, W) float32 normalised with labels (n,) int64 or (n, K) soft, ready to train on.
 
-    `steps` are those of a set of unrolled training, which a `StepProtocol` follows.
+    `steps` are those of a set of unrolled training, which a `StepProtocol` follows. Every `views` images in a row are
+    views of one thing, of which every other protocol's epoch sees one.
     """
 
     tensor: torch.Tensor
     labels: torch.Tensor
     steps: Steps | None = None
+    views: int = 1
 
     def images(self, index=None):
         return self.tensor if index is None else self.tensor[index]
@@ -51,7 +53,7 @@ def train_network(net, data, protocol, rng, forward=None, chunk=None, tick=None,
     if isinstance(protocol, StepProtocol):
         return _train_along(net, data, protocol, forward, chunk, tick)
     names, device = siamese_operators(protocol), data.labels.device
-    draws = TrainingDraws.of(rng, len(data.labels), protocol, names, device)
+    draws = TrainingDraws.of(rng, len(data.labels), protocol, names, device, getattr(data, "views", 1))
     mixer = mixers(protocol, [rng], device)
     optimizer = _sgd(net.parameters(), protocol)
     net.train()
@@ -67,7 +69,7 @@ def train_network(net, data, protocol, rng, forward=None, chunk=None, tick=None,
             optimizer.step()
         if tick:
             tick()
-    return totals[1] / len(data.labels), totals[0] / len(data.labels)
+    return totals[1] / draws.num_images, totals[0] / draws.num_images
 
 
 def _train_along(net, data, protocol, forward, chunk, tick):
@@ -150,7 +152,8 @@ def train_stacked(nets, datasets, protocol, rngs, wrap=None, tick=None, pixels=N
         return _train_stacked_along(nets, datasets, protocol, wrap, tick)
     names = siamese_operators(protocol)
     device, num_images = datasets[0].labels.device, len(datasets[0].labels)
-    draws = [TrainingDraws.of(rng, num_images, protocol, names, device) for rng in rngs]
+    views = getattr(datasets[0], "views", 1)
+    draws = [TrainingDraws.of(rng, num_images, protocol, names, device, views) for rng in rngs]
     mixing = mixers(protocol, rngs, device)
     call, parameters, buffers = stack_networks([net.train() for net in nets])
     call = wrap(call) if wrap else call
@@ -168,7 +171,7 @@ def train_stacked(nets, datasets, protocol, rngs, wrap=None, tick=None, pixels=N
         if tick:
             tick()
     unstack_networks(nets, parameters, buffers)
-    return totals[1] / num_images, totals[0] / num_images
+    return totals[1] / draws[0].num_images, totals[0] / draws[0].num_images
 
 
 def _train_stacked_along(nets, datasets, protocol, wrap, tick):

@@ -57,12 +57,18 @@ class Student:
                    for x, y in zip(images.split(chunk), targets.split(chunk)))
 
 
-def student_minibatches(num_images, size, num_steps, rng, device="cpu"):
+def student_minibatches(num_images, size, num_steps, rng, device="cpu", views=1):
     """Return which images each of `num_steps` steps sees: index tensors on `device`, or slices where it is all of them.
 
     A random order of all images is cut into minibatches of `size`; they are used from the end, the short
-    remainder first, and when none is left a new order is drawn: as the published code does.
+    remainder first, and when none is left a new order is drawn: as the published code does. Where every `views` images
+    in a row are views of one thing, minibatches of `size` things are drawn so, and for each of them one view.
     """
+    if views > 1:
+        things = student_minibatches(num_images // views, size, num_steps, rng, device)
+        chosen = torch.randint(views, (num_steps,), generator=rng).tolist()
+        return [slice(view, None, views) if isinstance(of, slice) else of * views + view
+                for of, view in zip(things, chosen)]
     if size >= num_images:
         return [slice(None)] * num_steps
     left, batches = [], []

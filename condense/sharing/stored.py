@@ -81,7 +81,9 @@ class SetFile:
         """Return in plain values how the run of a set scored it, None where the file does not say.
 
         `protocols` {network: fields of its `Protocol`} and the `epochs` that were asked for, `num_eval` networks of
-        each, `seed` and `precision`, and the `experiment` and `iteration` that the networks' draws are keyed by.
+        each, `seed` and `precision`, and the `experiment` and `iteration` that the networks' draws are keyed by. Every
+        `views` images in a row are views of one thing. Of a set that is made to poison also the `attack`: [class K,
+        class T that it is to be taken for].
         """
         if not self.meta or "protocols" not in self.meta:
             return self.scored
@@ -91,9 +93,11 @@ class SetFile:
             iteration = meta["best"][experiment]["iteration"]
         elif iteration is None:
             iteration = meta["iterations"][experiment]
-        return {"protocols": meta["protocols"], "epochs": options.get("epoch_eval_train"),
+        poison = options.get("objective") == "poison"
+        attack = {"attack": [options["attack_class"], options["target_class"]]} if poison else {}
+        return {**attack, "protocols": meta["protocols"], "epochs": options.get("epoch_eval_train"),
                 "num_eval": options["num_eval"], "seed": meta["seed"], "precision": options.get("precision", "fp32"),
-                "experiment": experiment, "iteration": iteration}
+                "experiment": experiment, "iteration": iteration, "views": options.get("n_style", 1)}
 
 
 def checked_scored(where, scored):
@@ -105,7 +109,14 @@ def checked_scored(where, scored):
     if not isinstance(protocols, dict) or not protocols or not all(isinstance(of, dict) for of in protocols.values()) \
             or not all(type(number) is int and number >= 0 for number in numbers):
         raise ValueError(f"{where}: scored is not protocols with {', '.join(SCORED)}; save the set again")
-    return {**scored, "precision": str(scored.get("precision", "fp32"))}
+    attack = scored.get("attack")
+    if attack is not None and not (isinstance(attack, (list, tuple)) and len(attack) == 2
+                                   and all(type(label) is int for label in attack)):
+        raise ValueError(f"{where}: the attack of scored is not two classes; save the set again")
+    views = scored.get("views", 1)
+    if type(views) is not int or views < 1:
+        raise ValueError(f"{where}: scored has views {views!r}, not a number from 1 on; save the set again")
+    return {**scored, "views": views, "precision": str(scored.get("precision", "fp32"))}
 
 
 def named(path):

@@ -4,15 +4,20 @@ import torch
 
 from condense.registry import lookup, unknown
 from condense.synthetic.base import SyntheticSet
+from condense.synthetic.hallucinator import HallucinatedBases
+from condense.synthetic.latent_decoder import LatentDecoder
 from condense.synthetic.low_rank import LowRank
 from condense.synthetic.memory import AddressableMemory
+from condense.synthetic.multi_formation import MultiFormation
 from condense.synthetic.pixels import Pixels
 
 # A new form of the synthetic set is a file beside these, and a line here.
-PARAMETERIZATIONS = {"pixels": Pixels, "low_rank": LowRank, "memory": AddressableMemory}
+PARAMETERIZATIONS = {"pixels": Pixels, "low_rank": LowRank, "memory": AddressableMemory,
+                     "multi_formation": MultiFormation, "hallucinator": HallucinatedBases,
+                     "latent_decoder": LatentDecoder}
 
-__all__ = ["PARAMETERIZATIONS", "AddressableMemory", "LowRank", "Pixels", "SyntheticSet", "build_synthetic",
-           "restore_synthetic", "stored_factors"]
+__all__ = ["PARAMETERIZATIONS", "AddressableMemory", "HallucinatedBases", "LatentDecoder", "LowRank", "MultiFormation",
+           "Pixels", "SyntheticSet", "build_synthetic", "restore_synthetic", "stored_factors"]
 
 
 def build_synthetic(parameterization, real, ipc, init, rng, **options):
@@ -31,9 +36,12 @@ def build_synthetic(parameterization, real, ipc, init, rng, **options):
     channel, num_classes, im_size = real.spec
     synthetic = kind(num_classes, ipc, channel, im_size, **options)
     if init == "real":
-        _require_images(real, max(synthetic.counts), ipc)
+        _require_images(real, max(synthetic.counts) // synthetic.views, ipc)
     synthetic.to(real.device)
-    return synthetic.start_from(init(synthetic.counts[0])) if callable(init) else synthetic.init_from(real, init, rng)
+    if not callable(init):
+        return synthetic.init_from(real, init, rng)
+    synthetic.init_from(real, "noise", rng)                # what real images do not start: networks of the set
+    return synthetic.start_from(init(synthetic.counts[0] // synthetic.views))
 
 
 def _require_images(real, number, ipc):

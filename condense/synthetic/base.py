@@ -14,17 +14,19 @@ class SyntheticSet(nn.Module):
     """A learnable, class-major set of labelled images.
 
     `hard_labels` (n,) int64 is the class of each image, `labels` what networks learn: the same, or soft ones.
-    `counts` images of each class; `budget` the floats that `ipc` images per class take. `syn_lr` is None, or the step
-    size learned with the set, which networks are then trained on it with. Sets of unrolled training have `step_sizes`
-    instead, one for each step, in `distill_steps` batches; `starts` (m, P) are then the weights that their networks,
-    of architecture `start_model`, begin with, or None where any fresh ones will do.
+    `counts` images of each class; `budget` the floats that `ipc` images per class take. Every `views` images in a row
+    are views of one and the same stored thing, of which a minibatch sees one: steps of a student, and epochs of network
+    training, go once through the things stored (1: all images are alike). `syn_lr` is None, or the step size learned
+    with the set, which networks are then trained on it with. Sets of unrolled training have `step_sizes` instead, one
+    for each step, in `distill_steps` batches; `starts` (m, P) are then the weights that their networks, of architecture
+    `start_model`, begin with, or None where any fresh ones will do.
     Subclasses give `images` and hold their parameters; everything else has a default. `INITS` are the ways that
     `init_from` can start, `OPTIONS` what the constructor takes beside (num_classes, ipc, channel, im_size):
     {name: dict(default=, help=, and further keywords of `condense.options.option`)}. `HAS_FACTORS` says whether
-    it stores something else than images, which `factors` returns.
+    it stores something else than images, which `factors` returns; `PIXELS` names parameters that are pixels.
     """
 
-    INITS, OPTIONS, HAS_FACTORS = (), {}, False
+    INITS, OPTIONS, HAS_FACTORS, PIXELS = (), {}, False, ()
 
     def __init__(self, labels, counts, budget):
         super().__init__()
@@ -35,6 +37,7 @@ class SyntheticSet(nn.Module):
         self.distill_steps = self.start_model = None
         self.counts = counts
         self.budget = budget
+        self.views = 1
 
     @property
     def labels(self):
@@ -102,11 +105,27 @@ class SyntheticSet(nn.Module):
                 for name, parameter in self.stored_parameters()]
 
     def extra_loss(self, augment, rng):
-        """Return the set's own term of the loss; 0 for most sets."""
+        """Return the set's own term of the loss; 0 for most sets.
+
+        `augment` is the method's augmentation, called with (images, group of each, on the host); its `num_groups` are
+        the classes, or the images of the set. None: there is none.
+        """
         return 0.0
 
     def after_step(self, augment, rng, end=False):
-        """Act after an optimiser step (clamp, project, ...); `end` marks the end of an outer iteration."""
+        """Act after an optimiser step (clamp, project, an adversary's own step); `end` marks the end of an iteration.
+
+        `augment` as for `extra_loss`.
+        """
+
+    @torch.no_grad()
+    def clamp_(self, low, high):
+        """Hold stored pixels between `low` and `high`, each a number or one per channel; other forms do nothing."""
+        for name in self.PIXELS:
+            pixels = getattr(self, name)
+            low, high = (torch.as_tensor(bound, dtype=pixels.dtype, device=pixels.device).view(-1, 1, 1)
+                         for bound in (low, high))
+            pixels.clamp_(low, high)
 
     def storage(self):
         """Return what is stored as {'floats', 'bytes', 'budget_floats', 'budget_bytes'}.

@@ -9,7 +9,7 @@ from condense.synthetic.base import SyntheticSet
 class Pixels(SyntheticSet):
     """`ipc` free images for each of `num_classes` classes, (n, channel, *im_size) float32, unconstrained."""
 
-    INITS = ("noise", "real")
+    INITS, PIXELS = ("noise", "real"), ("pixels",)
 
     def __init__(self, num_classes, ipc, channel, im_size):
         labels = torch.arange(num_classes).repeat_interleave(ipc)

@@ -1,0 +1,32 @@
+"""HaBa: trajectory matching whose images are bases, each seen through every one of a few small shared networks.
+
+Liu et al., "Dataset Distillation via Factorization", NeurIPS 2022: main_MTT.py with --parameterization hallucinator,
+and that paper's defaults. Experts are main_MTT.py's.
+
+    python buffer.py --dataset CIFAR10 --zca --train_epochs 30
+    python main_HaBa.py --dataset CIFAR10 --zca --ipc 10
+    python main_HaBa.py --config configs/HaBa/CIFAR10_ipc10.yaml
+"""
+
+from dataclasses import dataclass
+from functools import partial
+
+import main_MTT
+from utils import redefault, run_script
+
+
+@dataclass(frozen=True)
+class Config(main_MTT.Config):
+    parameterization: str = redefault("parameterization", "hallucinator", choices=("hallucinator",))
+    ipc: int = redefault("ipc", 10)                        # of 1, five hallucinators leave no room for a base
+    Iteration: int = redefault("Iteration", 15000, of=main_MTT.Config)
+    syn_steps: int = redefault("syn_steps", 64, of=main_MTT.Config)
+    lr_img: float = redefault("lr_img", 100.0, of=main_MTT.Config)
+    mom_img: float = redefault("mom_img", 0.95, of=main_MTT.Config)
+    mom_lr: float = redefault("mom_lr", 0.9, of=main_MTT.Config)
+
+
+main = partial(main_MTT.main, name="HaBa")
+
+if __name__ == "__main__":
+    run_script(main, Config, __doc__)
