@@ -197,8 +197,9 @@ def score_file(cfg, address, file, request, held):
         for model in models:
             yield scoring.rows(ready, address, model)
         if cfg.beside:
-            save_baselines(file.path, file.meta, {model: baselines.random(model, file.ipc, protocol) for
-                                                  model, protocol in ready.protocols(models, changes).items()})
+            save_baselines(file.path, file.meta, {
+                model: baselines.random(model, file.ipc, protocol, ready.conditions(model, protocol))
+                for model, protocol in ready.protocols(models, changes).items()})
 
 
 if __name__ == "__main__":

@@ -1,9 +1,12 @@
 """evaluate.py on sets of unrolled training: their own steps or another protocol, and baselines beside them."""
 
+import json
+
 import pytest
 import torch
 
 from condense.evaluation import named_protocols
+from condense.evaluation.baselines import baselines_path, load_baselines, save_baselines
 from tests.unrolled_sets import PROTOCOL, unrolled_result, unrolled_set
 
 QUIET = ["--baselines", "none"]
@@ -48,6 +51,28 @@ def test_without_a_search_real_images_take_the_mean_of_the_learned_sizes(score, 
     recipe = next(row["recipe"] for row in rows if row["kind"] == "average")
     assert recipe["lr"] is None and recipe["constant"] == pytest.approx(sets[0].steps.mean_size())
     assert recipe["momentum"] == PROTOCOL.momentum
+
+
+def test_random_images_kept_beside_a_result_begin_from_its_fixed_starts_too(score, tmp_path):
+    path, _ = unrolled_result(tmp_path, fixed=2)
+    rows, _ = score(path)
+    random = next(row for row in rows if row["kind"] == "random")
+    score(path, "--stored", "--beside", *QUIET)
+    (kept,) = json.loads(baselines_path(path).read_text())["random"].values()
+    assert random["accuracies"] == [kept] and random["recipe"]["starts"]
+    assert len(kept) == 5                                  # more than the starts that there are
+
+
+@pytest.mark.parametrize("regime, mend", [("known_init", "--stored --beside"), ("unknown_init", None)])
+def test_random_images_from_fresh_networks_are_none_beside_networks_that_stay(tmp_path, regime, mend):
+    meta = {"fingerprint": "f", "protocols": {}, "seed": 0, "options": {"ipc": 1, "precision": "fp32"}}
+    save_baselines(tmp_path / "res.pt", meta, {})          # as before there was a difference
+    meta["options"]["train_nets_type"] = regime
+    if mend is None:
+        assert load_baselines(tmp_path / "res.pt", meta) == {}
+    else:
+        with pytest.raises(ValueError, match=mend):
+            load_baselines(tmp_path / "res.pt", meta)
 
 
 def test_a_set_without_steps_has_its_step_size_searched_and_its_baselines_theirs(score, tmp_path):

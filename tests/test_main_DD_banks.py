@@ -5,6 +5,8 @@ import shutil
 import pytest
 import torch
 
+import export
+from condense.cli import run_script
 from condense.data import load_data
 from condense.experts.folder import replay_files
 from condense.experts.trajectories import ExpertBuffer
@@ -167,8 +169,24 @@ def test_an_attack_ruins_one_class_and_leaves_the_others(loaded, tmp_path, score
     assert min(before["attacked_class_accuracy"]) > 0.6 and max(after["attacked_class_accuracy"]) < 0.3
     assert min(after["attacked_as_target"]) > max(before["attacked_as_target"])
     assert min(after["accuracy"]) > 0.6                    # nine of ten classes at best
-    (row,), _ = score(loaded.path(tmp_path), "--baselines", "none", "--per_class")
-    assert row["accuracies"] == [result["accs_all_exps"]["MLP"]]
+    rows, printed = score(loaded.path(tmp_path), "--per_class")
+    row, random = sorted(rows, key=lambda row: row["kind"], reverse=True)
+    assert row["accuracies"] == [result["accs_all_exps"]["MLP"]] and "verdict" not in row
+    for name, values in after.items():
+        assert row["attack"][name] == pytest.approx(sum(values) / 2)
+    assert random["recipe"]["starts"] == row["recipe"]["starts"] and random["recipe"]["attack"] == [3, 5]
+    assert random["mean"] > 0.6                            # of networks that were trained before
+    assert printed.count("class 3 attacked to be taken for 5: ") == 2
+
+
+def test_a_set_that_poisons_is_known_by_it_when_it_is_handed_on(loaded, tmp_path, score):
+    loaded.run(tmp_path, "--objective", "poison", *LAST)
+    (own, *_), _ = score(loaded.path(tmp_path), "--stored", output=tmp_path / "own.json")
+    run_script(export.main, export.Config, export.__doc__, [str(loaded.path(tmp_path)), "--format", "tensors", "--to",
+                                                            str(tmp_path / "handed_on.pt")])
+    rows, _ = score(tmp_path / "handed_on.pt", "--dataset", "Digits")
+    assert [row["recipe"]["attack"] for row in rows] == [[0, 1], [0, 1]]
+    assert next(row for row in rows if row["kind"] == "set")["attack"] == pytest.approx(own["attack"])
 
 
 def test_the_originals_modes_are_taken(loaded, tmp_path, capsys):

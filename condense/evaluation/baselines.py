@@ -1,6 +1,7 @@
 """What a synthetic set is held against: random and chosen real images, and the whole training set.
 
-Scores are kept in the cache folder, network by network, so that each is paid for once on a machine.
+Scores are kept in the cache folder, network by network, so that each is paid for once on a machine. `given` are the
+`Conditions` of the set that they are held against.
 """
 
 import contextlib
@@ -14,6 +15,7 @@ from functools import partial
 from pathlib import Path
 
 from condense.coresets import require_images
+from condense.evaluation.conditions import USUAL
 from condense.evaluation.published import FULL_DIGITS, FULL_EPOCHS, named_protocols
 from condense.evaluation.real_sets import ANY_NUMBER, made_set, random_set
 from condense.evaluation.score import Score, evaluate
@@ -30,17 +32,18 @@ TRAINING_BATCH = 1024                     # images that the best of many draws a
 KEPT = 5                                  # one of so many draws is kept, rounded up: the best fifth
 
 
-def random_real(real, ipc, protocols, num_eval, rng, compute, progress=True):
+def random_real(real, ipc, protocols, num_eval, rng, compute, progress=True, given=USUAL):
     """Score random real images, `ipc` of each class: a new draw per network, {network name: [Score]}.
 
     `rng` are the `Streams` of the run that is compared. Of a class with fewer images, all are drawn.
     """
     draw, streams = _data_of("random", real, ipc, rng), partial(rng, "evaluation", NO_EXPERIMENT, RANDOM)
-    score = partial(_score, draw, real, num_eval=num_eval, streams=streams, compute=compute, progress=progress)
-    return _kept("random", ipc, real, protocols, num_eval, rng, compute, score)
+    score = partial(_score, draw, real, num_eval=num_eval, streams=streams, compute=compute, progress=progress,
+                    given=given)
+    return _kept("random", ipc, real, protocols, num_eval, rng, compute, score, given)
 
 
-def chosen_real(real, method, ipc, protocols, num_eval, rng, compute, progress=True):
+def chosen_real(real, method, ipc, protocols, num_eval, rng, compute, progress=True, given=USUAL):
     """Score the set of `ipc` images of each class that `method` of MAKERS makes, {network name: [Score]}.
 
     'herding', 'k-center' and 'k-means' are chosen as `select_coreset.py` does it by pixels at the same seed. All
@@ -51,12 +54,14 @@ def chosen_real(real, method, ipc, protocols, num_eval, rng, compute, progress=T
 
     def score(model, protocol):
         streams = partial(rng, "evaluation", NO_EXPERIMENT, CHOSEN)
-        return _score(_data_of(method, real, ipc, rng), real, model, protocol, num_eval, streams, compute, progress)
+        return _score(_data_of(method, real, ipc, rng), real, model, protocol, num_eval, streams, compute, progress,
+                      given)
 
-    return _kept(method, ipc, real, protocols, num_eval, rng, compute, score)
+    return _kept(method, ipc, real, protocols, num_eval, rng, compute, score, given)
 
 
-def optimised_real(real, ipc, protocols, num_eval, rng, compute, progress=True, num_sets=50, num_nets=20):
+def optimised_real(real, ipc, protocols, num_eval, rng, compute, progress=True, num_sets=50, num_nets=20,
+                   given=USUAL):
     """Score the best of `num_sets` draws of `ipc` random real images per class, {network name: [Score]}.
 
     Each draw trains the same `num_nets` networks, and is judged by their mean accuracy on a batch of training images.
@@ -64,15 +69,16 @@ def optimised_real(real, ipc, protocols, num_eval, rng, compute, progress=True, 
     `rng` as in `random_real`. Wang, Zhu, Torralba & Efros, "Dataset Distillation", 2018: the best 10 of 50.
     """
     def score(model, protocol):
-        kept = best_draws(draw, real, model, protocol, num_sets, num_nets, rng, compute, progress)
+        kept = best_draws(draw, real, model, protocol, num_sets, num_nets, rng, compute, progress, given)
         streams = partial(rng, "evaluation", NO_EXPERIMENT, OPTIMISED, 0)
-        return _score(lambda i: draw(kept[i % len(kept)]), real, model, protocol, num_eval, streams, compute, progress)
+        return _score(lambda i: draw(kept[i % len(kept)]), real, model, protocol, num_eval, streams, compute, progress,
+                      given)
 
     draw = _data_of("optimised", real, ipc, rng)
-    return _kept("optimised", ipc, real, protocols, num_eval, rng, compute, score, draws=[num_sets, num_nets])
+    return _kept("optimised", ipc, real, protocols, num_eval, rng, compute, score, given, draws=[num_sets, num_nets])
 
 
-def best_draws(draw, real, model, protocol, num_sets, num_nets, rng, compute, progress=True):
+def best_draws(draw, real, model, protocol, num_sets, num_nets, rng, compute, progress=True, given=USUAL):
     """Return which of the sets `draw(i)`, i = 0 .. `num_sets` - 1, are the best fifth (rounded up), in this order.
 
     See `optimised_real`; no test image is looked at.
@@ -85,25 +91,26 @@ def best_draws(draw, real, model, protocol, num_sets, num_nets, rng, compute, pr
     log.info("%s: %d networks choose the best of %d draws of real images, once; fewer with --optimise_sets, "
              "--optimise_nets", model, num_sets * num_nets, num_sets)
     scores = _score(lambda i: draw(i // num_nets), images, model, protocol, num_sets * num_nets, streams, compute,
-                    progress)
+                    progress, given, period=num_nets)
     means = [_mean(scores[i * num_nets:(i + 1) * num_nets]) for i in range(num_sets)]
     return sorted(sorted(range(num_sets), key=means.__getitem__, reverse=True)[:-(-num_sets // KEPT)])
 
 
-def tuned_rate(real, kind, ipc, model, protocol, candidates, num_eval, rng, compute, progress=True):
+def tuned_rate(real, kind, ipc, model, protocol, candidates, num_eval, rng, compute, progress=True, given=USUAL):
     """Return (learning rate, {candidate: mean accuracy}) of the best for baseline `kind` of `ipc` images per class.
 
-    As `choose_lr` does it for a set: on training images kept for it, over networks that no score is made with.
+    As `choose_lr` does it for a set: on training images kept for it, over networks that no score is made with, but
+    where the set comes with starts: those are all that there are.
     """
     streams = partial(rng, "evaluation", SEARCH)
 
     def score(model, protocol):
         return _score(_data_of(kind, real, ipc, rng), search_images(real, rng), model, protocol, num_eval, streams,
-                      compute, progress)
+                      compute, progress, given)
 
     def mean(lr):
         trained = {model: dataclasses.replace(protocol, lr=lr)}
-        return _mean(_kept(f"search, {kind}", ipc, real, trained, num_eval, rng, compute, score)[model])
+        return _mean(_kept(f"search, {kind}", ipc, real, trained, num_eval, rng, compute, score, given)[model])
 
     return best_rate({lr: mean(lr) for lr in rates(candidates)})
 
@@ -126,7 +133,7 @@ def full_data(real, protocols, num_eval, rng, compute, progress=True):
     streams = partial(rng, "evaluation", NO_EXPERIMENT, FULL)
     score = partial(_score, real.sample(real.classes), real, num_eval=num_eval, streams=streams, compute=compute,
                     progress=progress)
-    return _kept("full", None, real, protocols, num_eval, rng, compute, score)
+    return _kept("full", None, real, protocols, num_eval, rng, compute, score, USUAL)
 
 
 def full_recipe(protocol, model, real):
@@ -139,11 +146,13 @@ def full_recipe(protocol, model, real):
     return dataclasses.replace(protocol, **(FULL_DIGITS if real.name == "Digits" else FULL_EPOCHS))
 
 
-def _score(data, real, model, protocol, num_eval, streams, compute, progress):
-    return evaluate(data, real, {model: protocol}, num_eval, streams, compute, progress)[model]
+def _score(data, real, model, protocol, num_eval, streams, compute, progress, given=USUAL, period=None):
+    data = given.applied(data, model, protocol, period)
+    more = {"confusion": True} if given.attack else {}     # accuracy alone hides what an attack does
+    return evaluate(data, real, {model: protocol}, num_eval, streams, compute, progress, **more)[model]
 
 
-def _kept(kind, ipc, real, protocols, num_eval, rng, compute, score, **more):
+def _kept(kind, ipc, real, protocols, num_eval, rng, compute, score, given, **more):
     """Return {network name: [Score]}, each network's from the cache, or by `score(model, protocol)`.
 
     `more` is what else the scores depend on.
@@ -151,7 +160,8 @@ def _kept(kind, ipc, real, protocols, num_eval, rng, compute, score, **more):
     return {model: _remembered({"recipe": RECIPE_VERSION, "data": real.fingerprint, "kind": kind, "ipc": ipc,
                                 "network": model, "protocol": dataclasses.asdict(protocol), "num_eval": num_eval,
                                 "seed": rng.seed, "precision": compute.precision,
-                                "zca": real.zca and real.zca.fingerprint, **more}, partial(score, model, protocol))
+                                "zca": real.zca and real.zca.fingerprint, **given.key(), **more},
+                               partial(score, model, protocol))
             for model, protocol in protocols.items()}
 
 
@@ -231,5 +241,7 @@ def load_baselines(result_path, meta):
 
 def _belonging(meta):
     """Return what a result and its baselines must have in common."""
+    starts = meta["options"].get("train_nets_type", "unknown_init")
     return {"recipe": RECIPE_VERSION, "fingerprint": meta["fingerprint"], "protocols": meta["protocols"],
-            "ipc": meta["options"]["ipc"], "seed": meta["seed"], "precision": meta["options"]["precision"]}
+            "ipc": meta["options"]["ipc"], "seed": meta["seed"], "precision": meta["options"]["precision"],
+            **({} if starts == "unknown_init" else {"starts": starts})}

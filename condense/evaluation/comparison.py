@@ -14,8 +14,9 @@ from condense.evaluation.baselines import (
     random_real,
     tuned_rate,
 )
+from condense.evaluation.conditions import USUAL
 from condense.evaluation.ranking import augmentation_robust_score, label_robust_score
-from condense.evaluation.real_sets import ANY_NUMBER, WORDS
+from condense.evaluation.real_sets import ANY_NUMBER, MAKERS, WORDS
 from condense.evaluation.rows import Row
 from condense.evaluation.score import evaluate
 
@@ -52,15 +53,15 @@ class Baselines:
         self.common = {"rng": rng, "compute": compute, "progress": progress}
         self.optimise = dict(zip(("num_sets", "num_nets"), optimise))
 
-    def rows(self, model, protocol, fixed, stored_bytes, images, beside, step_sizes=()):
+    def rows(self, model, protocol, fixed, stored_bytes, images, beside, step_sizes=(), given=USUAL):
         """Return the [Row]s of `model`, random images at equal bytes first; `beside` names the set they stand by.
 
         All are trained by `protocol`, but for the whole training set, which takes `fixed`: the same at a learning rate
         that was not made for the set. Of `step_sizes` each of the others takes the one that suits it best, chosen on
-        training images; none: that of `protocol`.
+        training images; none: that of `protocol`. All but the whole training set are under the `Conditions` `given`.
         """
         return [row for kind in self.kinds for number, how in self._numbers(kind, stored_bytes, images).items()
-                for row in self._rows(kind, number, how, model, protocol, fixed, beside, step_sizes)]
+                for row in self._rows(kind, number, how, model, protocol, fixed, beside, step_sizes, given)]
 
     def _numbers(self, kind, stored_bytes, images):
         """Return {images per class: how they compare} of the rows of a kind; None: all there are."""
@@ -70,7 +71,7 @@ class Baselines:
             return {-(-images // self.real.num_classes): "same number of images"}
         return equal_numbers(stored_bytes, images, self.real)
 
-    def _rows(self, kind, number, how, model, protocol, fixed, beside, step_sizes):
+    def _rows(self, kind, number, how, model, protocol, fixed, beside, step_sizes, given):
         """Return a list with the row of one baseline, empty where the data have not so many images."""
         if kind == "full":
             recipe = full_recipe(fixed, model, self.real)
@@ -80,37 +81,46 @@ class Baselines:
             log.info("%s: no baseline of %d images per class, as a class of %s has %d", kind, number, self.real.name,
                      smallest)
             return []
-        recipe, facts = self._tuned(kind, number, model, protocol, step_sizes)
-        return [self._row(kind, number, how, beside, model, recipe, self._scores(kind, number, model, recipe), facts)]
+        recipe, facts = self._tuned(kind, number, model, protocol, step_sizes, given)
+        scores = self._scores(kind, number, model, recipe, given)
+        facts = {**facts, **given.facts([score.confusion for score in scores])}
+        return [self._row(kind, number, how, beside, model, recipe, scores, facts, given)]
 
-    def _tuned(self, kind, number, model, protocol, step_sizes):
+    def _tuned(self, kind, number, model, protocol, step_sizes, given):
         """Return (`protocol` at the best of `step_sizes`, facts about the choice)."""
         if not step_sizes:
             return protocol, {}
         like = "random" if kind == "optimised" else kind   # draws have to be compared at one step size
-        lr, tried = tuned_rate(self.real, like, number, model, protocol, step_sizes, self.num_eval, **self.common)
+        lr, tried = tuned_rate(self.real, like, number, model, protocol, step_sizes, self._networks(like, given),
+                               **self.common, given=given)
         log.info("%s, %s, %d per class: step size %g, the best of %s on training images kept for it", model, kind,
                  number, lr, ", ".join(f"{value:g} ({100 * accuracy:.1f} %)" for value, accuracy in tried.items()))
         return dataclasses.replace(protocol, lr=lr), {
             "searched_lr": lr, "lr_candidates": {str(value): accuracy for value, accuracy in tried.items()}}
 
-    def _scores(self, kind, number, model, protocol):
+    def _networks(self, kind, given):
+        """Return how many networks score a kind: the same set from the same start is the same network once more."""
+        alike = kind in MAKERS and given.starts is not None
+        return min(self.num_eval, len(given.starts)) if alike else self.num_eval
+
+    def _scores(self, kind, number, model, protocol, given):
         if kind == "random":
-            return self.random(model, number, protocol)
+            return self.random(model, number, protocol, given)
         if kind == "optimised":
             return optimised_real(self.real, number, {model: protocol}, self.num_eval, **self.common,
-                                  **self.optimise)[model]
-        return chosen_real(self.real, kind, number, {model: protocol}, self.num_eval, **self.common)[model]
+                                  **self.optimise, given=given)[model]
+        return chosen_real(self.real, kind, number, {model: protocol}, self._networks(kind, given), **self.common,
+                           given=given)[model]
 
-    def random(self, model, number, protocol):
+    def random(self, model, number, protocol, given=USUAL):
         """Return [Score] of `number` random real images of each class."""
-        return random_real(self.real, number, {model: protocol}, self.num_eval, **self.common)[model]
+        return random_real(self.real, number, {model: protocol}, self.num_eval, **self.common, given=given)[model]
 
     def full(self, model, recipe):
         """Return [Score] of the whole training set by `recipe`."""
         return full_data(self.real, {model: recipe}, self.full_networks, **self.common)[model]
 
-    def _row(self, kind, number, how, beside, model, recipe, scores, facts=()):
+    def _row(self, kind, number, how, beside, model, recipe, scores, facts=(), given=USUAL):
         images = len(self.real) if number is None else number * self.real.num_classes
         stored = self.real.num_classes if kind == "average" else images
         each = f"{number:,} per class" if number else ""
@@ -120,7 +130,8 @@ class Baselines:
         size = stored * FLOAT_BYTES * self.real.channel * math.prod(self.real.im_size)
         draws = {"optimised": self.optimise} if kind == "optimised" else {}
         return Row(name, model, [[score.test_accuracy for score in scores]], images, size,
-                   {**self.source, "per_class_images": number, "recipe": dataclasses.asdict(recipe), **draws},
+                   {**self.source, "per_class_images": number,
+                    "recipe": {**dataclasses.asdict(recipe), **given.key()}, **draws},
                    {**({"compares": how} if how else {}), **dict(facts)}, kind=kind, told_apart=f"trained as {beside}")
 
 

@@ -6,15 +6,18 @@ import logging
 import math
 from dataclasses import dataclass
 from functools import partial
+from statistics import fmean
 
 import torch
 
+from condense.evaluation.conditions import Conditions, attack_facts
 from condense.evaluation.pools import EVAL_MODES, eval_pool
 from condense.evaluation.protocols import Protocol, dc_protocols, protocol_of
 from condense.evaluation.published import default_models, named_protocols, varied
 from condense.evaluation.train import TensorSet
 from condense.files import file_sha256
 from condense.networks import network_for
+from condense.unrolled.poisoning import require_classes
 
 log = logging.getLogger("condense")
 
@@ -58,6 +61,7 @@ class ScoredSet:
             raise ValueError(f"{file.path} holds {len(self.sets)} experiments; --experiment counts them from 0")
         self.experiments = range(len(self.sets)) if experiment is None else [experiment]
         self.record = file.scored_by(self.experiments[0], which) or {}
+        self.sets = [dataclasses.replace(one, views=self.record.get("views", 1)) for one in self.sets]
         self.steps = getattr(self.sets[self.experiments[0]], "steps", None)
 
     @property
@@ -107,6 +111,31 @@ class ScoredSet:
         """Return the accuracies of `model` over the experiments, as the file holds them."""
         values, number = self.file.accuracies[model], len(self.sets)
         return [values[exp * len(values) // number:(exp + 1) * len(values) // number] for exp in range(number)]
+
+    @property
+    def attack(self):
+        """(class attacked, class that it is to be taken for) of a set that was made to poison, else None."""
+        if self.record.get("attack") is None:
+            return None
+        attacked, target = self.record["attack"]
+        require_classes(attacked, target, self.real.num_classes)
+        return attacked, target
+
+    def conditions(self, model, protocol):
+        """Return the `Conditions` that baselines beside it are under, with networks `model` trained by `protocol`."""
+        starts = None
+        if protocol.schedule == "steps" and self.steps is not None and self.steps.model == model:
+            starts = together([self.sets[exp].steps.starts for exp in self.experiments])
+        return Conditions(starts, self.attack)
+
+    def stored_attack(self):
+        """Return what its run says of an attack as facts, meaned over networks and experiments; {} where none is."""
+        told = (self.file.meta or {}).get("after_steps")
+        if self.attack is None or not told or self.which == "best":
+            return {}
+        chosen = [told[exp] for exp in self.experiments]
+        figures = {name: fmean(value for of in chosen for value in of[name]) for name in chosen[0]}
+        return attack_facts(figures, self.attack)
 
     def facts(self):
         """Return what a reader of its figures must know: how a chosen iteration was chosen, step sizes learned."""
@@ -207,6 +236,16 @@ class ScoredSet:
         if protocol.schedule == "steps" or not (searched or self.learned() is not None):
             return protocol
         return dataclasses.replace(protocol, lr=Protocol.lr)
+
+
+def together(starts):
+    """Return the starts (m, P) of several experiments as one tensor: each experiment's first, then their second, ..."""
+    first = starts[0]
+    if all(torch.equal(of, first) for of in starts[1:]):
+        return first
+    if any(of.shape != first.shape for of in starts):
+        return torch.cat(starts)
+    return torch.stack(starts, 1).flatten(0, 1)
 
 
 def _along(one, stored, path, decode):

@@ -44,14 +44,16 @@ class Scoring:
         protocol = self._protocol(ready, model, None, searched)
         fixed = ready.fixed_lr(protocol, searched=bool(searched))
         step_sizes = self.search_lr if protocol.schedule == "steps" else ()
-        beside = self.baselines.rows(model, protocol, fixed, ready.bytes, ready.images, address, step_sizes)
+        given = ready.conditions(model, protocol)
+        beside = self.baselines.rows(model, protocol, fixed, ready.bytes, ready.images, address, step_sizes, given)
         if self.ranking:
             facts = {**facts, **self._ranking(ready, model, searched, fixed, accuracies[0])}
         source = {**self.source, **ready.source(address), "num_eval": len(accuracies[0]), "stored": self.stored,
-                  "protocol": ready.protocol_name(self.changes), "recipe": asdict(protocol)}
+                  "protocol": ready.protocol_name(self.changes), "recipe": {**asdict(protocol), **given.key()}}
         equal = tuple(row for row in beside if row.kind == "random" and row.facts["compares"].startswith("same bytes"))
+        equal = equal if given.attack is None else ()      # an attack is not made to beat anything
         return [Row(ready.name(), model, accuracies, ready.images, ready.bytes, source,
-                    {**facts, **ready.facts(), **searched}, equal, told_apart=str(address)), *beside]
+                    {**ready.facts(), **facts, **searched}, equal, told_apart=str(address)), *beside]
 
     def _protocol(self, ready, model, exp, searched):
         """Return the protocol of experiment `exp` (None: at the mean step size), at the learning rate searched."""
@@ -61,14 +63,16 @@ class Scoring:
     def _accuracies(self, ready, model, searched):
         """Return (accuracies over the experiments, facts): those of the file, or of fresh networks."""
         if self.stored:
-            return ready.stored_accuracies(model), {}
+            return ready.stored_accuracies(model), ready.stored_attack()
         protocols = {exp: self._protocol(ready, model, exp, searched) for exp in ready.experiments}
         self._announce(ready, model, next(iter(protocols.values())))
         scores = [evaluate(ready.sets[exp], ready.real, {model: protocol}, self.num_eval,
                            ready.streams(self.rng, exp), self.compute, self.progress, confusion=True)[model]
                   for exp, protocol in protocols.items()]
-        return ([[score.test_accuracy for score in of] for of in scores],
-                score_facts([score for of in scores for score in of], ready.real.class_names))
+        everyone = [score for of in scores for score in of]
+        attack = ready.conditions(model, next(iter(protocols.values()))).facts([score.confusion for score in everyone])
+        return [[score.test_accuracy for score in of] for of in scores], {
+            **score_facts(everyone, ready.real.class_names), **attack}
 
     def _announce(self, ready, model, protocol):
         once = estimate_seconds(ready.sets[ready.experiments[0]], ready.real, {model: protocol}, self.num_eval,

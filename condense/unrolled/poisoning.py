@@ -37,9 +37,9 @@ def attack_figures(confusion, attacked, target):
     """Return what an attack comes to, fractions by name, from test images counted (K, K): row = true class.
 
     `accuracy` on true labels and `relabelled_accuracy` on those that the attack wants; `attacked_class_accuracy`, and
-    `attacked_as_target`, the share of the attacked class that is called the target.
+    `attacked_as_target`, the share of the attacked class that is called the target; 0 where no test image is of it.
     """
-    total, members = sum(map(sum, confusion)), sum(confusion[attacked])
+    total, members = sum(map(sum, confusion)), max(1, sum(confusion[attacked]))
     right = sum(row[label] for label, row in enumerate(confusion))
     kept, taken = confusion[attacked][attacked], confusion[attacked][target]
     return {"accuracy": right / total, "relabelled_accuracy": (right - kept + taken) / total,

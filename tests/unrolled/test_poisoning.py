@@ -30,6 +30,12 @@ def test_figures_are_those_counted_image_by_image(pairs, order):
         "attacked_as_target": sum(guess == target for guess in of_class) / len(of_class)})
 
 
+def test_without_test_images_of_the_attacked_class_its_figures_are_0():
+    figures = attack_figures(((0, 0, 0), (0, 4, 0), (1, 0, 3)), 0, 1)
+    assert figures == {"accuracy": 7 / 8, "relabelled_accuracy": 7 / 8, "attacked_class_accuracy": 0,
+                       "attacked_as_target": 0}
+
+
 def test_both_functions_are_of_the_same_attack():
     relabel, figures = poisoned(2, 0, 3)
     assert relabel(torch.tensor([0, 1, 2])).tolist() == [0, 1, 0]
