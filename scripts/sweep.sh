@@ -17,10 +17,10 @@ set -f                                     # lists are split into words, never e
 ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 : "${SEEDS:=0}" "${DATA_PATH:=data}" "${OUT:=result/$(basename "$0" .sh)}" "${JOBS:=1}" "${PYTHON:=python}"
 
-total=0 ended=0 busy=0 failed=0 running="" planned=" " report="" stopped=""
+total=0 ended=0 busy=0 failed=0 running="" planned=" " report="" stopped="" NOTE=""
 cell_of=() since=()                        # by process id
 
-# sweep ROWS COLUMNS FLAG...: plan the cells, run them, print their table. FLAGs go to every cell.
+# sweep ROWS COLUMNS FLAG...: plan the cells, run them, print their table, below it NOTE. FLAGs go to every cell.
 sweep() {
     local rows="$1" columns="$2" code=0
     shift 2
@@ -35,7 +35,8 @@ sweep() {
     fi
     trap - INT TERM HUP
     echo
-    "$PYTHON" "$ROOT/scripts/table.py" "$OUT" --rows "$rows" --columns "$columns" --write || code=$?
+    "$PYTHON" "$ROOT/scripts/table.py" "$OUT" --rows "$rows" --columns "$columns" ${NOTE:+--note "$NOTE"} --write \
+        || code=$?
     [ "$failed" -gt 0 ] || return "$code"
     printf '\n%s of %s cells failed; mend this and start the sweep again (--overwrite replaces what is in the way):\n' \
         "$failed" "$total" >&2
@@ -83,21 +84,29 @@ plan() {
 
 # Flags of the published runs come first, so that the user's override them; what the cell is comes last.
 run() {
-    local result="$OUT/$folder/res_${method}_${name}_${model}_${ipc}ipc.pt"
     [ "$method" != DSA ] || set -- --init real "$@"
-    case "$method $model" in *DC\ MLP|*DSA\ MLP) set -- --lr_img 0.01 "$@" ;; esac
-    case "$method" in *DC|*DSA) set -- "$@" --method "${method#Lo}" ;; esac
+    [ "$method" != BPTT ] || set -- --inner_steps 150 --inner_momentum 0.9 --net_init default "$@"
+    case "$method $model" in DC\ MLP|LoDC\ MLP|*DSA\ MLP) set -- --lr_img 0.01 "$@" ;; esac
+    case "$method" in DC|LoDC|*DSA) set -- "$@" --method "${method#Lo}" ;; esac
+    start "$(script_of "$method")" "$@" ${option:+"--$option" "$value"} --dataset "$name" --data_path "$path" \
+        --ipc "$ipc" --model "$model" --seed "$seed" --save_path "$OUT/$folder"
+}
+
+# start SCRIPT FLAG...: run it for the folder that the loops are at, as soon as there is room.
+start() {
+    local script="$1"
+    shift
     while [ "$busy" -ge "$JOBS" ]; do wait_a_moment; done
     [ -z "$stopped" ] || return 0
-    "$PYTHON" "$ROOT/scripts/sweep_cell.py" $$ "$result" "$PYTHON" "$ROOT/$(script_of "$method")" "$@" \
-        ${option:+"--$option" "$value"} --dataset "$name" --data_path "$path" --ipc "$ipc" --model "$model" \
-        --seed "$seed" --save_path "$OUT/$folder" &
+    "$PYTHON" "$ROOT/scripts/sweep_cell.py" $$ "$OUT/$folder" "$PYTHON" "$ROOT/$script" "$@" &
     cell_of[$!]="$folder" since[$!]=$SECONDS running="$running $!" busy=$((busy + 1))
     [ -z "$stopped" ] || kill -TERM "$!" || true       # asked to stop while it was being started
 }
 
 script_of() {
-    case "$1" in DSA) echo main_DC.py ;; LoDSA) echo main_LoDC.py ;; *) echo "main_$1.py" ;; esac
+    case "$1" in
+        DSA) echo main_DC.py ;; LoDSA) echo main_LoDC.py ;; BPTT) echo main_DD.py ;; *) echo "main_$1.py" ;;
+    esac
 }
 
 wait_a_moment() {

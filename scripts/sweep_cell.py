@@ -1,10 +1,10 @@
 """Run one cell of a sweep: the method's script with --resume, then the baselines of its result.
 
-    python scripts/sweep_cell.py SWEEP RESULT PYTHON SCRIPT FLAG...
+    python scripts/sweep_cell.py SWEEP FOLDER PYTHON SCRIPT FLAG...
 
-SWEEP is the process that asks: with its end, however it comes, what it asked for stops. RESULT is the file that the
-command leaves, in the cell's own folder; only one process works in a folder at a time. Exit code 3: the very same
-command had done the cell before.
+SWEEP is the process that asks: with its end, however it comes, what it asked for stops. FOLDER is the cell's own, where
+only one process works at a time; results are found there whatever the method calls them (IDC of pixels is IDC-I), and
+a script that leaves none (buffer.py) has no baselines. Exit code 3: the very same command had done the cell before.
 """
 
 import argparse
@@ -23,8 +23,9 @@ from condense.files import atomic_path, locked  # noqa: E402
 WAS_DONE = 3
 
 
-def main(sweep, result, python, *words):
-    folder, flags = Path(result).parent, parse(words)
+def main(sweep, folder, python, *words):
+    folder, flags = Path(folder), parse(words)
+    folder.mkdir(parents=True, exist_ok=True)
     for number in (signal.SIGINT, signal.SIGHUP):        # Ctrl-C and a closed terminal reach the sweep, too:
         signal.signal(number, signal.SIG_IGN)            # it tells us by one SIGTERM
     with locked(folder / "cell.lock", lambda: print(f"waiting for another run in {folder}", flush=True)) as lock:
@@ -32,15 +33,29 @@ def main(sweep, result, python, *words):
             return WAS_DONE
         (folder / "cell.done").unlink(missing_ok=True)
         print(f"start {folder}", flush=True)
-        method = [python, *words] if flags.overwrite else [python, *words, "--resume"]
-        baselines = [python, str(ROOT / "evaluate.py"), result, "--stored", "--beside", "--baselines", "none",
-                     "--output", str(folder / "scores.json"), "--data_path", flags.data_path, "--device", flags.device]
         with open(folder / "cell.log", "a") as log:
-            code = in_turn([method, baselines], lambda: os.getppid() == int(sweep), log, lock)
+            code = in_turn(commands(folder, python, words, flags), lambda: os.getppid() == int(sweep), log, lock)
+            names = [path.name for path in results(folder)]
+            if code == 0 and len(names) > 1:
+                code = 2
+                print(f"error: {folder} holds results of other options, too: {' and '.join(names)}; move all but one "
+                      "away, or name another OUT", file=log)
         if code == 0:
             with atomic_path(folder / "cell.done") as path:
                 path.write_text(json.dumps(finished(folder, words, flags), indent=1))
         return code
+
+
+def commands(folder, python, words, flags):
+    """Yield the method's command, then one for each result that it left; only the method knows its name."""
+    yield [python, *words] if flags.overwrite else [python, *words, "--resume"]
+    for result in results(folder):
+        yield [python, str(ROOT / "evaluate.py"), str(result), "--stored", "--beside", "--baselines", "none",
+               "--output", str(folder / "scores.json"), "--data_path", flags.data_path, "--device", flags.device]
+
+
+def results(folder):
+    return sorted(folder.glob("res_*ipc.pt"))
 
 
 def parse(words):

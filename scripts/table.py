@@ -5,7 +5,7 @@
 Accuracies of runs that differ in nothing but their seed are pooled. --rows and --columns name options of the method
 scripts, or `method` or `network` (the one evaluated); without --rows all that differ. The baselines are those that
 `python evaluate.py RESULT --stored --beside` left beside each result. `images` (decoded, per class) and `bytes`
-(stored, whole set) can be named too.
+(stored, whole set) can be named too. Below the table is what is missing and, where a sweep's cell failed, why.
 """
 
 import argparse
@@ -38,6 +38,7 @@ class Entry:
     keys: dict                             # {option, `method` or `network`: str}
     accuracies: list = field(default_factory=list)
     random: list = field(default_factory=list)
+    reason: str = ""                       # why a planned cell has none, where its log ends with that
 
     def place(self, names):
         """The values of `names`; where a result has no such option a dash, where nothing is known yet None."""
@@ -48,7 +49,7 @@ def main(argv=None):
     args = parse(argv)
     try:
         entries, problems = read(Path(args.folder))
-        table = build(entries, args.rows, args.columns.split(","), problems)
+        table = build(entries, args.rows, args.columns.split(","), [args.note] * bool(args.note) + problems)
         if args.write:
             for suffix, text in {"md": markdown(table), "tex": latex(table)}.items():
                 with atomic_path(Path(args.folder) / f"table.{suffix}") as path:
@@ -65,6 +66,7 @@ def parse(argv):
     parser.add_argument("--rows", help="options that tell rows apart, by commas [all that differ]")
     parser.add_argument("--columns", default="dataset", help="options that tell columns apart [dataset]")
     parser.add_argument("--format", choices=FORMATS, default="markdown", help="what to print [markdown]")
+    parser.add_argument("--note", help="a sentence to put below the table")
     parser.add_argument("--write", action="store_true", help="write table.md and table.tex into the folder, too")
     return parser.parse_args(argv)
 
@@ -84,7 +86,8 @@ def read(folder):
         except KeyError as error:
             problems.append(f"Not read: {path} has no {error}; it is from another program.")
     found = {(folder / entry.run).parent for entry in entries}
-    entries += [Entry(str(cell.relative_to(folder)), read_plan(cell)) for cell in planned - found]
+    entries += [Entry(str(cell.relative_to(folder)), read_plan(cell), reason=read_reason(cell))
+                for cell in planned - found]
     if not entries:
         raise ValueError(f"no result file below {folder}; make one with --save_path {folder}")
     return sorted(entries, key=lambda entry: int(entry.keys.get("order", 0))), problems
@@ -133,6 +136,14 @@ def read_plan(cell):
     if not path.exists():
         return {}
     return dict(line.split(" ", 1) for line in path.read_text(encoding="utf-8").splitlines())
+
+
+def read_reason(cell):
+    """Return the error that the log of a sweep's cell ends with, or "" where it ends otherwise."""
+    path = cell / "cell.log"
+    lines = path.read_text(encoding="utf-8", errors="replace").split("\n") if path.exists() else []
+    last = next((line for line in reversed(lines) if line.strip()), "")
+    return last.removeprefix("error: ") if last.startswith("error: ") else ""
 
 
 def natural(text):
@@ -230,7 +241,7 @@ def mark(ours, random):
 def notes(common, sizes, pools, entries):
     """Return what a reader must know, in sentences."""
     marks = {mark(*pool) for pool in pools if pool[0]}
-    empty, missing = sum(not ours for ours, _ in pools), [entry.run for entry in entries if not entry.accuracies]
+    empty, missing = sum(not ours for ours, _ in pools), [entry for entry in entries if not entry.accuracies]
     runs = len({entry.run for entry in entries})
     size = "ours over {}, random over {} networks".format(*next(iter(sizes))) if len(sizes) == 1 else \
         "in brackets the networks of each"
@@ -245,9 +256,16 @@ def notes(common, sizes, pools, entries):
     if empty:
         lines.append(f"– no result: {empty} of {len(pools)} places.")
     if missing:
-        more = f" and {len(missing) - MOST_NAMED} more" if len(missing) > MOST_NAMED else ""
-        lines.append(f"Missing runs: {len(missing)} of {runs}: {', '.join(missing[:MOST_NAMED])}{more}.")
+        lines.append(f"Missing runs: {len(missing)} of {runs}: {named(missing)}.")
+    for reason in dict.fromkeys(entry.reason for entry in missing if entry.reason):
+        lines.append(f"Failed: {named([entry for entry in missing if entry.reason == reason])}: {reason}.")
     return lines
+
+
+def named(entries):
+    """Name the runs of `entries`, of many the first."""
+    more = f" and {len(entries) - MOST_NAMED} more" if len(entries) > MOST_NAMED else ""
+    return ", ".join(entry.run for entry in entries[:MOST_NAMED]) + more
 
 
 if __name__ == "__main__":

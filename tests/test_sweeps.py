@@ -16,18 +16,25 @@ import numpy as np
 import pytest
 import torch
 
+import buffer
 import main_DC
+import main_DD
 import main_DM
+import main_IDC
+import main_MTT
 from condense.evaluation import eval_pool
 from condense.files import locked
 from condense.networks import NETWORKS
-from condense.options import parse
+from condense.options import parse, with_forms
+from condense.synthetic import PARAMETERIZATIONS
+from condense.unrolled.settings import settle_steps
 
 pytestmark = pytest.mark.skipif(shutil.which("bash") is None or os.name != "posix", reason="sweeps need bash")
 
 REPOSITORY = Path(main_DM.__file__).parent
 WARM = REPOSITORY / "tests" / "warm_python.py"
-SWEEPS = sorted(path.name for path in (REPOSITORY / "scripts").glob("sweep_*.sh"))
+SWEEPS = sorted(path.name for pattern in ("sweep_*.sh", "matrix.sh")
+                for path in (REPOSITORY / "scripts").glob(pattern))
 TINY = ["--Iteration", "2", "--num_exp", "1", "--num_eval", "2", "--epoch_eval_train", "1", "--batch_real", "4",
         "--device", "cpu"]
 ONE = {"DATASETS": "Digits", "IPCS": "1", "METHODS": "DM", "MODELS": "MLP"}
@@ -240,7 +247,8 @@ def planned(tmp_path):
     """Return the commands of a sweep's cells, as a Python that notes its arguments down sees them."""
     noted, python = tmp_path / "noted", tmp_path / "noting"
     python.write_text('#!/bin/bash\ncase "$1" in *sweep_cell.py) line="$(printf "%q " "${@:2}")"; '
-                      f'echo "$line threads=$OMP_NUM_THREADS" >> "{noted}" ;; esac\n')
+                      f'echo "$line threads=$OMP_NUM_THREADS" >> "{noted}" ;;'
+                      '-) echo "${@:3}" ;; esac\n')            # the matrix asks whether its FORMS are right: they are
     python.chmod(0o755)
 
     def plan(script, *flags, **environment):
@@ -255,10 +263,10 @@ def planned(tmp_path):
 
 
 def parsed(command):
-    """Return the options that a cell's method script would see, and the result it is expected to write."""
-    _, result, _, script, *flags, _ = command
-    config = {"main_DC.py": main_DC, "main_DM.py": main_DM}[Path(script).name].Config
-    return parse(config, flags), Path(result)
+    """Return the options that a cell's method script would see, and the folder of the cell."""
+    _, folder, _, script, *flags, _ = command
+    module = {module.__name__: module for module in (main_DC, main_DD, main_DM, main_IDC, main_MTT)}[Path(script).stem]
+    return parse(with_forms(module.Config, PARAMETERIZATIONS), flags), Path(folder)
 
 
 @pytest.mark.parametrize("script, mode", [("sweep_cross.sh", "M"), ("sweep_width.sh", "W"), ("sweep_depth.sh", "D"),
@@ -288,17 +296,16 @@ def test_strategy_sweep_runs_dsa_from_real_images(planned):
     assert len({(cfg.dataset, cfg.dsa_strategy) for cfg in options}) == len(options) == 4 * 8
 
 
-def test_accuracy_sweep_has_a_folder_and_a_result_for_each_cell(planned, tmp_path):
+def test_accuracy_sweep_has_a_folder_for_each_cell(planned, tmp_path):
     commands = planned("sweep_accuracy.sh", "--init", "noise", "--num_eval", "3", METHODS="DC DSA DM", IPCS="1 10",
                        DATASETS="CIFAR10:/a/b folder:/c/my.d", SEEDS="0 7", JOBS="24")
     cells = [parsed(command) for command in commands]
-    assert len(cells) == len({result.parent for _, result in cells}) == 24
-    for cfg, result in cells:
+    assert len(cells) == len({folder for _, folder in cells}) == 24
+    for cfg, folder in cells:
         method = getattr(cfg, "method", "DM")
         label, path = {"CIFAR10": ("CIFAR10", "/a/b"), "folder": ("folder-my.d", "/c/my.d")}[cfg.dataset]
-        assert cfg.data_path == path and cfg.save_path == str(result.parent)
-        folder = tmp_path / "out" / f"{label}_ipc{cfg.ipc}_{method}_ConvNet" / f"seed{cfg.seed}"
-        assert result == folder / f"res_{method}_{cfg.dataset}_ConvNet_{cfg.ipc}ipc.pt"
+        assert cfg.data_path == path and cfg.save_path == str(folder)
+        assert folder == tmp_path / "out" / f"{label}_ipc{cfg.ipc}_{method}_ConvNet" / f"seed{cfg.seed}"
         assert cfg.num_eval == 3 and cfg.init == "noise"  # a flag given is obeyed, published setting or not
 
 
@@ -307,6 +314,86 @@ def test_several_jobs_share_the_cores(planned):
     assert threads == {f"threads={max(1, os.sysconf('SC_NPROCESSORS_ONLN') // 2)}"}
     assert planned("sweep_accuracy.sh", **ONE)[0][-1] == "threads="
     assert planned("sweep_accuracy.sh", **ONE, JOBS="2", OMP_NUM_THREADS="3")[0][-1] == "threads=3"
+
+
+def test_bptt_is_run_as_remember_the_past_and_idc_as_itself(planned):
+    bptt, idc = (parsed(command)[0] for command in planned("sweep_accuracy.sh", **ONE | {"METHODS": "BPTT IDC"}))
+    assert isinstance(bptt, main_DD.Config) and (bptt.inner_steps, bptt.inner_momentum) == (150, 0.9)
+    assert isinstance(idc, main_IDC.Config) and idc.lr_img == "auto"               # not DC's for an MLP
+
+
+def test_matrix_crosses_every_objective_with_every_form_in_settings_that_each_accepts(planned):
+    experts, *commands = planned("matrix.sh", FORMS=" ".join(PARAMETERIZATIONS), JOBS="50")
+    assert experts[3].endswith("buffer.py") and Path(experts[1]).name == "Digits_ConvNetD2"
+    options = {}
+    for command in commands:
+        cfg, folder = parsed(command)
+        options[folder.parent.name.split("_")[2], cfg.parameterization] = cfg
+        synthetic = PARAMETERIZATIONS[cfg.parameterization](10, cfg.ipc, 1, (8, 8), **cfg.form_options())
+        assert 0 < synthetic.storage()["floats"] <= 2 * 640 and cfg.num_eval >= 5   # so many that they can be judged
+        for kind, check in ((main_DD, settle_steps), (main_IDC, main_IDC.check), (main_MTT, main_MTT.check)):
+            if isinstance(cfg, kind.Config):
+                check(cfg)                                 # it raises where options do not go together
+    assert len(options) == len(commands) == 7 * len(PARAMETERIZATIONS)
+    assert {method for method, _ in options} == {"DC", "DSA", "DM", "MTT", "DD", "BPTT", "IDC"}
+    assert all(cfg.buffer_path == str(Path(experts[1]).parent) for (method, _), cfg in options.items()
+               if method == "MTT")
+    assert all(options["BPTT", form].inner_steps and not options["DD", form].inner_steps for form in PARAMETERIZATIONS)
+
+
+def test_matrix_gives_experts_the_flags_that_say_what_images_are(planned):
+    flags = ["--zca", "--Iteration", "3", "--classes", "0-3", "--device=cpu"]
+    experts, cell = planned("matrix.sh", *flags, **ONE | {"METHODS": "MTT", "FORMS": "pixels"})
+    given = parse(buffer.Config, experts[4:-1])
+    assert (given.zca, given.classes, given.device, given.model) == (True, "0-3", "cpu", "MLP")
+    assert given.buffer_path == parsed(cell)[0].buffer_path
+    assert len(planned("matrix.sh", "--buffer_path", "x", **ONE | {"METHODS": "MTT", "FORMS": "pixels"})) == 1
+
+
+def test_matrix_of_sets_whose_names_differ_is_whole_and_repeats_nothing(sweep, tmp_path):
+    cells = {"script": "matrix.sh", "METHODS": "IDC BPTT", "FORMS": "pixels memory", "IPCS": "2",
+             "MODELS": "ConvNetW32"}
+    code, lines, errors = finish(sweep("--Iteration", "1", **cells))
+    assert code == 0 and not errors
+    out = tmp_path / "out"
+    names = sorted(path.name.split("_")[1] for path in out.glob("*/*/res_*ipc.pt"))
+    assert names == ["BPTT", "IDC", "IDC-I", "RTP"]
+    table = (out / "table.md").read_text().splitlines()
+    assert table[0] == "| method | pixels | memory |"
+    assert [row.split(" | ")[0] for row in table[2:4]] == ["| IDC", "| BPTT"]
+    assert "–" not in "".join(table[2:4]) and all(row.count("(") == 2 for row in table[2:4])      # random images, too
+    assert "Each row is scored by its method's own protocol: compare along a row, not down a column.  " in table
+    assert r"\begin{tabular}" in (out / "table.tex").read_text()
+    before = contents(out, "*/*/res_*")
+    code, lines, _ = finish(sweep("--Iteration", "1", **cells))
+    assert code == 0 and sum("was done" in line for line in lines) == 4
+    assert contents(out, "*/*/res_*") == before
+
+
+def test_matrix_says_below_the_table_why_a_budget_holds_no_image(sweep, tmp_path):
+    code, _, errors = finish(sweep(script="matrix.sh", FORMS="pixels hallucinator"))
+    assert code == 1 and len(errors) == 3
+    table = (tmp_path / "out" / "table.md").read_text()
+    assert "Failed: Digits_ipc1_DM_MLP_hallucinator/seed0: the storage of --ipc 1 holds no base" in table
+    assert "use --ipc 2 or more.  " in table and "| – |" in table
+
+
+@pytest.mark.parametrize("variable, value, mend", [
+    ("FORMS", "pixles", "FORMS: unknown parameterization 'pixles'; did you mean pixels?"),
+    ("METHODS", "LoDM", "METHODS: LoDM is no row of the matrix; choose of DC")])
+def test_matrix_refuses_what_is_no_row_or_column_of_it(sweep, tmp_path, variable, value, mend):
+    code, lines, errors = finish(sweep(script="matrix.sh", **{variable: value}))
+    assert code == 2 and not lines and len(errors) == 1 and mend in errors[0]
+    assert not list(tmp_path.rglob("cell.txt"))
+
+
+def test_a_result_of_another_name_in_a_cells_folder_is_told_and_not_tabled(sweep, tmp_path):
+    assert finish(sweep())[0] == 0
+    result = tmp_path / "out" / "Digits_ipc1_DM_MLP" / "seed0" / "res_DM_Digits_MLP_1ipc.pt"
+    shutil.copy(result, result.with_name("res_DN_Digits_MLP_1ipc.pt"))
+    code, _, errors = finish(sweep())
+    assert code == 1 and f"{result.name} and res_DN_Digits_MLP_1ipc.pt; move all but one away" in errors[-1]
+    assert "Missing runs: 1 of 1" in (tmp_path / "out" / "table.md").read_text()
 
 
 @pytest.mark.parametrize("script", SWEEPS)

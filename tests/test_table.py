@@ -150,6 +150,16 @@ def test_missing_cells_are_dashes_and_named(show, tmp_path):
     assert "SVHN1/seed0" in missing and "SVHN2/seed0" in missing
 
 
+def test_failed_cells_are_named_with_their_reason_and_interrupted_ones_without(show, tmp_path):
+    for order, (name, log) in enumerate({"a": "error: no room; use --ipc 2\n", "b": "x\nerror: no room; use --ipc 2",
+                                         "c": "error: old\nstopped before iteration 3\n", "d": ""}.items()):
+        plan(tmp_path / name, order, done=False, dataset=name, ipc=1)
+        (tmp_path / name / "cell.log").write_text(log)
+    lines = show("--rows", "ipc", "--note", "Compare along rows.")
+    assert "Missing runs: 4 of 4: a, b, c, d.  " in lines and "Compare along rows.  " in lines
+    assert [line for line in lines if line.startswith("Failed: ")] == ["Failed: a, b: no room; use --ipc 2.  "]
+
+
 def test_a_table_of_nothing_but_missing_cells_is_a_table(show, tmp_path):
     plan(tmp_path / "a", done=False, dataset="MNIST", ipc=1)
     assert show("--rows", "ipc")[:3] == ["| ipc | MNIST |", "| --- | --- |", "| 1 | – |"]

@@ -16,7 +16,7 @@ import sys
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-FORKED = ("main_DM.py", "evaluate.py", "scripts/table.py", "-")
+FORKED = ("main_DM.py", "main_DD.py", "main_IDC.py", "evaluate.py", "scripts/table.py", "-")
 
 
 def serve(address):
