@@ -4,6 +4,7 @@ import gzip
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tarfile
@@ -66,6 +67,23 @@ class Script:
         while process.poll() is None and written(folder, pattern) == before:
             time.sleep(0.01)
         time.sleep(more_s)
+
+
+def stopped(run, monkeypatch, iteration=1):
+    """Call `run()`, which receives SIGTERM in that iteration and leaves with the exit code of a signal."""
+    from condense.runtime import Run
+    original = Run.log
+
+    def signalled(self, **figures):
+        if not self.rehearsing and self.it == iteration:
+            signal.raise_signal(signal.SIGTERM)
+        return original(self, **figures)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Run, "log", signalled)
+        with pytest.raises(SystemExit) as leaving:
+            run()
+    assert leaving.value.code == 128 + signal.SIGTERM
 
 
 def written(folder, pattern):

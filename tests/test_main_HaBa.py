@@ -1,6 +1,5 @@
 """main_HaBa.py as a user runs it, and bases and hallucinators under every method."""
 
-import signal
 
 import pytest
 import torch
@@ -24,7 +23,7 @@ from condense.runtime import Run
 from condense.synthetic import PARAMETERIZATIONS, build_synthetic, restore_synthetic
 from condense.synthetic.hallucinator import HallucinatedBases
 from tests import dd_runs
-from tests.conftest import Script, short_segments
+from tests.conftest import Script, short_segments, stopped
 from tests.mtt_runs import UNSCORED, lines_of, same_sets, step_size
 
 FORM = ["--parameterization", "hallucinator", "--n_style", "3"]
@@ -200,18 +199,7 @@ def test_bases_and_hallucinators_are_learned_under_every_objective_within_the_bu
 def test_run_has_the_same_bytes_whether_stopped_and_resumed_or_not(hosts, tmp_path, monkeypatch, host):
     script, flags = hosts[host], [*LOUD, "--num_eval", "1", "--epoch_eval_train", "0", "--eval_every", "0"]
     script.run(tmp_path / "whole", *flags)
-    original = Run.log
-
-    def signalled(self, **figures):
-        if not self.rehearsing and self.it == 1:
-            signal.raise_signal(signal.SIGTERM)
-        return original(self, **figures)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Run, "log", signalled)
-        with pytest.raises(SystemExit) as leaving:
-            script.run(tmp_path / "parts", *flags)
-    assert leaving.value.code == 128 + signal.SIGTERM
+    stopped(lambda: script.run(tmp_path / "parts", *flags), monkeypatch)
     (checkpoint,) = (tmp_path / "parts").glob("*.ckpt")
     state = torch.load(checkpoint, weights_only=True)["owners"][0]
     assert state["adversary.velocity"].abs().sum() > 0

@@ -1,7 +1,6 @@
 """main_KFS.py, and latent codes with shared decoders under every method."""
 
 import re
-import signal
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,8 +15,8 @@ import main_MTT
 from condense.cli import run_script
 from condense.options import OptionError, parse, with_forms
 from condense.results import load_result
-from condense.runtime import Run
 from condense.synthetic import PARAMETERIZATIONS, LatentDecoder
+from tests.conftest import stopped
 
 TINY = ["--dataset", "Digits", "--model", "ConvNetD1", "--num_exp", "1", "--num_eval", "1", "--eval_every", "0",
         "--no-progress", "--device", "cpu"]
@@ -97,18 +96,8 @@ def test_a_stopped_and_resumed_run_has_the_same_bytes(tmp_path, hosts, monkeypat
     flags = [*flags, *LATENT, "--Iteration", "3", "--optimizer", "adam", "--lr_code", "0.01"]
     run(script, tmp_path / "whole", *flags)
     run(script, tmp_path / "again", *flags)
-    original = Run.log
-
-    def signalled(self, **figures):
-        if not self.rehearsing and self.it == 1:
-            signal.raise_signal(signal.SIGTERM)
-        return original(self, **figures)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Run, "log", signalled)
-        with pytest.raises(SystemExit) as leaving:
-            run_script(script.main, script.Config, "", [*TINY, "--save_path", str(tmp_path / "parts"), *flags])
-    assert leaving.value.code == 128 + signal.SIGTERM
+    parts = [*TINY, "--save_path", str(tmp_path / "parts"), *flags]
+    stopped(lambda: run_script(script.main, script.Config, "", parts), monkeypatch)
     run(script, tmp_path / "parts", *flags, "--resume")
     name = f"res_{host}_Digits_ConvNetD1_1ipc.pt"
     whole, again, parts = ((tmp_path / folder / name).read_bytes() for folder in ("whole", "again", "parts"))

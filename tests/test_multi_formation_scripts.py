@@ -1,15 +1,13 @@
 """Multi-formation under every method script, as a user runs it: what it learns, resumes, stores and refuses."""
 
 import logging
-import signal
 
 import pytest
 import torch
 
 from condense.results import load_result
-from condense.runtime import Run
 from condense.synthetic import restore_synthetic
-from tests.conftest import written
+from tests.conftest import stopped, written
 
 FORM = ["--parameterization", "multi_formation", "--factor", "2", "--ipc", "1", "--init", "real", "--num_eval", "1",
         "--eval_every", "0", "--model", "ConvNetD1"]
@@ -49,18 +47,7 @@ def test_mosaics_are_learned_under_every_objective_within_the_budget(method, tmp
 def test_a_run_has_the_same_bytes_whether_stopped_and_resumed_or_not(hosts, tmp_path, monkeypatch, host):
     script, flags = hosts[host], [*TINY, "--factor", "3", "--Iteration", "3"]              # 3 does not divide 8
     script.run(tmp_path / "whole", *flags)
-    original = Run.log
-
-    def signalled(self, **figures):
-        if not self.rehearsing and self.it == 1:
-            signal.raise_signal(signal.SIGTERM)
-        return original(self, **figures)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Run, "log", signalled)
-        with pytest.raises(SystemExit) as leaving:
-            script.run(tmp_path / "parts", *flags)
-    assert leaving.value.code == 128 + signal.SIGTERM
+    stopped(lambda: script.run(tmp_path / "parts", *flags), monkeypatch)
     script.run(tmp_path / "parts", *flags, "--resume")
     assert script.path(tmp_path / "parts").read_bytes() == script.path(tmp_path / "whole").read_bytes()
 

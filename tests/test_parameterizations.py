@@ -1,7 +1,6 @@
 """The form of the synthetic set as an axis of its own: presets, budgets, files, and a form that a test adds."""
 
 import logging
-import signal
 from dataclasses import replace
 
 import pytest
@@ -16,9 +15,9 @@ import main_MTT
 from condense.cli import run_script
 from condense.options import parse, with_forms
 from condense.results import load_result
-from condense.runtime import Run
 from condense.synthetic import PARAMETERIZATIONS
 from condense.synthetic.base import SyntheticSet
+from tests.conftest import stopped
 
 TINY = ["--dataset", "Digits", "--model", "ConvNetD1", "--Iteration", "2", "--num_exp", "1", "--num_eval", "1",
         "--epoch_eval_train", "1", "--batch_real", "8", "--eval_every", "0", "--no-progress", "--device", "cpu"]
@@ -165,18 +164,8 @@ def test_a_memory_has_the_same_bytes_whether_stopped_and_resumed_or_not(tmp_path
     script, flags = hosts[host]
     flags = [*flags, *MEMORY, "--Iteration", "3"]
     run(script, tmp_path / "whole", *flags)
-    original = Run.log
-
-    def signalled(self, **figures):
-        if not self.rehearsing and self.it == 1:
-            signal.raise_signal(signal.SIGTERM)
-        return original(self, **figures)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Run, "log", signalled)
-        with pytest.raises(SystemExit) as leaving:
-            run_script(script.main, script.Config, "", [*TINY, "--save_path", str(tmp_path / "parts"), *flags])
-    assert leaving.value.code == 128 + signal.SIGTERM
+    parts = [*TINY, "--save_path", str(tmp_path / "parts"), *flags]
+    stopped(lambda: run_script(script.main, script.Config, "", parts), monkeypatch)
     run(script, tmp_path / "parts", *flags, "--resume")
     name = f"res_{host}_Digits_ConvNetD1_1ipc.pt"
     assert (tmp_path / "parts" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()

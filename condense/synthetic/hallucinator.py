@@ -14,12 +14,12 @@ from condense.registry import lookup, unknown
 from condense.synthetic.adversary import Adversary, similarity
 from condense.synthetic.base import SyntheticSet
 from condense.synthetic.budgets import BUDGET
+from condense.synthetic.factors import AGAIN, require_factors
 
 KERNEL = 3
 LEAST_STEP_SIZE = 0.001                    # of the student, as published
 CHUNK_PIXELS = 512 * 32 * 32               # of the bases that the adversary compares at a time: all of CIFAR-10, ipc 50
 NUMBERS = ("ipc", "bases_per_class")
-AGAIN = "save the set again"
 
 
 def floats_of_one(channel, base_channel, im_size):
@@ -263,18 +263,9 @@ def _no_room(num_classes, ipc, channel, im_size, n_style, base_channel, budget):
 def _checked(factors):
     """Return the tensors of `factors`; raises ValueError where they are not those of bases and hallucinators."""
     names = ["bases", *(name for name, _ in Hallucinators(1, 1, 1, (3, 3)).named_parameters()), "labels"]
-    missing = [name for name in (*NUMBERS, *names) if name not in factors]
-    if missing:
-        raise ValueError(f"hallucinators without {' and '.join(missing)}; {AGAIN}")
-    for name in NUMBERS:
-        if type(factors[name]) is not int or factors[name] < 1:
-            raise ValueError(f"{name} of hallucinators is {factors[name]!r}, not a whole number from 1 on; {AGAIN}")
+    dtypes = {name: torch.int64 if name == "labels" else torch.float32 for name in names}
+    require_factors(factors, "hallucinators", NUMBERS, dtypes)
     tensors = {name: factors[name] for name in names}
-    for name, tensor in tensors.items():
-        dtype = torch.int64 if name == "labels" else torch.float32
-        kind = getattr(tensor, "dtype", type(tensor).__name__)
-        if not torch.is_tensor(tensor) or kind != dtype:
-            raise ValueError(f"{name} of hallucinators is {kind}, not a tensor of {dtype}; {AGAIN}")
     if not _fit(tensors, factors["bases_per_class"]):
         shapes = ", ".join(f"{name} {list(tensor.shape)}" for name, tensor in tensors.items())
         raise ValueError(f"{shapes} of hallucinators with {factors['bases_per_class']} bases per class do not fit "

@@ -11,6 +11,7 @@ from condense.registry import lookup, unknown
 from condense.synthetic.base import SyntheticSet
 from condense.synthetic.budgets import BUDGET
 from condense.synthetic.decoders import ACTIVATIONS, Decoders, num_layers
+from condense.synthetic.factors import AGAIN
 from condense.synthetic.latent_grades import GRADES, Request, plan
 from condense.synthetic.latent_start import fit, regression_targets
 
@@ -18,7 +19,6 @@ OUTPUTS = ("linear", "sigmoid")
 BETAS = 0.9, 0.999                         # of Adam
 DECODER_LR = 0.1                           # of the codes' step size: a step of a decoder moves all classes
 BLOCK = 4096                               # images that are decoded at a time where no gradient is taken
-AGAIN = "save the set again"
 
 
 class LatentDecoder(SyntheticSet):

@@ -9,11 +9,11 @@ from torch import nn
 
 from condense.registry import unknown
 from condense.synthetic.base import SyntheticSet
+from condense.synthetic.factors import AGAIN, require_factors
 
 SVD_FLOATS = 1 << 20                       # pixels that are decomposed at a time: some 50 MB in double precision
 DTYPES = {"a": torch.float32, "b": torch.float32, "labels": torch.int64}
 NUMBERS = ("ipc", "num_per_class")
-AGAIN = "save the set again"
 
 
 def images_within(ipc, im_size, rank):
@@ -131,16 +131,7 @@ def _no_room(ipc, im_size, rank):
 
 def _check(factors):
     """Raise ValueError where `factors` are not those of a low-rank set."""
-    missing = [name for name in (*NUMBERS, "im_size", *DTYPES) if name not in factors]
-    if missing:
-        raise ValueError(f"a low-rank set without {' and '.join(missing)}; {AGAIN}")
-    for name in NUMBERS:
-        if not isinstance(factors[name], int) or factors[name] < 1:
-            raise ValueError(f"{name} of a low-rank set is {factors[name]!r}, not a whole number from 1 on; {AGAIN}")
-    for name, dtype in DTYPES.items():
-        kind = getattr(factors[name], "dtype", type(factors[name]).__name__)
-        if not torch.is_tensor(factors[name]) or kind != dtype:
-            raise ValueError(f"{name} of a low-rank set is {kind}, not a tensor of {dtype}; {AGAIN}")
+    require_factors(factors, "a low-rank set", NUMBERS, DTYPES, also=("im_size",))
     if not _fit(**{name: factors[name] for name in (*DTYPES, "num_per_class", "im_size")}):
         shapes = ", ".join(f"{name} {list(factors[name].shape)}" for name in DTYPES)
         raise ValueError(f"{shapes} of a low-rank set with {factors['num_per_class']} images {factors['im_size']} per "

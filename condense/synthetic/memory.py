@@ -12,11 +12,11 @@ from torch import nn
 
 from condense.registry import unknown
 from condense.synthetic.base import SyntheticSet
+from condense.synthetic.factors import AGAIN, require_factors
 from condense.synthetic.principal_images import principal_images
 
 DTYPES = {"bases": torch.float32, "coefficients": torch.float32, "labels": torch.int64}
 NUMBERS = ("ipc", "num_per_class", "downsample_scale")
-AGAIN = "save the set again"
 
 
 def recalled_within(num_classes, ipc, channel, im_size, n_basis, scale):
@@ -171,16 +171,7 @@ def _no_room(num_classes, ipc, channel, im_size, n_basis, scale):
 
 def _check_factors(factors):
     """Raise ValueError where `factors` are not those of an addressable memory."""
-    missing = [name for name in (*NUMBERS, *DTYPES) if name not in factors]
-    if missing:
-        raise ValueError(f"a memory without {' and '.join(missing)}; {AGAIN}")
-    for name in NUMBERS:
-        if type(factors[name]) is not int or factors[name] < 1:
-            raise ValueError(f"{name} of a memory is {factors[name]!r}, not a whole number from 1 on; {AGAIN}")
-    for name, dtype in DTYPES.items():
-        kind = getattr(factors[name], "dtype", type(factors[name]).__name__)
-        if not torch.is_tensor(factors[name]) or kind != dtype:
-            raise ValueError(f"{name} of a memory is {kind}, not a tensor of {dtype}; {AGAIN}")
+    require_factors(factors, "a memory", NUMBERS, DTYPES)
     if not _fit(*(factors[name] for name in (*DTYPES, "num_per_class"))):
         shapes = ", ".join(f"{name} {list(factors[name].shape)}" for name in DTYPES)
         raise ValueError(f"{shapes} of a memory with {factors['num_per_class']} images per class do not fit together: "

@@ -11,11 +11,11 @@ from torch import nn
 
 from condense.registry import unknown
 from condense.synthetic.base import SyntheticSet
+from condense.synthetic.factors import AGAIN, require_factors
 
 GREY = 0.5                                 # what the published code pads raw pixels with
 DTYPES = {"mosaics": torch.float32, "grey": torch.float32, "labels": torch.int64}
 NUMBERS = ("ipc", "factor")
-AGAIN = "save the set again"
 
 
 class MultiFormation(SyntheticSet):
@@ -183,17 +183,7 @@ def _check_factor(factor, im_size):
 
 def _check_factors(factors):
     """Raise ValueError where `factors` are not those of a multi-formation set."""
-    missing = [name for name in (*NUMBERS, *DTYPES) if name not in factors]
-    if missing:
-        raise ValueError(f"a multi-formation set without {' and '.join(missing)}; {AGAIN}")
-    for name in NUMBERS:
-        if type(factors[name]) is not int or factors[name] < 1:
-            raise ValueError(f"{name} of a multi-formation set is {factors[name]!r}, not a whole number from 1 on; "
-                             f"{AGAIN}")
-    for name, dtype in DTYPES.items():
-        kind = getattr(factors[name], "dtype", type(factors[name]).__name__)
-        if not torch.is_tensor(factors[name]) or kind != dtype:
-            raise ValueError(f"{name} of a multi-formation set is {kind}, not a tensor of {dtype}; {AGAIN}")
+    require_factors(factors, "a multi-formation set", NUMBERS, DTYPES)
     if not _fit(*(factors[name] for name in (*DTYPES, "ipc"))):
         shapes = ", ".join(f"{name} {list(factors[name].shape)}" for name in DTYPES)
         raise ValueError(f"{shapes} of a multi-formation set with {factors['ipc']} mosaics per class do not fit "

@@ -1,0 +1,22 @@
+"""What a result file holds of a set that stores more than images, checked before anything is made of it."""
+
+import torch
+
+AGAIN = "save the set again"
+
+
+def require_factors(factors, what, numbers, tensors, also=()):
+    """Raise ValueError in one line, which calls the set `what`, where a dict of factors lacks something.
+
+    `numbers` name whole numbers from 1 on, `tensors` {name: dtype}, and `also` what else has to be there.
+    """
+    missing = [name for name in (*numbers, *also, *tensors) if name not in factors]
+    if missing:
+        raise ValueError(f"{what} without {' and '.join(missing)}; {AGAIN}")
+    for name in numbers:
+        if type(factors[name]) is not int or factors[name] < 1:
+            raise ValueError(f"{name} of {what} is {factors[name]!r}, not a whole number from 1 on; {AGAIN}")
+    for name, dtype in tensors.items():
+        kind = getattr(factors[name], "dtype", type(factors[name]).__name__)
+        if not torch.is_tensor(factors[name]) or kind != dtype:
+            raise ValueError(f"{name} of {what} is {kind}, not a tensor of {dtype}; {AGAIN}")
