@@ -1,0 +1,83 @@
+"""scripts/matrix.sh: every objective with every form of the set."""
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+import buffer
+import main_DD
+import main_IDC
+import main_MTT
+from condense.options import parse
+from condense.synthetic import PARAMETERIZATIONS
+from condense.unrolled.settings import settle_steps
+from tests.sweep_runs import ONE, contents, finish, parsed
+
+pytestmark = pytest.mark.skipif(shutil.which("bash") is None or os.name != "posix", reason="sweeps need bash")
+
+
+def test_matrix_crosses_every_objective_with_every_form_in_settings_that_each_accepts(planned):
+    experts, *commands = planned("matrix.sh", FORMS=" ".join(PARAMETERIZATIONS), JOBS="50")
+    assert experts[3].endswith("buffer.py") and Path(experts[1]).name == "Digits_ConvNetD2"
+    options = {}
+    for command in commands:
+        cfg, folder = parsed(command)
+        options[folder.parent.name.split("_")[2], cfg.parameterization] = cfg
+        synthetic = PARAMETERIZATIONS[cfg.parameterization](10, cfg.ipc, 1, (8, 8), **cfg.form_options())
+        assert 0 < synthetic.storage()["floats"] <= 2 * 640 and cfg.num_eval >= 5   # so many that they can be judged
+        for kind, check in ((main_DD, settle_steps), (main_IDC, main_IDC.check), (main_MTT, main_MTT.check)):
+            if isinstance(cfg, kind.Config):
+                check(cfg)                                 # it raises where options do not go together
+    assert len(options) == len(commands) == 7 * len(PARAMETERIZATIONS)
+    assert {method for method, _ in options} == {"DC", "DSA", "DM", "MTT", "DD", "BPTT", "IDC"}
+    assert all(cfg.buffer_path == str(Path(experts[1]).parent) for (method, _), cfg in options.items()
+               if method == "MTT")
+    assert all(options["BPTT", form].inner_steps and not options["DD", form].inner_steps for form in PARAMETERIZATIONS)
+
+
+def test_matrix_gives_experts_the_flags_that_say_what_images_are(planned):
+    flags = ["--zca", "--Iteration", "3", "--classes", "0-3", "--device=cpu"]
+    experts, cell = planned("matrix.sh", *flags, **ONE | {"METHODS": "MTT", "FORMS": "pixels"})
+    given = parse(buffer.Config, experts[4:-1])
+    assert (given.zca, given.classes, given.device, given.model) == (True, "0-3", "cpu", "MLP")
+    assert given.buffer_path == parsed(cell)[0].buffer_path
+    assert len(planned("matrix.sh", "--buffer_path", "x", **ONE | {"METHODS": "MTT", "FORMS": "pixels"})) == 1
+
+
+def test_matrix_of_sets_whose_names_differ_is_whole_and_repeats_nothing(sweep, tmp_path):
+    cells = {"script": "matrix.sh", "METHODS": "IDC BPTT", "FORMS": "pixels memory", "IPCS": "2",
+             "MODELS": "ConvNetW32"}
+    code, lines, errors = finish(sweep("--Iteration", "1", **cells))
+    assert code == 0 and not errors
+    out = tmp_path / "out"
+    names = sorted(path.name.split("_")[1] for path in out.glob("*/*/res_*ipc.pt"))
+    assert names == ["BPTT", "IDC", "IDC-I", "RTP"]
+    table = (out / "table.md").read_text().splitlines()
+    assert table[0] == "| method | pixels | memory |"
+    assert [row.split(" | ")[0] for row in table[2:4]] == ["| IDC", "| BPTT"]
+    assert "–" not in "".join(table[2:4]) and all(row.count("(") == 2 for row in table[2:4])      # random images, too
+    assert "Each row is scored by its method's own protocol: compare along a row, not down a column.  " in table
+    assert r"\begin{tabular}" in (out / "table.tex").read_text()
+    before = contents(out, "*/*/res_*")
+    code, lines, _ = finish(sweep("--Iteration", "1", **cells))
+    assert code == 0 and sum("was done" in line for line in lines) == 4
+    assert contents(out, "*/*/res_*") == before
+
+
+def test_matrix_says_below_the_table_why_a_budget_holds_no_image(sweep, tmp_path):
+    code, _, errors = finish(sweep(script="matrix.sh", FORMS="pixels hallucinator"))
+    assert code == 1 and len(errors) == 3
+    table = (tmp_path / "out" / "table.md").read_text()
+    assert "Failed: Digits_ipc1_DM_MLP_hallucinator/seed0: the storage of --ipc 1 holds no base" in table
+    assert "use --ipc 2 or more.  " in table and "| – |" in table
+
+
+@pytest.mark.parametrize("variable, value, mend", [
+    ("FORMS", "pixles", "FORMS: unknown parameterization 'pixles'; did you mean pixels?"),
+    ("METHODS", "LoDM", "METHODS: LoDM is no row of the matrix; choose of DC")])
+def test_matrix_refuses_what_is_no_row_or_column_of_it(sweep, tmp_path, variable, value, mend):
+    code, lines, errors = finish(sweep(script="matrix.sh", **{variable: value}))
+    assert code == 2 and not lines and len(errors) == 1 and mend in errors[0]
+    assert not list(tmp_path.rglob("cell.txt"))
