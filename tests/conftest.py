@@ -91,6 +91,13 @@ def written(folder, pattern):
     return [(path.stat().st_mtime_ns, path.stat().st_size) for path in folder.glob(pattern)]
 
 
+@pytest.fixture(scope="module")
+def digits():
+    """The real data of most tests; a module may whiten its own."""
+    from condense.data import load_data
+    return load_data("Digits")
+
+
 @pytest.fixture(scope="session")
 def dm():
     import main_DM

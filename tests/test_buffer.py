@@ -13,12 +13,6 @@ from condense.networks import get_network, network_for, reset
 from condense.randomness import Streams
 from tests.buffer_runs import WHOLE, contents, experts_in, make, same, sidecar
 
-
-@pytest.fixture(scope="module")
-def digits():
-    return load_data("Digits")
-
-
 # What it writes
 
 def test_files_have_the_published_layout(tmp_path, digits):

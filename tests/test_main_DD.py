@@ -8,7 +8,6 @@ import torch.nn.functional as F
 from torch.func import functional_call
 
 import main_DD
-from condense.data import load_data
 from condense.device import Compute
 from condense.evaluation.testing import accuracy
 from condense.matching.inner_sgd import InnerSGD
@@ -22,11 +21,6 @@ from condense.unrolled.steps import split_steps
 from tests.dd_runs import LAST, script
 
 PLANS = [(1, 1, 0.0), (3, 2, 0.0), (3, 2, 0.9)]            # S, E, momentum
-
-
-@pytest.fixture(scope="module")
-def digits():
-    return load_data("Digits")
 
 
 # The algorithm

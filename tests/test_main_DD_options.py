@@ -6,17 +6,10 @@ import zlib
 import pytest
 import torch
 
-from condense.data import load_data
 from condense.evaluation.testing import accuracy
 from condense.networks import get_network, reset
 from condense.randomness import Streams
 from tests.dd_runs import FIXED, LAST, script
-
-
-@pytest.fixture(scope="module")
-def digits():
-    return load_data("Digits")
-
 
 # Scored again
 

@@ -6,7 +6,6 @@ import torch.nn.functional as F
 from torch.func import functional_call
 
 import main_DD
-from condense.data import load_data
 from condense.networks import get_network, reset
 from condense.randomness import Streams
 from condense.runtime import Run
@@ -24,11 +23,6 @@ MEMORY = ["--parameterization", "memory", "--n_basis", "6", "--downsample_scale"
 @pytest.fixture(scope="module")
 def rtp():
     return script(settings=SAMPLED)
-
-
-@pytest.fixture(scope="module")
-def digits():
-    return load_data("Digits")
 
 
 @pytest.fixture

@@ -9,7 +9,6 @@ import torch.nn.functional as F
 
 import main_IDC
 from condense.augmentation.composed import Composition, draw_composed
-from condense.data import load_data
 from condense.device import Compute
 from condense.evaluation import TensorSet, evaluate
 from condense.evaluation.baselines import random_real
@@ -26,11 +25,6 @@ from condense.synthetic.multi_formation import decode
 from tests.idc_runs import PLAIN, script
 
 FORMS = {"pixels": [], "multi_formation": ["--factor", "2"], "low_rank": ["--rank", "2"], "memory": ["--n_basis", "6"]}
-
-
-@pytest.fixture(scope="module")
-def digits():
-    return load_data("Digits")
 
 
 @pytest.fixture(scope="module")

@@ -6,14 +6,8 @@ import pytest
 import torch
 
 import main_IDC
-from condense.data import load_data
 from condense.runtime import Run
 from tests.idc_runs import PLAIN, options, script
-
-
-@pytest.fixture(scope="module")
-def digits():
-    return load_data("Digits")
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,6 @@ import main_DM
 import select_coreset
 from condense.cli import run_script
 from condense.coresets import CORESET_METHODS
-from condense.data import load_data
 from condense.evaluation import Protocol, dc_protocols
 from condense.runtime import Run
 
@@ -42,11 +41,6 @@ def error_line(capsys, folder, *flags):
     lines = capsys.readouterr().err.strip().splitlines()
     assert len(lines) == 1, lines
     return stop.value.code, lines[0]
-
-
-@pytest.fixture(scope="module")
-def digits():
-    return load_data("Digits")
 
 
 @pytest.mark.parametrize("method", CORESET_METHODS)

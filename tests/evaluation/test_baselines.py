@@ -18,11 +18,6 @@ QUICK = Protocol(epochs=1, lr=0.05, batch_size=8, strategy="color_crop")
 POOL = {"MLP": QUICK, "ConvNetD1": QUICK}
 
 
-@pytest.fixture(scope="module")
-def digits():
-    return load_data("Digits")
-
-
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path, monkeypatch):
     monkeypatch.setenv("CONDENSE_CACHE", str(tmp_path / "cache"))

@@ -6,7 +6,6 @@ from functools import partial
 import pytest
 import torch
 
-from condense.data import load_data
 from condense.device import Compute
 from condense.evaluation import Protocol, TensorSet, evaluate
 from condense.evaluation.baselines import full_recipe
@@ -15,11 +14,6 @@ from condense.randomness import Streams
 
 QUICK = Protocol(epochs=1, batch_size=64, strategy="crop_cutout")
 OWN = replace(QUICK, lr=0.05)
-
-
-@pytest.fixture(scope="module")
-def digits():
-    return load_data("Digits")
 
 
 @pytest.fixture(autouse=True)

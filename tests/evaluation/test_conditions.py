@@ -7,7 +7,6 @@ import torch
 import torch.nn.functional as F
 from torch.func import functional_call
 
-from condense.data import load_data
 from condense.device import Compute
 from condense.evaluation import Protocol, baselines
 from condense.evaluation.baselines import best_draws, chosen_real, optimised_real, random_real, tuned_rate
@@ -22,11 +21,6 @@ from tests.unrolled_sets import network
 
 STEPS = StepProtocol(2, distill_steps=3, constant=0.1, momentum=0.5)
 CALL = dict(rng=Streams(0), compute=Compute(), progress=False)
-
-
-@pytest.fixture(scope="module")
-def digits():
-    return load_data("Digits")
 
 
 @pytest.fixture(autouse=True)

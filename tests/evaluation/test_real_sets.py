@@ -6,7 +6,6 @@ from functools import partial
 import pytest
 import torch
 
-from condense.data import load_data
 from condense.device import Compute
 from condense.evaluation import Protocol, TensorSet, baselines, choose_lr, evaluate, published
 from condense.evaluation.baselines import best_draws, chosen_real, optimised_real, tuned_rate
@@ -23,11 +22,6 @@ CALL = dict(rng=Streams(0), compute=Compute(), progress=False)
 
 def seeded(seed=0):
     return torch.Generator().manual_seed(seed)
-
-
-@pytest.fixture(scope="module")
-def digits():
-    return load_data("Digits")
 
 
 @pytest.fixture(autouse=True)

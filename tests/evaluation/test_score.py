@@ -7,7 +7,6 @@ from functools import partial
 import pytest
 import torch
 
-from condense.data import load_data
 from condense.device import Compute
 from condense.evaluation import Protocol, Scorer, TensorSet, evaluate
 from condense.evaluation import score as score_module
@@ -22,11 +21,6 @@ POOL = ("MLP", "ConvNetD1", "ConvNetW32")
 
 def seeded(seed=0):
     return torch.Generator().manual_seed(seed)
-
-
-@pytest.fixture(scope="module")
-def digits():
-    return load_data("Digits")
 
 
 @pytest.fixture(scope="module")

@@ -22,11 +22,6 @@ def seeded(seed=0):
 
 
 @pytest.fixture(scope="module")
-def digits():
-    return load_data("Digits")
-
-
-@pytest.fixture(scope="module")
 def data(digits):
     batch = digits.sample(digits.classes, 5, seeded())
     return TensorSet(batch.images(), batch.labels)

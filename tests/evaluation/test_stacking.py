@@ -6,7 +6,6 @@ from dataclasses import replace
 import pytest
 import torch
 
-from condense.data import load_data
 from condense.device import Compute
 from condense.evaluation import TensorSet
 from condense.evaluation.protocols import AUGMENTATIONS
@@ -24,11 +23,6 @@ from tests.evaluation.training_by_hand import (
 )
 
 STRATEGIES = {"siamese": FULL, "classic": "crop_scale", "composed": FULL, "autoaugment": "cifar10", "cifar": "cutout"}
-
-
-@pytest.fixture(scope="module")
-def digits():
-    return load_data("Digits")
 
 
 @pytest.fixture(scope="module")

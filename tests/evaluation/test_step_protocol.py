@@ -7,7 +7,6 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from condense.data import load_data
 from condense.device import Compute
 from condense.evaluation import TensorSet, evaluate, named_protocols
 from condense.evaluation.protocols import Protocol, StepProtocol, protocol_of
@@ -23,11 +22,6 @@ SIZES = (0.3, 0.05, 0.2, 0.1, 0.4, 0.15)
 
 def seeded(seed=0):
     return torch.Generator().manual_seed(seed)
-
-
-@pytest.fixture(scope="module")
-def digits():
-    return load_data("Digits")
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,6 @@ from functools import partial
 import pytest
 import torch
 
-from condense.data import load_data
 from condense.device import Compute
 from condense.evaluation import Protocol, Score, TensorSet, evaluate
 from condense.evaluation import score as score_module
@@ -18,11 +17,6 @@ from condense.randomness import Streams
 from tests.evaluation.training_by_hand import PLAIN, seeded
 
 QUICK = Protocol(epochs=3, lr=0.05, batch_size=8, augmentation="none")
-
-
-@pytest.fixture(scope="module")
-def digits():
-    return load_data("Digits")
 
 
 @pytest.fixture(scope="module")

@@ -57,11 +57,6 @@ def normalised(number=5, channels=3, side=8, seed=0):
 
 
 @pytest.fixture(scope="module")
-def digits():
-    return load_data("Digits")
-
-
-@pytest.fixture(scope="module")
 def whitened():
     real = load_data("Digits")
     real.whiten(Whitening.fit(real.images))

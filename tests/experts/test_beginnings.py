@@ -3,7 +3,6 @@
 import pytest
 import torch
 
-from condense.data import load_data
 from condense.experts.beginnings import open_beginnings
 from condense.experts.trajectories import open_experts
 from condense.networks import get_network
@@ -11,11 +10,6 @@ from condense.networks import get_network
 
 def seeded(seed=0):
     return torch.Generator().manual_seed(seed)
-
-
-@pytest.fixture(scope="module")
-def digits():
-    return load_data("Digits")
 
 
 def network(digits, model="ConvNetD1"):

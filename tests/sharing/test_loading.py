@@ -19,11 +19,6 @@ LABELS = torch.arange(10).repeat_interleave(6)
 
 
 @pytest.fixture(scope="module")
-def digits():
-    return load_data("Digits")
-
-
-@pytest.fixture(scope="module")
 def white():
     return load_data("Digits", zca=True)
 

@@ -3,17 +3,12 @@
 import pytest
 import torch
 
-from condense.data import RealData, load_data
+from condense.data import RealData
 from condense.synthetic import PARAMETERIZATIONS, build_synthetic
 
 
 def seeded(seed=0):
     return torch.Generator().manual_seed(seed)
-
-
-@pytest.fixture(scope="module")
-def digits():
-    return load_data("Digits")
 
 
 def tiny_real(counts=(5, 2, 4)):

@@ -6,17 +6,11 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from condense.data import load_data
 from condense.experts.folder import read_sidecar, replay_files, write_sidecar
 from condense.experts.trajectories import ExpertBuffer
 from condense.networks import get_network
 from condense.unrolled import banks as module
 from condense.unrolled.banks import open_banks, require_alike
-
-
-@pytest.fixture(scope="module")
-def digits():
-    return load_data("Digits")
 
 
 @pytest.fixture(scope="module")

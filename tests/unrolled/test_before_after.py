@@ -4,7 +4,6 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from condense.data import load_data
 from condense.device import Compute
 from condense.evaluation.protocols import StepProtocol
 from condense.evaluation.score import Scorer
@@ -13,11 +12,6 @@ from condense.networks import get_network, reset
 from condense.randomness import Streams
 from condense.synthetic import build_synthetic
 from condense.unrolled.before_after import BeforeAfter, accuracy_alone
-
-
-@pytest.fixture(scope="module")
-def digits():
-    return load_data("Digits")
 
 
 @pytest.fixture(scope="module")

@@ -1,17 +1,10 @@
 """Shuffled passes over the real images, and the crops and flips that they come in."""
 
-import pytest
 import torch
 import torch.nn.functional as F
 
-from condense.data import load_data
 from condense.randomness import Streams
 from condense.unrolled.passes import Passes, crop_and_flip
-
-
-@pytest.fixture(scope="module")
-def digits():
-    return load_data("Digits")
 
 
 def passes(digits, size=400):

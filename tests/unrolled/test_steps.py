@@ -3,7 +3,6 @@
 import pytest
 import torch
 
-from condense.data import load_data
 from condense.synthetic import build_synthetic
 from condense.unrolled.steps import Steps, split_steps, steps_of
 from condense.unrolled.stored import read_steps, stored_steps
@@ -11,11 +10,6 @@ from condense.unrolled.stored import read_steps, stored_steps
 
 def seeded(seed=0):
     return torch.Generator().manual_seed(seed)
-
-
-@pytest.fixture(scope="module")
-def digits():
-    return load_data("Digits")
 
 
 def learning(digits, ipc=4, lr=0.02, steps=2, epochs=3):
