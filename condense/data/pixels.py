@@ -39,9 +39,21 @@ def resized(images, side, how="crop"):
     of_one = 4 * images.shape[1] * max(height * width, scaled[0] * scaled[1])
     rows = max(1, BLOCK_BYTES // (2 * of_one))                   # the block in floats, before and after
     for target, block in zip(found.split(rows), images.split(rows)):
-        block = F.interpolate(block.float(), scaled, mode="bilinear", antialias=True)
+        block = interpolated(block.float(), scaled)
         target.copy_(block[..., top:top + side, left:left + side].add_(0.5 + TIE).floor_())
     return found
+
+
+def interpolated(images, size):
+    """Return float `images` (N, C, H, W) at `size` (height, width), bilinear with antialiasing.
+
+    PyTorch repeats the first row in every row of an image one pixel wide, so such a one is computed lying down.
+    """
+    lying = size[1] == 1
+    if lying:
+        images, size = images.transpose(2, 3).contiguous(), size[::-1]
+    found = F.interpolate(images, size, mode="bilinear", antialias=True)
+    return found.transpose(2, 3) if lying else found
 
 
 def channel_statistics(images):
