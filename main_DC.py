@@ -103,8 +103,8 @@ def main(cfg, name=None):
     run.begin(real, scorer, cadence if cfg.eval_every == "auto" else cfg.eval_every)
 
     for exp in run.experiments():
-        synthetic = build_synthetic(cfg.parameterization, real, cfg.ipc, cfg.init, run.rng("init", exp),
-                                    **cfg.form_options())
+        synthetic = build_synthetic(cfg.parameterization, real, cfg.ipc, run.start_of(exp, cfg.init),
+                                    run.rng("init", exp), **cfg.form_options())
         optimizer = build_optimizer(cfg.optimizer, synthetic.param_groups(cfg.lr_img, momentum=0.5), cfg.clip_grad)
         for it in run.iterations(exp, synthetic, optimizer):     # progress, due evaluations, checkpoints
             reset(net, run.rng("nets", exp, it))                 # a fresh random network, in place

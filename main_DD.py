@@ -46,6 +46,7 @@ from utils import (
     num_steps_of,
     open_banks,
     option,
+    outline_synthetic,
     poisoned,
     redefault,
     require_alike,
@@ -212,6 +213,9 @@ def main(cfg, name=None):
     run = start_run(cfg, name or method_of(cfg))
     real = load_data(cfg.dataset, cfg.data_path, run.device, im_size=cfg.im_size, resize=cfg.resize, seed=cfg.seed,
                      progress=cfg.progress, zca=cfg.zca, subset=cfg.subset, classes=cfg.classes)
+    outline = outline_synthetic(cfg.parameterization, real, cfg.ipc, **cfg.form_options())
+    if not cfg.inner_steps:                                      # refuses steps that it cannot be cut into
+        outline.learn_step_sizes(cfg.distill_lr, cfg.distill_steps, cfg.distill_epochs)
     net = run.compute.prepare(get_network(cfg.model, *real.spec))
     if has_batchnorm(net):
         raise ValueError(f"--model {cfg.model} has batch norm, whose statistics no step learns; choose one with "
@@ -233,11 +237,12 @@ def main(cfg, name=None):
     run.begin(real, scorer, cfg.eval_every, iterations=iterations, **({"bank": banks[0].source} if banks else {}))
 
     for exp in run.experiments():
-        synthetic = build_synthetic(cfg.parameterization, real, cfg.ipc, cfg.init, run.rng("init", exp),
-                                    **cfg.form_options())
+        synthetic = build_synthetic(cfg.parameterization, real, cfg.ipc, run.start_of(exp, cfg.init),
+                                    run.rng("init", exp), **cfg.form_options())
         groups = synthetic.param_groups(cfg.lr, MOMENTUM)
         if cfg.inner_steps:
-            drawn = partial(class_minibatches, synthetic.counts, or_all(cfg.batch_syn), device=run.device)
+            drawn = partial(class_minibatches, synthetic.counts, or_all(cfg.batch_syn), device=run.device,
+                            views=synthetic.views)
             batches = drawn(1, run.rng("data", exp, 0, 1))
         else:
             synthetic.learn_step_sizes(cfg.distill_lr, cfg.distill_steps, cfg.distill_epochs)

@@ -1,7 +1,8 @@
 """IDC: match the gradients of networks that train on real data, with several training images in the place of one.
 
 Kim et al., "Dataset Condensation via Efficient Synthetic-Data Parameterization", ICML 2022, algorithm 1. With
---factor 1, or --parameterization pixels, it is IDC-I: the same objective for ordinary images.
+--factor 1, or --parameterization pixels, it is IDC-I: the same objective for ordinary images. Real images are drawn
+anew for each step, not in passes, and networks with batch norm are matched with the statistics of real images.
 
     python main_IDC.py --dataset CIFAR10 --ipc 10
     python main_IDC.py --parameterization pixels --dataset CIFAR10 --ipc 10
@@ -18,7 +19,6 @@ from augment import draw_composed, parse_strategy
 from networks import freeze_batchnorm, get_network, has_batchnorm
 from utils import (
     MIXUPS,
-    PARAMETERIZATIONS,
     REFINED_METRICS,
     ContinuedTraining,
     Passes,
@@ -38,6 +38,7 @@ from utils import (
     matching_over_classes,
     open_beginnings,
     option,
+    outline_synthetic,
     part_of_each,
     redefault,
     refined_distances,
@@ -50,16 +51,21 @@ BATCHNORM_IMAGES = 16                     # real images per class that set batch
 AUTO, TRUE_OR_FALSE = ("auto",), ("True", "False")
 SETTLED = ("metric", "lr_img", "n_data", "early", "aug_type", "mixup_net")        # what auto came to, for the result
 AUG_TYPE = "color_crop_cutout"
-MNIST_MOSAICS = {"aug_type": "color_crop", "mixup_net": "vanilla", "mixup": "vanilla",
-                 "dsa_strategy": "color_crop_scale_rotate"}                       # several images in the place of one
+UNMIXED = {"aug_type": "color_crop", "mixup_net": "vanilla", "mixup": "vanilla"}     # where mosaics are scored so
 ELSEWHERE = "--{} has no effect: {}"
 
 
 @dataclass(frozen=True)
 class Config(RunConfig):
+    dataset: str = redefault("dataset", "CIFAR10", aliases=("d",))
+    data_path: str = redefault("data_path", "data", aliases=("data_dir", "imagenet_dir"))
+    im_size: int | None = redefault("im_size", None, aliases=("res", "size"))
+    model: str = redefault("model", "ConvNet", aliases=("net_type", "n"))
+    ipc: int = redefault("ipc", 1, aliases=("i",))
     parameterization: str = redefault("parameterization", "multi_formation", help="form of the synthetic set; pixels, "
                                       "or multi_formation with --factor 1, is IDC-I")
-    init: str = redefault("init", "real")
+    init: str = redefault("init", "real", help="start from real images, one in each tile (the original's random, and "
+                          "mix for several tiles), or from noise")
     niter: int | str = option("auto", "hundreds of matching steps; auto: 2000, for ImageNet 500", choices=AUTO, least=0)
     Iteration: int | None = option(None, "iterations of --inner_loop steps, in the place of --niter", least=0)
     inner_loop: int = option(100, "matching steps per iteration, each of all classes together (the original takes one "
@@ -79,10 +85,10 @@ class Config(RunConfig):
     fc: str = option("False", "match gradients of linear layers, too", choices=TRUE_OR_FALSE)
     aug_type: str = option("auto", "augmentation while matching, operators joined by _ : flip, color, one of the "
                            "others and cutout follow one another; auto: color_crop_cutout, for MNIST with --factor "
-                           "above 1 without cutout")
+                           "above 1 without cutout", aliases=("a",))
     net_epoch: int = option(1, "times that the network trains on --n_data real images after a matching step", least=0)
     n_data: int | str = option("auto", "how many, to the next full minibatch; auto: 2000 for CIFAR, else 500",
-                               choices=AUTO, least=1)
+                               choices=AUTO, least=0)
     early: int | str = option("auto", "epochs that a fresh network trains on all real images before the first step; "
                               "auto: 0, or for ImageNet 10 unless --pt_from is given", choices=AUTO, least=0)
     fix_iter: int = option(-1, "iterations that a network is kept for; below 1: one", least=-1)
@@ -99,23 +105,35 @@ class Config(RunConfig):
     num_exp: int = redefault("num_exp", 1)
     num_eval: int = redefault("num_eval", 5, aliases=("repeat",))
     epoch_eval_train: int | str = redefault("epoch_eval_train", "auto", choices=AUTO, least=1, help="epochs an "
-                                            "evaluation network trains; auto: 1000, for ImageNet by the images of a "
-                                            "class")
+                                            "evaluation network trains; auto: 1000, for DenseNet on 50 mosaics of a "
+                                            "class and more 400, for ImageNet by the images of a class")
     lr_net: float | str = redefault("lr_net", "auto", choices=AUTO, aliases=("lr",), help="learning rate of networks; "
                                     "auto: 0.01, from 100 classes of ImageNet 0.1")
     batch_train: int | str = redefault("batch_train", "auto", choices=AUTO, aliases=("batch_size",), help="minibatch "
                                        "of network training; auto: 64, from 100 classes of ImageNet 128")
     eval_every: int | str = redefault("eval_every", "auto", choices=AUTO, least=0, help="iterations between "
                                       "evaluations, 0: only the last; auto: 500, for pools only the last")
+    checkpoint_every: int = redefault("checkpoint_every", 10)
     beta: float = option(1.0, "", dead="--beta is refused")
+    decode_type: str = option("single", "", dead="--decode_type is refused")
+    nclass: int | None = option(None, "", aliases=("dseed",), dead="--nclass is refused")
+    reproduce: bool = option(False, "", dead="--reproduce is refused")
+    dsa: str | None = option(None, "", dead=ELSEWHERE.format("dsa", "see --dsa_strategy"))
+    rrc: str | None = option(None, "", dead=ELSEWHERE.format("rrc", "protocol idc crops ImageNet, and nothing else"))
+    same_compute: str | None = option(None, "", dead=ELSEWHERE.format("same_compute", "see --epoch_eval_train"))
+    weight_decay: float | None = option(None, "", aliases=("weight-decay", "wd", "momentum"), dead=ELSEWHERE.format(
+        "weight_decay (nor --momentum)", "networks train as published for the data"))
+    norm_type: str | None = option(None, "", dead=ELSEWHERE.format("norm_type", "name it in --model: ConvNetBN"))
+    depth: int | None = option(None, "", dead=ELSEWHERE.format("depth", "name it in --model: ConvNetD4"))
+    width: float | None = option(None, "", dead=ELSEWHERE.format("width", "name it in --model: ConvNetW64"))
+    tag: str | None = option(None, "", dead=ELSEWHERE.format("tag", "see --save_path"))
     f_idx: str | None = option(None, "", dead=ELSEWHERE.format("f_idx", "--match feat compares the last features"))
-    nclass_sub: int | None = option(None, "", dead=ELSEWHERE.format("nclass_sub", "classes are matched one after "
-                                                                    "another, in the memory of one"))
-    phase: int | None = option(None, "", dead=ELSEWHERE.format("phase", "one process does it all"))
+    nclass_sub: int | None = option(None, "", aliases=("phase",), dead=ELSEWHERE.format(
+        "nclass_sub", "classes are matched one after another, in the memory of one"))
     epochs: int | None = option(None, "", dead=ELSEWHERE.format("epochs", "see --epoch_eval_train"))
     slct_type: str | None = option(None, "", dead=ELSEWHERE.format("slct_type", "evaluate.py scores sets of others"))
-    load_memory: str | None = option(None, "", dead=ELSEWHERE.format("load_memory", "images are on the device"))
-    workers: int | None = option(None, "", dead=ELSEWHERE.format("workers", "images are on the device"))
+    load_memory: str | None = option(None, "", aliases=("workers",), dead=ELSEWHERE.format(
+        "load_memory", "images are on the device"))
 
 
 def check(cfg):
@@ -126,6 +144,17 @@ def check(cfg):
         raise ValueError("IDC keeps pixels between 0 and 1, which whitened ones are not; leave --zca out")
     if cfg.beta != 1:
         raise ValueError(f"--beta {cfg.beta:g} is not offered: CutMix draws areas by Beta(1, 1); leave it out")
+    if cfg.decode_type != "single":
+        raise ValueError(f"--decode_type {cfg.decode_type} is not offered: training would see other images than "
+                         "evaluation; leave it out")
+    if cfg.nclass is not None:
+        raise ValueError("--nclass and --dseed choose classes of ImageNet: name them, by --subset imagenet10, --subset "
+                         "imagenet100 or --classes")
+    if cfg.reproduce:
+        raise ValueError("--reproduce stands for the published settings: give --config configs/IDC/CIFAR10_ipc10.yaml, "
+                         "or another one from there or configs/IDC_I")
+    if cfg.n_data == 0:
+        raise ValueError("--n_data 0 leaves the network as it begins; say so by --net_epoch 0")
     if cfg.mix_p != "auto" and cfg.mix_p > 1:
         raise ValueError(f"--mix_p is a probability, not {cfg.mix_p:g}; lower it")
     if cfg.match == "feat" and (cfg.metric not in ("auto", "mse") or "True" in (cfg.bias, cfg.fc)):
@@ -160,11 +189,9 @@ def is_fresh(cfg, it):
 
 
 def images_per_class(cfg, real):
-    """Return how many training images of a class the synthetic set will have."""
-    channel, num_classes, im_size = real.spec
-    with torch.device("meta"):                                   # its shape alone, not its memory
-        form = PARAMETERIZATIONS[cfg.parameterization](num_classes, cfg.ipc, channel, im_size, **cfg.form_options())
-    return max(form.counts)
+    """Return how many training images of a class an epoch on the synthetic set will have."""
+    outline = outline_synthetic(cfg.parameterization, real, cfg.ipc, **cfg.form_options())
+    return max(outline.counts) // outline.views
 
 
 def settled(cfg, real):
@@ -175,8 +202,9 @@ def settled(cfg, real):
                          "--lr_img for what is matched here")
     auto = {"niter": published.niter, "metric": published.metric, "lr_img": published.lr_img, "aug_type": AUG_TYPE,
             "n_data": published.n_data, "early": 0 if cfg.pt_from >= 0 else published.early, "mixup_net": "cut"}
-    if real.name == "MNIST" and tiles(cfg) > 1:
-        auto |= MNIST_MOSAICS
+    scored = idc_protocols([cfg.model], real, None, epochs=1, factor=tiles(cfg))[cfg.model]
+    if not scored.cutmix:                                        # MNIST with several images in the place of one
+        auto |= {**UNMIXED, "dsa_strategy": scored.strategy}
     return replace(cfg, **{name: value for name, value in auto.items() if getattr(cfg, name) == "auto"})
 
 
@@ -204,7 +232,7 @@ def main(cfg, name=None):
                      progress=cfg.progress, subset=cfg.subset, classes=cfg.classes)
     cfg = settled(cfg, real)
     protocols = idc_protocols(pool, real, images_per_class(cfg, real), cfg.epoch_eval_train, cfg.lr_net,
-                              cfg.batch_train, cfg.mixup, cfg.mix_p, cfg.dsa_strategy)
+                              cfg.batch_train, cfg.mixup, cfg.mix_p, cfg.dsa_strategy, factor=tiles(cfg))
     scorer = Scorer(real, protocols, cfg.num_eval, run.compute, run.rng, cfg.progress)
     net = run.compute.prepare(get_network(cfg.model, *real.spec))
     bias, fc = cfg.bias == "True", cfg.fc == "True"
@@ -228,8 +256,8 @@ def main(cfg, name=None):
               **beginnings.sources)
 
     for exp in run.experiments():
-        synthetic = build_synthetic(cfg.parameterization, real, cfg.ipc, cfg.init, run.rng("init", exp),
-                                    **cfg.form_options())
+        synthetic = build_synthetic(cfg.parameterization, real, cfg.ipc, run.start_of(exp, cfg.init),
+                                    run.rng("init", exp), **cfg.form_options())
         optimizer = build_optimizer(cfg.optimizer, synthetic.param_groups(step_size, cfg.mom_img), cfg.clip_grad)
         passes = Passes(real, n_data, lambda epoch: run.rng("data", exp, epoch))     # noqa: B023
         run.note(exp, iterations=iterations, settings={name: getattr(cfg, name) for name in SETTLED})

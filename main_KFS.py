@@ -3,6 +3,8 @@
 Lee, Lee & Hwang, "Dataset Condensation with Latent Space Knowledge Factorization and Sharing", arXiv 2208.10494, 2022:
 main_DM.py with --parameterization latent_decoder. From the paper are codes and decoders, the loss (a multiple of DM's),
 and that it takes all images, synthetic and real; --batch_real 256 is DM's share. The other defaults are our proposal.
+Left out of it are step sizes that fall by a cosine (these stay as they are), a start from a file, and scoring after as
+many steps as whole images of the same storage would take.
 
     python main_KFS.py --dataset CIFAR10 --ipc 10
     python main_KFS.py --config configs/KFS/CIFAR10_ipc10.yaml

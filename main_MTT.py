@@ -203,8 +203,8 @@ def main(cfg, name="MTT"):
 
     for exp in run.experiments():
         init = partial(right_images, real, student, experts, rng=run.rng("init", exp, 1)) if averaged else cfg.init
-        synthetic = build_synthetic(cfg.parameterization, real, cfg.ipc, init, run.rng("init", exp),
-                                    **cfg.form_options())
+        synthetic = build_synthetic(cfg.parameterization, real, cfg.ipc, run.start_of(exp, init),
+                                    run.rng("init", exp), **cfg.form_options())
         synthetic.learn_step_size(cfg.lr_teacher)
         if cfg.lr_y or cfg.teacher_label:
             synthetic.use_soft_labels(expert_labels(synthetic, student, experts, averaged), learned=bool(cfg.lr_y))

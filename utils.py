@@ -94,7 +94,7 @@ from condense.sharing.loading import LoadedSet, load_synthetic_set
 from condense.sharing.real_data import data_of, require_data_of
 from condense.sharing.spaces import SPACES, Spaces, place
 from condense.stopping import Interrupted
-from condense.synthetic import PARAMETERIZATIONS, Pixels, SyntheticSet, build_synthetic
+from condense.synthetic import PARAMETERIZATIONS, Pixels, SyntheticSet, build_synthetic, outline_synthetic
 from condense.synthetic.optimisers import build_optimizer
 from condense.unrolled.banks import open_banks, require_alike
 from condense.unrolled.before_after import BeforeAfter, accuracy_alone
@@ -120,10 +120,11 @@ __all__ = [
     "get_network", "get_time", "gradient_distance", "idc_protocols", "image_step", "is_large", "is_matched",
     "load_data", "load_result", "load_rows", "load_synthetic_set", "local_copy", "log_to_terminal", "match_loss",
     "matching_over_classes", "merge_rows", "mtt_protocols", "named_protocols", "num_steps_of", "open_banks",
-    "open_beginnings", "open_experts", "option", "parse_epochs", "part_of_each", "place", "poisoned",
-    "rand_brightness", "rand_contrast", "rand_crop", "rand_cutout", "rand_flip", "rand_rotate", "rand_saturation",
-    "rand_scale", "read_set", "redefault", "refined_distances", "refined_settings", "require_alike",
-    "require_data_of", "require_images", "right_images", "run_script", "save_baselines", "save_picture",
-    "save_result", "save_rows", "set_seed_DiffAug", "settle_steps", "show_rows", "siamese_protocols", "split_steps",
-    "start_compute", "start_epochs", "start_run", "student_minibatches", "train_network", "unroll", "versions",
+    "open_beginnings", "open_experts", "option", "outline_synthetic", "parse_epochs", "part_of_each", "place",
+    "poisoned", "rand_brightness", "rand_contrast", "rand_crop", "rand_cutout", "rand_flip", "rand_rotate",
+    "rand_saturation", "rand_scale", "read_set", "redefault", "refined_distances", "refined_settings",
+    "require_alike", "require_data_of", "require_images", "right_images", "run_script", "save_baselines",
+    "save_picture", "save_result", "save_rows", "set_seed_DiffAug", "settle_steps", "show_rows", "siamese_protocols",
+    "split_steps", "start_compute", "start_epochs", "start_run", "student_minibatches", "train_network", "unroll",
+    "versions",
 ]

@@ -2,6 +2,7 @@
 
 import copy
 import logging
+import time
 
 import torch
 
@@ -10,6 +11,8 @@ from condense.options import OptionError
 from condense.results import load_result, save_atomically
 
 log = logging.getLogger("condense")
+
+LONGEST_S = 600                            # between checkpoints, however few iterations that is
 
 
 def differing(before, now):
@@ -23,9 +26,15 @@ class Checkpoint:
 
     def __init__(self, path, options):
         self.path, self.options = path, options
+        self.saved_s = time.monotonic()
+
+    def due(self, iteration, every):
+        """Say whether the state in front of `iteration` is to be saved: one of `every`, or the last is long ago."""
+        return iteration % every == 0 or time.monotonic() - self.saved_s >= LONGEST_S
 
     def save(self, **state):
         save_atomically({"options": self.options, **state}, self.path)
+        self.saved_s = time.monotonic()
 
     def load(self, resume, overwrite):
         """Return the saved state or None; raises OptionError where going on would lose or mix something."""

@@ -28,7 +28,8 @@ def option(default, help, *, group=METHOD, choices=None, least=None, above=None,
     `choices` lists the words allowed, `least` the smallest number, `above` a bound numbers must exceed.
     `neutral` options (paths, how often to save) do not belong to what a result is. A `dead` option is one
     that does nothing in the original: accepted, hidden, and answered by the line in `dead`. `forms` names the
-    parameterizations that alone have this option, `aliases` further names of it, as flags and as YAML keys.
+    parameterizations that alone have this option, `aliases` further names of it, as flags (-x of one letter) and as
+    YAML keys.
     A field of type `tuple[str, ...]` (or float, int) takes several values, parted by spaces or commas; checks apply
     to each. `positional` is the word in --help for values that are given without a flag, one or more.
     """
@@ -85,7 +86,8 @@ class RunConfig:
     chunk: int | None = option(None, "images through a network at a time; chosen by device", group=RUN,
                                least=1)
     save_path: str = option("result", "folder of results", group=RUN, neutral=True)
-    checkpoint_every: int = option(500, "iterations between checkpoints", group=RUN, least=1, neutral=True)
+    checkpoint_every: int = option(500, "iterations between checkpoints; after ten minutes there is one in any case",
+                                   group=RUN, least=1, neutral=True)
     resume: bool = option(False, "go on from the checkpoint in save_path", group=RUN, neutral=True)
     overwrite: bool = option(False, "replace a result or checkpoint of other options", group=RUN, neutral=True)
     tensorboard: bool = option(False, "write TensorBoard events too", group=RUN, neutral=True)
@@ -259,7 +261,8 @@ def _parser(config_class, description):
     groups = {title: parser.add_argument_group(title) for title in GROUPS}
     hints = get_type_hints(config_class)
     for field in dataclasses.fields(config_class):
-        meta, flags = field.metadata, [f"--{name}" for name in (field.name, *field.metadata["aliases"])]
+        meta, names = field.metadata, (field.name, *field.metadata["aliases"])
+        flags = [f"--{name}" if len(name) > 1 else f"-{name}" for name in names]
         text = argparse.SUPPRESS if meta["dead"] else _help(field).replace("%", "%%")
         if hints[field.name] is bool:
             groups[meta["group"]].add_argument(*flags, action=argparse.BooleanOptionalAction, help=text)

@@ -8,6 +8,8 @@ from condense.journal import duration
 
 log = logging.getLogger("condense")
 
+EXTREME = 100                              # standard deviations; sets that were driven hard reach some tens
+
 
 def percent(fractions):
     """Word accuracies as mean and population standard deviation in percent, as the papers' code does."""
@@ -40,6 +42,14 @@ def nonsense(what, step_size, cfg):
     if not hasattr(cfg, "lr_lr"):                          # one learning rate for images and step sizes
         return what, "try a smaller --lr or --distill_lr"
     return what, "try a smaller --lr_lr" + ", or a smaller --lr_img" * math.isfinite(step_size)
+
+
+def warn_of_extremes(images, it):
+    """Log a warning where `images`, normalised or whitened, are far from anything real: norm layers hide it."""
+    reach = float(images.abs().max())
+    if reach > EXTREME:
+        log.warning("iteration %d: images reach %.3g standard deviations, which no real ones do; lower the step sizes, "
+                    "--lr_img first", it, reach)
 
 
 def report_scores(scores, journal, exp, it, picture, step_size):

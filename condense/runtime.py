@@ -26,7 +26,7 @@ from condense.options import dead_flags
 from condense.outcome import Best, Outcome, as_stored
 from condense.randomness import Streams
 from condense.rehearsal import Rehearsal
-from condense.reports import nonsense, report_result, report_scores, stored, time_needed
+from condense.reports import nonsense, report_result, report_scores, stored, time_needed, warn_of_extremes
 from condense.results import describe, draw_set, result_stem
 from condense.stopping import Finished, Interrupted, RunError, StopRequest
 
@@ -53,8 +53,8 @@ class Run:
         self.checkpoint = Checkpoint(folder / f"{stem}.ckpt", self.options)
         self.state = self.checkpoint.load(cfg.resume, cfg.overwrite)
         self.outcome, self.storage, self.length = Outcome(cfg.save), None, cfg.Iteration
-        self.running, self.rehearsal = False, Rehearsal()
-        self.best, self.skipped = None, 0
+        self.midway = self.state["exp"] if self.state and self.state["owners"] else None       # to restore
+        self.running, self.rehearsal, self.best, self.skipped = False, Rehearsal(), None, 0
         self.stop, self.good, self.step = StopRequest(), None, None
         for line in dead_flags(cfg):
             log.info(line)
@@ -91,6 +91,10 @@ class Run:
         """Yield the experiments still to do."""
         yield from range(self.state["exp"] if self.state else 0, self.cfg.num_exp)
 
+    def start_of(self, exp, init):
+        """Return how to start the set of experiment `exp`: by `init`, or cheaply where a checkpoint takes its place."""
+        return "noise" if exp == self.midway else init
+
     def note(self, exp, **facts):
         """Put plain values about experiment `exp` into the result's `meta`, where each is a list over experiments."""
         self.outcome.note(exp, facts)
@@ -123,7 +127,7 @@ class Run:
                   disable=None if self.cfg.progress else True) as self.bar:
             for it in range(first, last + 1):
                 self.it = it
-                if it > first and it < last and it % self.cfg.checkpoint_every == 0:
+                if first < it < last and self.checkpoint.due(it, self.cfg.checkpoint_every):
                     self._save_checkpoint()
                 self._stop_if_asked()
                 if self._evaluation_due(it):
@@ -216,6 +220,7 @@ class Run:
         images = synthetic.images().detach()
         if not bool(images.isfinite().all()):
             self._stop_at_nonsense("the images are not finite")
+        warn_of_extremes(images, it)
         self._require_step_size()
         picture = self.picture_stem.with_name(f"{self.picture_stem.name}_exp{exp}_iter{it}.png")
         draw_set(picture, images, self.real)
@@ -253,7 +258,7 @@ class Run:
     def _take_up(self, exp):
         """Return the iteration to begin with; restores the checkpoint that belongs to this experiment."""
         state, self.state = self.state, None
-        if not state or state["exp"] != exp or not state["owners"]:
+        if exp != self.midway:
             return 0
         restore_state(state["owners"], *self.owners)
         self.skipped = state["skipped"]

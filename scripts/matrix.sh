@@ -54,18 +54,11 @@ choose() {
         "MTT memory") chosen+=(--optimizer sgd --lr_img 10 --init noise --Iteration 100) ;;       # as published
         "BPTT memory") chosen+=(--lr_img 0.03) ;;
     esac
-    [ "$2" != latent_decoder ] || chosen+=(--n_decoder 2 --latent_channels 4 --latent_hidden 3 --warmup_steps 2000)
+    [ "$2" != latent_decoder ] || chosen+=(--warmup_steps 2000)
 }
 
-# name_forms: refuse what is no row or column of the matrix, and put names in the place of all.
+# name_forms: refuse what is no column of the matrix, and put names in the place of all.
 name_forms() {
-    local method
-    for method in $methods; do
-        case "$method" in
-            DC|DSA|DM|MTT|DD|BPTT|IDC) ;;
-            *) complain "METHODS: $method is no row of the matrix; choose of DC DSA DM MTT DD BPTT IDC" ;;
-        esac
-    done
     # shellcheck disable=SC2086
     FORMS="$("$PYTHON" - "$ROOT" $FORMS <<'CODE'
 import sys
@@ -111,4 +104,10 @@ experts() {
         ${given[@]+"${given[@]}"} --dataset "$name" --data_path "$path" --model "$model"
 }
 
+for row in $methods; do
+    case "$row" in
+        DC|DSA|DM|MTT|DD|BPTT|IDC) ;;
+        *) complain "METHODS: $row is no row of the matrix; choose of DC DSA DM MTT DD BPTT IDC" ;;
+    esac
+done
 sweep dataset,ipc,model,method parameterization "$@"

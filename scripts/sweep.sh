@@ -172,13 +172,19 @@ usage() {                                              # the comments on top of 
     awk 'FNR == 1 { top = 1; next } !/^#/ { top = 0 } top { sub(/^# ?/, ""); print }' "$0" "$ROOT/scripts/sweep.sh"
 }
 
-# check_flags SCRIPT FLAG...: a misspelt flag is one line now instead of one per cell.
+# check_flags SCRIPT FLAG...: a misspelt flag is one line now instead of one per cell. A sweep of several forms has
+# them in FORMS; each has flags of its own.
 check_flags() {
-    "$PYTHON" - "$ROOT" "$@" <<'CODE'
+    "$PYTHON" - "$ROOT" "${FORMS:-}" "$@" <<'CODE'
 import runpy, sys
-sys.path.insert(0, sys.argv[1])
+root, forms, script, *flags = sys.argv[1:]
+sys.path.insert(0, root)
 from condense.cli import run_script
-run_script(lambda cfg: None, runpy.run_path(sys.argv[2])["Config"], "", sys.argv[3:])
+from condense.synthetic import PARAMETERIZATIONS
+forms = [form for form in PARAMETERIZATIONS if forms == "all" or form in forms.split()]
+config = runpy.run_path(script)["Config"]
+for form in [["--parameterization", form] for form in forms] or [[]]:
+    run_script(lambda cfg: None, config, "", [*flags, *form])
 CODE
 }
 

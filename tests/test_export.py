@@ -12,6 +12,7 @@ import export
 from condense.cli import run_script
 from condense.sharing.layouts import read_set
 from tests.sharing.export_sets import NAME, drawn, foreign_result, own_result, soft_labels
+from utils import load_synthetic_set
 
 
 def run(*arguments):
@@ -198,6 +199,19 @@ def test_help_names_every_format(capsys):
         run("--help")
     said = capsys.readouterr().out
     assert stop.value.code == 0 and all(name in said for name in ("SET", "safetensors", "--from_space", "card"))
+
+
+def test_views_of_a_run_with_hallucinators_are_told_by_every_format_that_drops_them(tmp_path, dm, capsys):
+    dm.run(tmp_path, "--parameterization", "hallucinator", "--n_style", "3", "--ipc", "4", "--Iteration", "1",
+           "--num_eval", "1", "--epoch_eval_train", "1", "--model", "ConvNetD1")
+    capsys.readouterr()
+    run(dm.path(tmp_path), "--format", "card", "folder", "reference", "tensors", "--to", tmp_path / "out")
+    said = capsys.readouterr().out
+    assert said.count("every 3 images in a row show one base, of which an epoch sees one") == 2
+    (text,) = (path.read_text(encoding="utf-8") for path in (tmp_path / "out").glob("*.card.md"))
+    assert "| views | every 3 images in a row show one base; an epoch sees one of them |" in text
+    (tensors,) = (tmp_path / "out").glob("*.tensors.pt")
+    assert load_synthetic_set(tensors).views == load_synthetic_set(dm.path(tmp_path)).views == 3
 
 
 def test_soft_labels_and_a_lossy_tree_are_told(tmp_path, capsys):

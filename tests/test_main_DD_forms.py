@@ -1,8 +1,9 @@
-"""main_DD.py with forms of the set whose parts have learning rates of their own, which fall together."""
+"""main_DD.py with forms of the set that hold other numbers of images, and have learning rates of their own."""
 
 import pytest
 
 from condense.runtime import Run
+from condense.synthetic import latent_decoder
 from tests.dd_runs import LAST, script
 
 FORM = ["--parameterization", "latent_decoder", "--distill_steps", "1", "--lr", "0.02", "--lr_code", "0.1",
@@ -42,3 +43,12 @@ def test_each_part_keeps_its_own_learning_rate_and_all_fall_together_resumed_or_
     form.run(tmp_path / "cut", "--num_exp", "2", "--checkpoint_every", "5", "--resume")
     assert rates[1, 7] == expected(7)
     assert form.path(tmp_path / "cut").read_bytes() == form.path(tmp_path / "whole").read_bytes()
+
+
+def test_steps_that_images_cannot_be_cut_into_are_refused_before_any_fit(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(latent_decoder, "fit", None)
+    code, line = script(*FORM, "--init", "real").error_line(capsys, tmp_path, "--distill_steps", "3")
+    assert code == 2 and not list(tmp_path.iterdir())
+    assert "--distill_steps 3 does not divide the 76 images of a class; use --distill_steps 2" in line
+    code, line = script(*FORM, "--n_decoder", "60").error_line(capsys, tmp_path)
+    assert code == 2 and "beside 60 decoders" in line

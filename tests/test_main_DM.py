@@ -1,5 +1,7 @@
 """main_DM.py as a user runs it: on Digits, with tiny settings."""
 
+import logging
+
 import pytest
 import torch
 
@@ -156,3 +158,13 @@ def test_tensorboard_events_are_written_or_the_missing_package_is_named(dm, tmp_
         return
     dm.run(tmp_path, "--tensorboard")
     assert list(tmp_path.glob("*/events*"))
+
+
+@pytest.mark.parametrize("lr, told", [("1e6", True), ("1", False)])
+def test_images_far_from_anything_real_are_told_of(dm, tmp_path, capsys, lr, told):
+    log = logging.getLogger("condense")
+    log.handlers.clear()                                   # as in a process that has just started
+    log.setLevel(logging.NOTSET)
+    dm.run(tmp_path, "--Iteration", "2", "--num_exp", "1", "--lr_img", lr, "--eval_every", "0")
+    found = capsys.readouterr()
+    assert ("standard deviations, which no real ones do; lower the step sizes" in found.out + found.err) == told

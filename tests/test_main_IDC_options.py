@@ -114,6 +114,12 @@ def test_evaluation_is_as_it_is_asked_for(idc, tmp_path):
 @pytest.mark.parametrize("flags, mend", [
     (["--zca"], "leave --zca out"),
     (["--beta", "0.5"], "--beta 0.5 is not offered: CutMix draws areas by Beta(1, 1); leave it out"),
+    (["--decode_type", "bound"], "--decode_type bound is not offered"),
+    (["--nclass", "10"], "name them, by --subset imagenet10"),
+    (["--dseed", "1"], "name them, by --subset imagenet10"),
+    (["--reproduce"], "give --config configs/IDC/CIFAR10_ipc10.yaml"),
+    (["--n_data", "0"], "say so by --net_epoch 0"),
+    (["-d", "digits"], "did you mean Digits?"),
     (["--mix_p", "1.5"], "--mix_p is a probability, not 1.5; lower it"),
     (["--match", "feat", "--metric", "l1"], "leave --metric, --bias and --fc out"),
     (["--match", "feat", "--fc", "True"], "leave --metric, --bias and --fc out"),
@@ -142,15 +148,24 @@ def test_a_multilayer_perceptron_is_matched_by_its_linear_layers(idc, tmp_path):
     assert result["data"][0][0].isfinite().all()
 
 
+def test_short_flags_of_the_original_are_those_of_the_long_ones():
+    short = options("-d", "SVHN", "-n", "ResNet10", "-i", "3", "-f", "1", "-a", "color", "--size", "28", "--data_dir",
+                    "x")
+    long = options("--dataset", "SVHN", "--model", "ResNet10", "--ipc", "3", "--factor", "1", "--aug_type", "color",
+                   "--im_size", "28", "--data_path", "x")
+    assert vars(short) == vars(long) != vars(options())
+
+
 def test_flags_of_the_original_are_taken_or_answered(idc, tmp_path, capsys):
     log = logging.getLogger("condense")
     log.handlers.clear()                                   # as in a process that has just started
     log.setLevel(logging.NOTSET)
     idc.run(tmp_path, *PLAIN, "--repeat", "1", "--lr", "0.03", "--batch_size", "4", "--f_idx", "4", "--nclass_sub",
-            "20", "--phase", "1", "--load_memory", "True", "--Iteration", "0")
+            "20", "--phase", "1", "--load_memory", "True", "--dsa", "True", "--weight-decay", "5e-4", "--Iteration",
+            "0")
     told = idc.load(tmp_path)["meta"]["options"]
     assert (told["num_eval"], told["lr_net"], told["batch_train"]) == (1, 0.03, 4)
     assert "f_idx" not in told and "phase" not in told
     said = capsys.readouterr().out
-    for flag in ("f_idx", "nclass_sub", "phase", "load_memory"):
+    for flag in ("f_idx", "nclass_sub", "load_memory", "dsa", "weight_decay (nor --momentum)"):
         assert f"--{flag} has no effect: " in said

@@ -10,12 +10,14 @@ import torch
 import main_DC
 import main_DD
 import main_DM
+import main_IDC
 import main_KFS
 import main_MTT
 from condense.cli import run_script
 from condense.options import OptionError, parse, with_forms
 from condense.results import load_result
-from condense.synthetic import PARAMETERIZATIONS, LatentDecoder
+from condense.runtime import Run
+from condense.synthetic import PARAMETERIZATIONS, LatentDecoder, latent_decoder
 from tests.conftest import stopped
 
 TINY = ["--dataset", "Digits", "--model", "ConvNetD1", "--num_exp", "1", "--num_eval", "1", "--eval_every", "0",
@@ -49,9 +51,11 @@ def hosts(able_experts):
     segments = ["--buffer_path", str(able_experts), "--max_start_epoch", "2", "--expert_epochs", "2",
                 "--syn_steps", "3", "--lr_img", "10", "--select_on", "none"]
     descent = ["--distill_steps", "5", "--distill_epochs", "1", "--batch_size", "200", "--Iteration", "2"]
+    refined = ["--epoch_eval_train", "1", "--inner_loop", "2", "--batch_real", "6", "--n_data", "16", "--batch_train",
+               "8", "--lr_img", "1", "--lr_net", "0.01"]
     return {"DM": (main_DM, [*DM, "--batch_real", "8"]),
             "DC": (main_DC, [*DM, "--outer_loop", "2", "--inner_loop", "1", "--batch_real", "8"]),
-            "MTT": (main_MTT, [*DM, *segments]), "DD": (main_DD, descent)}
+            "MTT": (main_MTT, [*DM, *segments]), "DD": (main_DD, descent), "IDC": (main_IDC, refined)}
 
 
 def test_the_preset_is_dm_with_codes_and_decoders(tmp_path):
@@ -90,18 +94,58 @@ def test_codes_and_decoders_are_learned_under_every_objective_within_the_budget(
     assert images.shape == (100, 1, 8, 8) and labels.bincount().tolist() == [10] * 10
 
 
-@pytest.mark.parametrize("host", ["DM", "MTT"])
-def test_a_stopped_and_resumed_run_has_the_same_bytes(tmp_path, hosts, monkeypatch, host):
+@pytest.fixture
+def fits(monkeypatch):
+    """A list that grows by one number of steps with every fit to real images."""
+    steps, fit = [], latent_decoder.fit
+
+    def counted(decode, parameters, batch, targets, number, rng):
+        steps.append(number)
+        return fit(decode, parameters, batch, targets, number, rng)
+
+    monkeypatch.setattr(latent_decoder, "fit", counted)
+    return steps
+
+
+@pytest.mark.parametrize("host, init", [("DM", "real"), ("DC", "real"), ("MTT", "real"), ("DD", "real"),
+                                        ("IDC", "real"), ("MTT", "samples_predicted_correctly")])
+def test_a_stopped_and_resumed_run_has_the_same_bytes_and_fits_nothing_again(
+        tmp_path, hosts, monkeypatch, fits, host, init):
     script, flags = hosts[host]
-    flags = [*flags, *LATENT, "--Iteration", "3", "--optimizer", "adam", "--lr_code", "0.01"]
+    flags = [*flags, *LATENT, "--init", init, "--Iteration", "3", "--optimizer", "adam", "--lr_code", "0.01"]
+    flags += ["--lr_y", "5"] if host == "MTT" else []
     run(script, tmp_path / "whole", *flags)
-    run(script, tmp_path / "again", *flags)
     parts = [*TINY, "--save_path", str(tmp_path / "parts"), *flags]
     stopped(lambda: run_script(script.main, script.Config, "", parts), monkeypatch)
+    assert fits == [4, 4]
     run(script, tmp_path / "parts", *flags, "--resume")
+    assert fits == [4, 4]
     name = f"res_{host}_Digits_ConvNetD1_1ipc.pt"
-    whole, again, parts = ((tmp_path / folder / name).read_bytes() for folder in ("whole", "again", "parts"))
-    assert whole == again == parts
+    assert (tmp_path / "parts" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+
+
+@pytest.mark.parametrize("exp, iteration, again", [(0, 2, 1), (1, 0, 1), (1, 2, 0)])
+def test_a_killed_run_fits_again_only_what_no_checkpoint_restores(tmp_path, monkeypatch, fits, exp, iteration, again):
+    """Killed in front of an iteration; checkpoints are of iteration 1 of each experiment, and in between."""
+    flags = [*DM, "--batch_real", "8", "--warmup_steps", "4", "--Iteration", "3", "--num_exp", "2",
+             "--checkpoint_every", "1"]
+    run(main_KFS, tmp_path / "whole", *flags)
+    log = Run.log
+
+    def killed(self, loss):
+        if not self.rehearsing and (self.exp, self.it) == (exp, iteration):
+            raise KeyboardInterrupt
+        return log(self, loss)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Run, "log", killed)
+        with pytest.raises(KeyboardInterrupt):
+            run(main_KFS, tmp_path / "parts", *flags)
+    fits.clear()
+    run(main_KFS, tmp_path / "parts", *flags, "--resume")
+    assert fits == [4] * again
+    whole, parts = ((tmp_path / folder / "res_KFS_Digits_ConvNetD1_1ipc.pt") for folder in ("whole", "parts"))
+    assert parts.read_bytes() == whole.read_bytes()
 
 
 def test_a_file_of_factors_alone_gives_every_reader_the_images(tmp_path):
@@ -131,7 +175,7 @@ def test_a_file_of_factors_alone_gives_every_reader_the_images(tmp_path):
     (["--budget", "published"], "leave --budget out"),
     (["--out", "tanh"], "choose one of: linear, sigmoid"),
     (["--lr_code", "0"], "--lr_code must be larger than 0"),
-    (["--ipc", "50"], "of every class, but class"),
+    (["--ipc", "50"], "use --ipc 10 or less, or --init noise"),
     (["--init", "noise_scaled"], "unknown start 'noise_scaled'"),
     (["--parameterization", "pixels"], "choose one of: latent_decoder"),
 ])

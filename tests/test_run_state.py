@@ -14,9 +14,14 @@ import numpy as np
 import pytest
 import torch
 
+from condense import checkpoints
+from condense.checkpoints import Checkpoint
 from condense.runtime import Run
+from condense.synthetic import PARAMETERIZATIONS
 
 LONG = ["--Iteration", "60", "--num_exp", "2", "--checkpoint_every", "5", "--eval_every", "20"]
+FORMS = {"memory": ["--n_basis", "6"], "multi_formation": ["--factor", "3"],           # filled up with grey
+         "latent_decoder": ["--out", "sigmoid", "--warmup_steps", "3"]}                # mean and std of real pixels
 
 
 @pytest.fixture(scope="module")
@@ -73,6 +78,17 @@ def test_killed_with_outer_steps_and_resumed_gives_the_same_bytes(dc, tmp_path):
     assert steps(dc, parts) == steps(dc, whole)
 
 
+@pytest.mark.parametrize("longest_s, found", [(600, 0), (0, 3)])
+def test_checkpoints_are_no_further_apart_than_minutes_however_few_iterations_that_is(
+        dm, tmp_path, monkeypatch, longest_s, found):
+    saved, save = [], Checkpoint.save
+    monkeypatch.setattr(checkpoints, "LONGEST_S", longest_s)
+    monkeypatch.setattr(Checkpoint, "save", lambda *args, **state: saved.append(state["iteration"]) or
+                        save(*args, **state))
+    dm.run(tmp_path, "--Iteration", "4", "--num_exp", "1", "--checkpoint_every", "500", "--eval_every", "100")
+    assert len(saved) == found and saved == [1, 2, 3][:found]
+
+
 @pytest.mark.parametrize("number, step, before",
                          [(signal.SIGINT, 2, 1), (signal.SIGTERM, 2, 1), (signal.SIGTERM, 3, 2)])
 def test_stop_between_outer_steps_goes_back_to_where_the_iteration_began(
@@ -122,6 +138,28 @@ def unfinished(dm, tmp_path, monkeypatch):
             dm.run(tmp_path, "--checkpoint_every", "2")
     assert list(tmp_path.glob("*.ckpt"))
     return tmp_path
+
+
+@pytest.mark.parametrize("form", PARAMETERIZATIONS)
+def test_what_a_checkpoint_restores_is_started_from_noise_and_ends_with_the_same_bytes(
+        dm, tmp_path, monkeypatch, form):
+    hows, kind = [], PARAMETERIZATIONS[form]
+    original = kind.init_from
+
+    def init_from(self, real, how, rng):
+        hows.append(how)
+        return original(self, real, how, rng)
+
+    monkeypatch.setattr(kind, "init_from", init_from)
+    flags = ["--parameterization", form, "--init", "real", "--checkpoint_every", "2", *FORMS.get(form, [])]
+    dm.run(tmp_path / "whole", *flags)
+    with monkeypatch.context() as patch:
+        interrupt_at(patch, 4)
+        with pytest.raises(SystemExit):
+            dm.run(tmp_path / "parts", *flags)
+    dm.run(tmp_path / "parts", *flags, "--resume")
+    assert hows == ["real", "real", "noise"]
+    assert dm.path(tmp_path / "parts").read_bytes() == dm.path(tmp_path / "whole").read_bytes()
 
 
 def test_checkpoint_is_not_destroyed_by_starting_again(dm, unfinished, capsys):

@@ -1,12 +1,14 @@
 """A step's part of the memory, and the memory: the union of the parts of all steps so far."""
 
 import hashlib
+import math
 from dataclasses import dataclass
 from functools import cached_property
 
 import torch
 
 from condense.evaluation import TensorSet
+from condense.sharing.stored import views_of
 
 
 @dataclass(frozen=True)
@@ -14,16 +16,19 @@ class Part:
     """What one step adds: `images` (n, C, H, W) float32 on the CPU, normalised as the data at hand are.
 
     `labels` are class ids of the whole data set, (n,) int64, or (n, K) probabilities. `bytes` are what it stores.
+    Every `views` images in a row show one stored thing, as in a `TensorSet`.
     """
 
     images: torch.Tensor
     labels: torch.Tensor
     bytes: int
+    views: int = 1
 
     @cached_property
     def sha256(self):
-        """Hex sha256 of images and labels."""
-        digest = hashlib.sha256(repr((tuple(self.images.shape), tuple(self.labels.shape))).encode())
+        """Hex sha256 of images and labels, and of `views` above 1: of all that networks trained on it depend on."""
+        views = (self.views,) if self.views > 1 else ()
+        digest = hashlib.sha256(repr((tuple(self.images.shape), tuple(self.labels.shape), *views)).encode())
         for tensor in (self.images, self.labels):
             digest.update(tensor.contiguous().numpy())
         return digest.hexdigest()
@@ -39,7 +44,8 @@ def part_of_rows(real, rows):
 def part_of_result(result, classes, num_classes):
     """Return the set of a result made from `classes` alone as a `Part`, with ids of the whole of `num_classes`."""
     images, labels = result["data"][0]
-    return Part(images, original_labels(labels, classes, num_classes), result["meta"]["storage"]["bytes"])
+    meta = result["meta"]
+    return Part(images, original_labels(labels, classes, num_classes), meta["storage"]["bytes"], views_of(meta))
 
 
 def original_labels(labels, classes, num_classes):
@@ -51,6 +57,17 @@ def original_labels(labels, classes, num_classes):
 
 
 def memory_of(parts, device):
-    """Return the union of `parts` as a `TensorSet` on `device`, in the order that they came."""
-    return TensorSet(torch.cat([part.images for part in parts]).to(device),
-                     torch.cat([part.labels for part in parts]).to(device))
+    """Return the union of `parts` as a `TensorSet` on `device`, in the order that they came.
+
+    Where parts differ in `views`, those of each thing are repeated until all things have as many: an epoch sees every
+    thing once, and of each all its views equally often.
+    """
+    views = math.lcm(*(part.views for part in parts))
+    images, labels = (torch.cat([_with_views(tensor, part.views, views) for part, tensor in zip(parts, tensors)])
+                      for tensors in ([part.images for part in parts], [part.labels for part in parts]))
+    return TensorSet(images.to(device), labels.to(device), views=views)
+
+
+def _with_views(tensor, views, wanted):
+    """Repeat each `views` rows of `tensor` until they are `wanted`."""
+    return tensor.unflatten(0, (-1, views)).repeat(1, wanted // views, *[1] * (tensor.dim() - 1)).flatten(0, 1)

@@ -19,14 +19,15 @@ def is_large(real):
 
 
 def idc_protocols(models, real, num_images, epochs="auto", lr="auto", batch_size="auto", mixup="auto", mix_p="auto",
-                  strategy="auto"):
+                  strategy="auto", factor=1):
     """Return {network name: `Protocol`} by which sets with `num_images` training images per class are scored.
 
     `mixup` "cut" mixes minibatches by CutMix with probability `mix_p`, which takes the place of cutout, and "vanilla"
-    mixes none. `strategy` are the operators of a composed augmentation. Raises ValueError as `parse_strategy` does.
+    mixes none. `strategy` are the operators of a composed augmentation. `factor` images a side are in the place of one.
+    Raises ValueError as `parse_strategy` does.
     """
     return {model: _varied(protocol, real.name, mixup, mix_p, strategy) for model, protocol
-            in _published(models, real, num_images, epochs, lr, batch_size).items()}
+            in _published(models, real, num_images, epochs, lr, batch_size, factor).items()}
 
 
 def following_protocol(model, real, strategy, lr="auto", batch_size="auto", mixup="cut", mix_p="auto"):
@@ -39,9 +40,9 @@ def following_protocol(model, real, strategy, lr="auto", batch_size="auto", mixu
                    cutmix=_probability(protocol, mix_p) if mixup == "cut" else 0.0)
 
 
-def _published(models, real, num_images, epochs, lr, batch_size):
+def _published(models, real, num_images, epochs, lr, batch_size, factor=1):
     given = {"epochs": epochs, "lr": lr, "batch_size": batch_size}
-    return named_protocols("idc", models, real, num_images=num_images,
+    return named_protocols("idc", models, real, num_images=num_images, factor=factor,
                            **{name: None if value == "auto" else value for name, value in given.items()})
 
 
@@ -51,7 +52,7 @@ def _varied(protocol, dataset, mixup, mix_p, strategy):
     if strategy != "auto":
         parse_strategy(strategy)
         return replace(protocol, cutmix=probability, augmentation="composed", strategy=strategy)
-    if mixup != "auto" and protocol.augmentation == "composed":
+    if cut != (protocol.cutmix > 0) and protocol.augmentation == "composed":
         protocol = replace(protocol, strategy=_beside(cut, default_strategy(dataset)))
     return replace(protocol, cutmix=probability)
 

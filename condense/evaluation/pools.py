@@ -10,8 +10,13 @@ POOLS = {
     "A": ("ConvNetAS", "ConvNetAR", "ConvNetAL", "ConvNetASwish"),
     "P": ("ConvNetNP", "ConvNetMP", "ConvNetAP"),
     "N": ("ConvNetNN", "ConvNetBN", "ConvNetLN", "ConvNetIN", "ConvNetGN"),
-    "I": ("ConvNet", "ResNetAP10", "ResNet10", "DenseNet"),
+    "I": ("ConvNet", "ResNet10", "DenseNet"),
 }
+# IDC has other networks for images as large as ImageNet's (EfficientNet-B0, its third, is not offered). A pool does not
+# see the images: that they are large is taken from the networks that are made to condense such.
+LARGE_POOLS = {"I": ("ResNetAP10", "ResNet18BN")}
+LARGE_MODELS = ("ResNetAP10", "ConvNetD5", "ConvNetD6", "ConvNetD7", "ConvNetD8")
+HOSTS = {"HaBa": "MTT", "LoMTT": "MTT"}    # MTT for sets of another form
 METHOD_POOLS = {"MTT": {"M": ("ConvNet", "AlexNet", "VGG11", "ResNet18_AP", "ResNet18")}}       # its code's own
 EVAL_MODES = {"S": "the condensing network, batch norm replaced", "SS": "the condensing network itself",
               "M": "six families", "B": "batch norm networks", "W": "widths", "D": "depths",
@@ -22,10 +27,11 @@ METHOD_MODES = {"MTT": {"C": "the condensing network and ConvNet"}}
 def eval_pool(mode, model, method=None):
     """Return the tuple of network names that evaluation mode `mode` scores a set condensed with `model` on.
 
-    S cuts the name before its first "BN" (ConvNetBN -> ConvNet, ResNet18BN_AP -> ResNet18); SS keeps it. `method`
-    is given where its published modes and pools are others: MTT has C, which adds ConvNet. Raises ValueError for an
-    unknown mode.
+    S cuts the name before its first "BN" (ConvNetBN -> ConvNet, ResNet18BN_AP -> ResNet18); SS keeps it. I has other
+    networks where `model` is one of LARGE_MODELS. `method` is given where its published modes and pools are others:
+    MTT has C, which adds ConvNet. Raises ValueError for an unknown mode.
     """
+    method = HOSTS.get(method, method)
     if mode == "S":
         return (model.split("BN")[0],)
     if mode == "SS":
@@ -34,4 +40,6 @@ def eval_pool(mode, model, method=None):
         return tuple(dict.fromkeys((model, "ConvNet")))
     if mode not in POOLS:
         raise ValueError(unknown("eval mode", mode, {**EVAL_MODES, **METHOD_MODES.get(method, {})}))
+    if model in LARGE_MODELS and mode in LARGE_POOLS:
+        return LARGE_POOLS[mode]
     return METHOD_POOLS.get(method, {}).get(mode, POOLS[mode])

@@ -22,13 +22,22 @@ DCBENCH = {"none": "none", "dsa": "siamese", "autoaugment": "autoaugment", "rand
 
 @dataclass(frozen=True)
 class Setting:
-    """What a protocol may depend on beside the network; None: not known, or of `epochs`: none are asked for."""
+    """What a protocol may depend on beside the network; None: not known, or of `epochs`: none are asked for.
+
+    `num_images` are the training images per class; `factor` of them a side are in the place of one.
+    """
 
     dataset: str
     side: int | None = None
     num_classes: int | None = None
     num_images: int | None = None
     epochs: int | None = None
+    factor: int = 1
+
+    @property
+    def num_stored(self):
+        """How many images of a class are stored, None where that is not known."""
+        return None if self.num_images is None else self.num_images // self.factor**2
 
     @property
     def large(self):
@@ -53,17 +62,17 @@ class Published:
 
 
 def named_protocols(name, models, dataset, *, epochs=None, lr=None, batch_size=None, augmentation=None,
-                    num_images=None, lr_learned=None):
+                    num_images=None, lr_learned=None, factor=1):
     """Return {network name: `Protocol`} of the protocol called `name` in PROTOCOLS, for `models`.
 
     `dataset` is a data set's name, or the `RealData` itself: IDC goes by the size of the images and the number of
     classes, too. `num_images` is the number of training images per class (of a set with several images in the place
-    of one, all of them), which IDC's epochs on large images follow. `lr_learned` is the step size that the set has
-    learned: mtt trains with it, and so does dd where no steps come with the set. `epochs`, `lr`, `batch_size` and
-    `augmentation` take the place of the protocol's own. Raises ValueError for an unknown name, where IDC lacks a
-    figure, and for what dd has not.
+    of one, all of them), and `factor` how many of them a side are in the place of one: IDC goes by both. `lr_learned`
+    is the step size that the set has learned: mtt trains with it, and so does dd where no steps come with the set.
+    `epochs`, `lr`, `batch_size` and `augmentation` take the place of the protocol's own. Raises ValueError for an
+    unknown name, where IDC lacks a figure, and for what dd has not.
     """
-    record, setting = lookup(PROTOCOLS, name, "protocol"), _setting(dataset, num_images, epochs)
+    record, setting = lookup(PROTOCOLS, name, "protocol"), _setting(dataset, num_images, epochs, factor)
     kind = None if augmentation is None else lookup(record.augmentations, augmentation, f"augmentation of {name}")
     given = {key: value for key, value in (("epochs", epochs), ("lr", lr), ("batch_size", batch_size))
              if value is not None}
@@ -79,7 +88,7 @@ def varied(protocol, name, augmentation, model, real):
     Raises ValueError for one that it has not.
     """
     kind = lookup(lookup(PROTOCOLS, name, "protocol").augmentations, augmentation, f"augmentation of {name}")
-    strategy = strategy_of(kind, _setting(real, None, None), model, cutmix=protocol.cutmix > 0)
+    strategy = strategy_of(kind, _setting(real), model, cutmix=protocol.cutmix > 0)
     return replace(protocol, augmentation=kind, strategy=strategy)
 
 
@@ -102,10 +111,10 @@ def strategy_of(kind, setting, model, cutmix=False):
     return "_".join(name for name in names if not (cutmix and name == "cutout"))
 
 
-def _setting(dataset, num_images, epochs):
+def _setting(dataset, num_images=None, epochs=None, factor=1):
     if isinstance(dataset, str):
-        return Setting(dataset, num_images=num_images, epochs=epochs)
-    return Setting(dataset.name, min(dataset.im_size), dataset.num_classes, num_images, epochs)
+        return Setting(dataset, num_images=num_images, epochs=epochs, factor=factor)
+    return Setting(dataset.name, min(dataset.im_size), dataset.num_classes, num_images, epochs, factor)
 
 
 def dc(model, setting, kind=None):
@@ -129,10 +138,11 @@ def idc(model, setting, kind=None):
     """IDC: SGD 0.01, momentum 0.9, weight decay 5e-4, minibatches of 64; the learning rate falls to a fifth twice.
 
     Images up to 64 pixels: 1000 epochs, CutMix on every other minibatch, after flip (digits: none), colour and one of
-    crop, scale and rotate. SVHN at one image per class: no CutMix, but cutout, as published. (Published MNIST sets of
-    several images in the place of one are scored without CutMix; which they are is not known here.) Larger ones:
-    ImageNet's augmentation, CutMix on every minibatch, epochs by the images per class; of 100 classes and more two
-    thirds of them, rounded down to hundreds, at learning rate 0.1, weight decay 1e-4 and minibatches of 128.
+    crop, scale and rotate; DenseNet 400 epochs on sets of several images in the place of one, from 50 stored ones per
+    class on. SVHN at one image per class: no CutMix, but cutout, as published. MNIST with several images in the place
+    of one: neither. Larger ones: ImageNet's augmentation, CutMix on every minibatch, epochs by the images per class; of
+    100 classes and more two thirds of them, rounded down to hundreds, at learning rate 0.1, weight decay 1e-4 and
+    minibatches of 128.
 
     The published program tests four times and prints the best of the four beside the last; the best is chosen on the
     test set, which flatters, so the last is what counts here.
@@ -141,9 +151,10 @@ def idc(model, setting, kind=None):
         return _idc_large(model, setting, kind)
     if setting.dataset == "SVHN" and setting.num_images == 1 and kind is None:
         return Protocol(1000, batch_size=64, augmentation="composed", strategy=DIGIT_STRATEGY, schedule="idc")
-    kind = kind or "composed"
-    return Protocol(1000, batch_size=64, augmentation=kind, strategy=strategy_of(kind, setting, model, cutmix=True),
-                    schedule="idc", cutmix=0.5)
+    kind, mosaics = kind or "composed", setting.factor > 1
+    epochs = 400 if model == "DenseNet" and mosaics and (setting.num_stored or 0) >= 50 else 1000
+    return Protocol(epochs, batch_size=64, augmentation=kind, strategy=strategy_of(kind, setting, model, cutmix=True),
+                    schedule="idc", cutmix=0.0 if setting.dataset == "MNIST" and mosaics else 0.5)
 
 
 def _idc_large(model, setting, kind):

@@ -74,6 +74,11 @@ class ScoredSet:
         return len(self.sets[0].labels)
 
     @property
+    def factor(self):
+        """How many of them a side were in the place of one, whoever decoded them."""
+        return max(self.placed.decode, self.file.decoded or 1)
+
+    @property
     def bytes(self):
         """The bytes that one set stores: as its maker counts them, else 4 per value, and per soft label."""
         if self.file.meta and "storage" in self.file.meta:
@@ -184,6 +189,8 @@ class ScoredSet:
             return _name_in(self.record["protocols"], self.learned() is not None)
         if self.steps is not None:
             return "dd"
+        if self.factor > 1:                                # mosaics are IDC's
+            return "idc"
         if self.learned() is not None:
             return "mtt"
         return LAYOUT_PROTOCOLS.get(self.file.layout, "dc" if self.file.method in ("DC", "LoDC") else "dsa")
@@ -211,7 +218,9 @@ class ScoredSet:
         return dataclasses.replace(protocol, **{name: value for name, value in values.items() if value is not None})
 
     def _like(self, model, other):
-        """Return the protocol of `model` where another network had `other`: DC's depends on the network."""
+        """Return the protocol of `model` where another network had `other`: DC's and IDC's depend on the network."""
+        if other.schedule == "idc" and self.record.get("epochs") == "auto":
+            return dataclasses.replace(other, epochs=self._named(model, Changes("idc"), None).epochs)
         if other.augmentation != "classic":
             return other
         epochs = self.record.get("epochs") or other.epochs
@@ -221,7 +230,7 @@ class ScoredSet:
         protocol = named_protocols(self.protocol_name(changes), [model], self.real, epochs=changes.epochs,
                                    lr=changes.lr, batch_size=changes.batch_size, augmentation=changes.augmentation,
                                    num_images=-(-self.images // self.real.num_classes),
-                                   lr_learned=self.learned(exp))[model]
+                                   lr_learned=self.learned(exp), factor=self.factor)[model]
         if protocol.schedule != "steps" or self.steps is None or changes.epochs is not None:
             return protocol
         batches = len(self.steps.rows)

@@ -62,6 +62,7 @@ def ResNetAP10(channel, num_classes, im_size=None):
 def ResNet10(channel, num_classes, im_size=None):
     """Return the narrow ResNet with strides and batch norm that CIFAR's sets are scored by, beside others.
 
+    For SVHN the published code builds one twice as wide (64, 128, 256, 512) under the same name: it is not offered.
     `im_size` None means 28x28 for one channel and 32x32 otherwise.
     """
     size = as_pair(im_size, channel)

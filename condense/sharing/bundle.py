@@ -24,7 +24,7 @@ class Bundle:
 
     `images` (n, C, H, W) float32 in `space`, decoded; `labels` (n,) int64 or (n, K) float32. `constants` made the
     space, or for raw images would make the data set's own, where known. `about` are plain values. `steps` are those of
-    a set of unrolled training, whose mean size is then `lr`.
+    a set of unrolled training, whose mean size is then `lr`. Every `views` images in a row show one stored thing.
     """
 
     images: torch.Tensor
@@ -34,6 +34,7 @@ class Bundle:
     lr: float | None = None
     about: dict = field(default_factory=dict)
     steps: Steps | None = None
+    views: int = 1
 
     @property
     def soft(self):
@@ -94,12 +95,8 @@ class Source:
 
     @cached_property
     def factor(self):
-        """The decode factor; raises ValueError where neither file nor caller says it."""
-        factor = self.decode if self.decode is not None else self.file.decode
-        if factor is None:
-            raise ValueError(f"{self.file.path} does not say how many images each of its holds a side; give --decode"
-                             " (2 for the published CIFAR sets, 3 for ImageNet; 1 where they are decoded)")
-        return factor
+        """The decode factor; raises ValueError as `SetFile.factor` does."""
+        return self.file.factor(self.decode)
 
     @cached_property
     def sha256(self):
@@ -147,12 +144,13 @@ class Source:
             images = from_pixels(pixels, space, after)
             labels = labels.repeat(self.factor**2, *[1] * (labels.dim() - 1))      # tiles are slow, images fast
         return Bundle(images, labels, space, after, stored.lr, self._about(experiment, which, labels),
-                      stored.steps_decoded(self.file.path, self.factor))
+                      stored.steps_decoded(self.file.path, self.factor), self.file.views)
 
     def _about(self, experiment, which, labels):
         file = self.file
         return {"class_names": self.class_names(labels), "dataset": self.name, "method": file.method,
-                "model": file.model, "ipc": file.ipc, "experiment": experiment, "which": which,
+                "model": file.model, "ipc": file.ipc, "decoded": max(self.factor, file.decoded or 1),
+                "experiment": experiment, "which": which,
                 "accuracies": accuracies_of(file, experiment, which), "made_from": made_from(file),
                 "scored": file.scored_by(experiment, which), "source": file.path.name, "source_sha256": self.sha256}
 

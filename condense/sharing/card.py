@@ -92,7 +92,7 @@ def facts(source):
     soft = f"soft, ({len(labels)}, {len(names)}) probabilities"
     lines = {"data set": f"{source.name or 'not said by the file'}, {len(names)} classes", "classes": _listed(names),
              "method": method(file), "form": form(file, source.factor), "condensed with": file.model,
-             "holds": holds(file, source.factor),
+             "holds": holds(file, source.factor), "views": views(file.views),
              "images": "x".join(map(str, images.shape[1:])) + " (channels, height, width)",
              "labels": soft if labels.dim() == 2 else "hard, a class each",
              "learned step size": ", ".join(f"{one.lr:.6g}" for one in sets if one.lr is not None and not one.steps),
@@ -139,6 +139,11 @@ def holds(file, factor):
     text = f"{number:,} images" + (f" in each of {len(file.sets)} {unit}s" if len(file.sets) != 1 else "")
     chosen = len(file.best)
     return text + (f"; beside the last iteration's, {chosen} chosen one{'s' * (chosen != 1)}" if chosen else "")
+
+
+def views(number):
+    """Word that `number` images in a row show one thing; '' where each shows its own."""
+    return f"every {number} images in a row show one base; an epoch sees one of them" if number > 1 else ""
 
 
 def steps(sets):
@@ -231,6 +236,8 @@ def command(meta):
     """Return the command line that makes the set again, every option that has a part in it spelled out."""
     lines, line = [], f"python {METHODS[meta['method']][0]}"
     for name, value in sorted(meta["options"].items(), key=lambda item: item[0].lower()):
+        if isinstance(value, (list, tuple)) and not value:                     # no command line has an empty list
+            continue
         flag = _flag(name, value)
         if len(line) + len(flag) + 3 > WIDTH:
             lines, line = [*lines, f"{line} \\"], "   "

@@ -44,7 +44,14 @@ def write_folder(path, source, choice):
         lines.append("folders hold one class per image: of soft labels the most probable; other formats keep them")
     if bundle.steps is not None:
         lines.append(f"step sizes and what belongs to them are in {STEPS}")
+    if bundle.views > 1:
+        lines.append(f"folders do not say that {bases_in_words(bundle.views)}; --format tensors does")
     return lines
+
+
+def bases_in_words(views):
+    """Word what every `views` images in a row are, where that is more than one."""
+    return f"every {views} images in a row show one base, of which an epoch sees one"
 
 
 def steps_in(bundle):
@@ -128,6 +135,8 @@ def _losses(bundles, space):
     elif bundles[0].lr is not None:
         yield "left out: the learned step size" + "s" * (number > 1) + " " + ", ".join(f"{bundle.lr:.6g}"
                                                                                        for bundle in bundles)
+    if bundles[0].views > 1:
+        yield f"left out: that {bases_in_words(bundles[0].views)}; --format tensors says it"
 
 
 def _whole(content):

@@ -23,7 +23,7 @@ def read_tree(path):
     """
     folders = sorted(entry.name for entry in os.scandir(path) if is_folder(entry))
     said = _said(path, folders)
-    class_names, folders, known_by = said or _ordered(folders)
+    class_names, folders, known_by, decoded = said or _ordered(folders)
     files = [(name, label) for label, folder in enumerate(folders)
              for name in sorted(image_names(path / folder, folder))]
     if not files:
@@ -35,7 +35,7 @@ def read_tree(path):
     images = _decoded([path / name for name, _ in files])
     one = StoredSet(images, torch.tensor([label for _, label in files]), steps and steps.mean_size(), steps=steps)
     return SetFile(path, "folder", f"folders of images; {known_by}", (one,), class_names=class_names, space="raw",
-                   said_by="image files hold pixels", scored=scored)
+                   said_by="image files hold pixels", scored=scored, decoded=decoded)
 
 
 def _steps(path, number):
@@ -54,7 +54,7 @@ def _steps(path, number):
 
 
 def _said(path, folders):
-    """Return (class names, folders, how known) by classes.json; None where there is none."""
+    """Return (class names, folders, how known, `SetFile.decoded`) by classes.json; None where there is none."""
     file = path / CLASSES
     if not file.is_file():
         return None
@@ -72,13 +72,14 @@ def _said(path, folders):
     if len(names) != len(said) or beyond or len(set(said)) < len(said):
         odd = f"does not name the folder {beyond[0]}" if beyond else "has not one folder for each class"
         raise ValueError(f"{file} {odd}; export the set again, or remove {CLASSES}")
-    return tuple(names), said, f"order of classes from {CLASSES}"
+    decoded = content.get("decoded")
+    return tuple(names), said, f"order of classes from {CLASSES}", decoded if type(decoded) is int else None
 
 
 def _ordered(folders):
     if all(name.isdecimal() for name in folders):
-        return tuple(sorted(folders, key=int)), sorted(folders, key=int), "classes in the order of their numbers"
-    return tuple(folders), folders, "classes in the order of their names"
+        return tuple(sorted(folders, key=int)), sorted(folders, key=int), "classes in the order of their numbers", None
+    return tuple(folders), folders, "classes in the order of their names", None
 
 
 def _in_stored_order(files):

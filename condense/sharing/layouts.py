@@ -7,7 +7,15 @@ import torch
 from condense.sharing.archives import read_archive
 from condense.sharing.image_tree import read_tree
 from condense.sharing.mtt_files import choose_images, is_images_file, read_mtt
-from condense.sharing.plain_files import is_mosaic, is_pair, read_dict, read_mosaic, read_pair, read_safetensors
+from condense.sharing.plain_files import (
+    MOSAICS,
+    is_mosaic,
+    is_pair,
+    read_dict,
+    read_mosaic,
+    read_pair,
+    read_safetensors,
+)
 from condense.sharing.result_files import is_result, read_result
 from condense.sharing.stored import SetFile, StoredSet, described
 
@@ -23,7 +31,6 @@ LAYOUTS = {
     "safetensors": "a safetensors file with images and labels",
     "folder": "a folder of images for each class",
 }
-MOSAICS = ("data_best.pt", "data.pt")
 
 
 def read_set(path, labels=None):

@@ -32,6 +32,8 @@ class LoadedSet:
     alike. `labels` (n,) int64, or (n, K) probabilities. `class_names` is None where nobody says them, `lr` the step
     size learned with the set, or None. `path` is the file, `evidence` says how its space is known. `steps` are those of
     a set of unrolled training: which images each of them sees, how far it goes, and fixed starts; else None.
+    Every `views` images in a row show one stored base, of which an epoch of training sees one, drawn anew each time; 1:
+    every image is its own.
     """
 
     images: torch.Tensor
@@ -44,6 +46,7 @@ class LoadedSet:
     path: Path
     evidence: str
     steps: Steps | None = None
+    views: int = 1
 
     @cached_property
     def dataset(self):
@@ -75,7 +78,7 @@ def load_synthetic_set(address, experiment=0, which="last", space=None, decode=N
     placed = place(file, Spaces(_loader(file, dataset, data_path)), space, decode)
     found, real = (placed.sets if which == "last" else placed.best)[experiment], placed.real
     return LoadedSet(found.tensor, found.labels, tuple(real.class_names), *_of(real), one.lr, file.path,
-                     placed.evidence, one.steps_decoded(file.path, placed.decode))
+                     placed.evidence, one.steps_decoded(file.path, placed.decode), file.views)
 
 
 def chosen_set(file, experiment=0, which="last"):
@@ -93,8 +96,8 @@ def chosen_set(file, experiment=0, which="last"):
 
 def _without_data(file, one, space, decode, dataset):
     """Return the `LoadedSet` of what the file holds, or None where that takes real data."""
-    said, factor = space or file.space, file.decode if decode is None else decode
-    if said is None or factor is None:                   # `place` asks statistics, or raises
+    said, factor = space or file.space, file.factor(decode)
+    if said is None:                                     # `place` asks statistics, or raises
         return None
     lookup(dict.fromkeys(SPACES), said, "space")
     before, after = _constants(file, said, dataset)
@@ -107,7 +110,7 @@ def _without_data(file, one, space, decode, dataset):
     labels = one.labels.repeat(factor**2, *[1] * (one.labels.dim() - 1))       # tiles are slow, images fast
     evidence = f"{said}: {file.said_by}" if space is None else f"{said}, as space says"
     return LoadedSet(images, labels, file.class_names, *_of(after), one.lr, file.path, evidence,
-                     one.steps_decoded(file.path, factor))
+                     one.steps_decoded(file.path, factor), file.views)
 
 
 def _constants(file, space, dataset):

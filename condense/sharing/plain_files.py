@@ -10,7 +10,11 @@ from condense.sharing.conversion import SPACES
 from condense.sharing.stored import CHOSEN, SetFile, checked_scored, described, named, stored_set
 from condense.unrolled.stored import read_steps
 
-FACTOR = re.compile(r"(?:factor|[_-]f)(\d+)(?![0-9])")    # as the published folders and files name it
+FACTORS = (re.compile(r"factor(\d+)"), re.compile(r"[_-]f(\d+)"))   # the published names' word, and short forms
+MOSAICS = ("data_best.pt", "data.pt")      # what multi-formation's published code calls its sets
+# How far outside 0..1 raw pixels lie on average, at most. They are clamped at the start of an outer iteration alone, so
+# that some are off by hundredths; normalised ones, whose mean is 0, are off by half a unit (those of MNIST by 0.55).
+OUTSIDE = 0.05
 HEADER = "condense"                        # key of our JSON in the metadata of a safetensors file
 ZCA = ("mean", "eigenvectors", "eigenvalues")
 
@@ -20,30 +24,42 @@ def is_pair(content):
 
 
 def is_mosaic(path, content):
-    """Whether a pair is what multi-formation's published code writes: a list, raw pixels, called data*.pt."""
+    """Whether a pair is what multi-formation's published code writes: a list, raw pixels, called data*.pt.
+
+    One of another name has a path that states the factor. Where both name and path are its own, pixels decide nothing.
+    """
     if not isinstance(content, list) or not is_pair(content) or content[0].dim() != 4 or not content[0].numel():
         return False
-    called = path.name in ("data.pt", "data_best.pt") or decode_factor(path) is not None
-    return called and content[0].is_floating_point() and 0 <= float(content[0].min()) <= float(content[0].max()) <= 1
+    called, stated = path.name in MOSAICS, decode_factor(path) is not None
+    return content[0].is_floating_point() and (called and stated or (called or stated) and _is_raw(content[0]))
+
+
+def _is_raw(images):
+    """Whether pixels are on the scale 0..1, but for what they strayed since they were last clamped."""
+    images = images.double()
+    return float((images - images.clamp(0, 1)).abs().mean()) <= OUTSIDE
 
 
 def decode_factor(path):
-    """Return the factor that the file's name or one of the two folders above states (factor2, _f2), or None."""
+    """Return the factor that the file's name or one of the two folders above states (factor2, else _f2), or None."""
     path = path.absolute()
-    for name in (path.stem, *(folder.name for folder in path.parents[:2])):
-        if match := FACTOR.search(name):
-            return int(match[1])
+    for pattern in FACTORS:                                # conv3in_f2_mse_factor1: _f2 is a feature there
+        for name in (path.stem, *(folder.name for folder in path.parents[:2])):
+            if match := pattern.search(name):
+                return int(match[1])
     return None
 
 
 def read_mosaic(path, content):
+    """Return the `SetFile` of a pair that `is_mosaic`; its space is open where its pixels are no raw ones."""
     one, remark = stored_set(path, *content)
-    factor = decode_factor(path)
-    known_by = "; ".join(filter(None, ["a list of raw images and labels as multi-formation (IDC) saves it", remark,
-                                       factor and f"its path says factor {factor}"]))
+    factor, raw = decode_factor(path), _is_raw(one.images)
+    known_by = "; ".join(filter(None, [f"a list of {'raw ' * raw}images and labels as multi-formation (IDC) saves it",
+                                       remark, factor and f"its path says factor {factor}"]))
     best = path.stem == "data_best"
-    return SetFile(path, "idc", known_by, (one,), (one,) if best else (), space="raw", decode=factor,
-                   said_by="multi-formation stores raw pixels", caveat=CHOSEN if best else None, **named(path))
+    return SetFile(path, "idc", known_by, (one,), (one,) if best else (), space="raw" if raw else None, decode=factor,
+                   said_by="multi-formation stores raw pixels" if raw else None, caveat=CHOSEN if best else None,
+                   **named(path))
 
 
 def read_pair(path, content):
@@ -56,8 +72,8 @@ def read_pair(path, content):
 def read_dict(path, content, layout="tensors", known_by="a dict with images and labels"):
     """Return the `SetFile` of a dict with images and labels, and perhaps what says how to use them.
 
-    That is space, mean, std, zca (as `Whitening.state`), class_names, lr, dataset, method, model, ipc, decode,
-    accuracies, made_from (see the function of this name), steps and start (`stored_steps`) and scored
+    That is space, mean, std, zca (as `Whitening.state`), class_names, lr, dataset, method, model, ipc, decode, decoded
+    (see `SetFile`), accuracies, made_from (see the function of this name), steps and start (`stored_steps`) and scored
     (`SetFile.scored_by`). Raises ValueError where a value of these is not what it
     must be.
     """
@@ -72,7 +88,7 @@ def read_dict(path, content, layout="tensors", known_by="a dict with images and 
         raise ValueError(f"{path} says space {space!r}; it is one of: {', '.join(SPACES)}")
     facts = {**named(path), **{name: value for name in ("dataset", "method", "model")
                                if (value := _said(path, content, name, str))}}
-    facts |= {name: value for name in ("ipc", "decode") if (value := _said(path, content, name, int))}
+    facts |= {name: value for name in ("ipc", "decode", "decoded") if (value := _said(path, content, name, int))}
     return SetFile(path, layout, _words(known_by, remark), (one,), space=space,
                    said_by=space and ("it says space" if "space" in content else "its pixels are bytes"),
                    mean=_numbers(path, content, "mean", one), std=_numbers(path, content, "std", one),

@@ -64,10 +64,11 @@ def _of_meta(path, meta):
     options = meta.get("options") or {}
     said = {**named(path), **{name: meta[name] for name in ("method", "dataset") if meta.get(name)},
             **{name: options[name] for name in ("model", "ipc") if options.get(name)}}
-    zca = meta.get("zca")
+    zca, form = meta.get("zca"), options.get("parameterization")
     mean, std = (tuple(meta[name]) if meta.get(name) else None for name in ("mean", "std"))
     return {**said, "meta": meta, "space": "zca" if zca else "normalised", "said_by": "its meta says so",
             "mean": mean, "std": std, "zca": zca,
+            "decoded": options.get("factor", 1) if form == "multi_formation" else 1,
             "class_names": tuple(meta["class_names"]) if meta.get("class_names") else None}
 
 

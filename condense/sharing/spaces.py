@@ -10,7 +10,7 @@ from condense.evaluation import TensorSet
 from condense.registry import lookup
 from condense.sharing.classes import class_numbers, require_shape
 from condense.sharing.conversion import PUBLISHED, SPACES, Constants, from_pixels, to_pixels
-from condense.sharing.likeness import nearest_space
+from condense.sharing.likeness import ASK, nearest_space
 from condense.synthetic.multi_formation import decode as decode_tiles
 
 __all__ = ["SPACES", "Constants", "Placed", "Spaces", "from_pixels", "place", "space_of", "to_pixels"]
@@ -74,7 +74,7 @@ def place(file, spaces, space=None, decode=None):
     the data's own constants. `space` and `decode` override what the file says. Raises ValueError in one line where
     the space or the decode factor is unknown, and where images or classes are not the data's.
     """
-    factor = _factor(file, decode)
+    factor = file.factor(decode)
     require_shape(file, spaces.normalised)
     space, evidence = space_of(file, spaces, space)
     real = spaces.whitened(file.zca) if space == "zca" else spaces.normalised
@@ -95,15 +95,11 @@ def space_of(file, spaces, space=None):
         return space, f"{space}, as --space says{other}"
     if file.space is not None:
         return file.space, f"{file.space}: {file.said_by}"
+    if file.layout == "idc":                               # statistics are those of whole images, not of mosaics
+        pixels = file.sets[0].images
+        raise ValueError(f"{file.path} is named as multi-formation names its raw pixels, but these run from "
+                         f"{float(pixels.min()):.2f} to {float(pixels.max()):.2f}; {ASK}")
     return nearest_space(file, spaces)
-
-
-def _factor(file, decode):
-    factor = file.decode if decode is None else decode
-    if factor is None:
-        raise ValueError(f"{file.path} holds mosaics of multi-formation and does not say of how many images a side; "
-                         "give --decode 2 (ImageNet: 3), or --decode 1 where there are none")
-    return factor
 
 
 def _conversion(file, space, real, factor):

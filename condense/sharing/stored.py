@@ -47,7 +47,8 @@ class SetFile:
     statistics can tell; `decode` its decode factor, 1 but for multi-formation, where None is unknown. `mean` and `std`
     are what its pixels were normalised with, `zca` the state of the whitening in their place, where known. `caveat`
     says what its figures must be read with, `data` which images it was made from (`made_from`) and `scored` how its
-    only set was scored (`scored_by`), both beside meta.
+    only set was scored (`scored_by`), both beside meta. `decoded` is the factor that its images have been decoded by
+    already, 1 for none, where it says so: our results and what is exported.
     """
 
     path: Path
@@ -71,11 +72,33 @@ class SetFile:
     caveat: str | None = None
     data: dict | None = None
     scored: dict | None = None
+    decoded: int | None = None
 
     def __post_init__(self):
         """Raise ValueError where there is no set at all."""
         if not self.sets and not self.best:
             raise ValueError(f"{self.path} holds no images; take a set of a run that has finished")
+
+    @property
+    def views(self):
+        """How many images in a row show one stored thing, of which an epoch sees one; 1 where the file says nothing."""
+        return views_of(self.meta) if self.meta else (self.scored or {}).get("views", 1)
+
+    def factor(self, asked=None):
+        """Return the factor to decode its images by: the one `asked` for, else its own.
+
+        Raises ValueError where nobody says it, and where images that are decoded already are to be decoded again.
+        """
+        factor = self.decode if asked is None else asked
+        if factor is None:
+            raise ValueError(f"{self.path} holds mosaics of multi-formation and does not say of how many images a "
+                             "side; give --decode 2 (ImageNet: 3), or --decode 1 where there are none")
+        for one in self.sets:
+            one.steps_decoded(self.path, factor)
+        if factor > 1 and self.decoded is not None:
+            raise ValueError(f"{self.path} holds its images decoded already, as networks train on them; leave --decode "
+                             "out")
+        return factor
 
     def scored_by(self, experiment=0, which="last"):
         """Return in plain values how the run of a set scored it, None where the file does not say.
@@ -97,7 +120,12 @@ class SetFile:
         attack = {"attack": [options["attack_class"], options["target_class"]]} if poison else {}
         return {**attack, "protocols": meta["protocols"], "epochs": options.get("epoch_eval_train"),
                 "num_eval": options["num_eval"], "seed": meta["seed"], "precision": options.get("precision", "fp32"),
-                "experiment": experiment, "iteration": iteration, "views": options.get("n_style", 1)}
+                "experiment": experiment, "iteration": iteration, "views": self.views}
+
+
+def views_of(meta):
+    """Return how many images in a row of a result of ours with this `meta` show one stored thing: 1 of most forms."""
+    return (meta.get("options") or {}).get("n_style", 1)
 
 
 def checked_scored(where, scored):

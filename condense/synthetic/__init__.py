@@ -1,5 +1,7 @@
 """Parameterizations of the synthetic set and their registry."""
 
+import math
+
 import torch
 
 from condense.registry import lookup, unknown
@@ -17,7 +19,7 @@ PARAMETERIZATIONS = {"pixels": Pixels, "low_rank": LowRank, "memory": Addressabl
                      "latent_decoder": LatentDecoder}
 
 __all__ = ["PARAMETERIZATIONS", "AddressableMemory", "HallucinatedBases", "LatentDecoder", "LowRank", "MultiFormation",
-           "Pixels", "SyntheticSet", "build_synthetic", "restore_synthetic", "stored_factors"]
+           "Pixels", "SyntheticSet", "build_synthetic", "outline_synthetic", "restore_synthetic", "stored_factors"]
 
 
 def build_synthetic(parameterization, real, ipc, init, rng, **options):
@@ -28,30 +30,65 @@ def build_synthetic(parameterization, real, ipc, init, rng, **options):
     parameterization or start, ipc below 1, a budget that holds no image, and where `init` is 'real' for a class with
     too few real images.
     """
-    kind = lookup(PARAMETERIZATIONS, parameterization, "parameterization")
-    if ipc < 1:
-        raise ValueError(f"--ipc must be 1 or larger, not {ipc}")
+    kind = _form(parameterization, ipc)
     if not callable(init) and init not in kind.INITS:
         raise ValueError(f"--init with --parameterization {parameterization}: {unknown('start', init, kind.INITS)}")
     channel, num_classes, im_size = real.spec
     synthetic = kind(num_classes, ipc, channel, im_size, **options)
     if init == "real":
-        _require_images(real, max(synthetic.counts) // synthetic.views, ipc)
+        _require_images(parameterization, real, ipc, _started_from(synthetic), options)
     synthetic.to(real.device)
     if not callable(init):
         return synthetic.init_from(real, init, rng)
     synthetic.init_from(real, "noise", rng)                # what real images do not start: networks of the set
-    return synthetic.start_from(init(synthetic.counts[0] // synthetic.views))
+    return synthetic.start_from(init(_started_from(synthetic)))
 
 
-def _require_images(real, number, ipc):
+def outline_synthetic(parameterization, real, ipc, **options):
+    """Return the set that `build_synthetic` would start, on the meta device: its shape and checks, not its memory.
+
+    Raises ValueError for an unknown parameterization, ipc below 1, and a budget that holds no image.
+    """
+    kind = _form(parameterization, ipc)
+    channel, num_classes, im_size = real.spec
+    with torch.device("meta"):
+        return kind(num_classes, ipc, channel, im_size, **options)
+
+
+def _form(parameterization, ipc):
+    kind = lookup(PARAMETERIZATIONS, parameterization, "parameterization")
+    if ipc < 1:
+        raise ValueError(f"--ipc must be 1 or larger, not {ipc}")
+    return kind
+
+
+def _started_from(synthetic):
+    """Return how many real images of each class a set starts from."""
+    return max(synthetic.counts) // synthetic.views
+
+
+def _needed(parameterization, real, ipc, options):
+    """Return how many real images of each class a set of `ipc` starts from; infinity where there is none."""
+    try:
+        return _started_from(outline_synthetic(parameterization, real, ipc, **options))
+    except ValueError:
+        return math.inf
+
+
+def _require_images(parameterization, real, ipc, number, options):
+    """Raise ValueError where a class has less than `number` images, naming the largest ipc below that has a start.
+
+    Each one is tried: the number is no multiple of ipc, and a smaller ipc may need more images, or hold none.
+    """
     smallest = min(real.class_counts)
-    if number > smallest:
-        name = real.class_names[real.class_counts.index(smallest)]
-        fits = ipc * smallest // number
-        mend = f"use --ipc {fits} or less, or --init noise" if fits else "use --init noise"
-        raise ValueError(f"--ipc {ipc} with --init real needs {number} images of every class, but class {name!r} has "
-                         f"{smallest}; {mend}")
+    if number <= smallest:
+        return
+    fit = [fewer for fewer in range(ipc - 1, 0, -1) if _needed(parameterization, real, fewer, options) <= smallest]
+    below = " or less" if fit and len(fit) == fit[0] > 1 else ""
+    mend = f"--ipc {fit[0]}{below}, or --init noise" if fit else "--init noise"
+    name = real.class_names[real.class_counts.index(smallest)]
+    raise ValueError(f"--ipc {ipc} with --init real needs {number} images of every class, but class {name!r} has "
+                     f"{smallest}; use {mend}")
 
 
 def stored_factors(synthetic):
@@ -67,7 +104,7 @@ def restore_synthetic(factors):
     name = factors.get("parameterization") if isinstance(factors, dict) else None
     synthetic = lookup(PARAMETERIZATIONS, name, "parameterization").from_factors(factors)
     if "label_logits" in factors:
-        shape = len(synthetic.hard_labels), len(synthetic.counts)
+        shape = len(synthetic.hard_labels) // synthetic.views, len(synthetic.counts)
         synthetic.use_soft_labels(_checked_logits(factors["label_logits"], shape))
     return synthetic
 

@@ -42,10 +42,18 @@ class SyntheticSet(nn.Module):
     @property
     def labels(self):
         """(n,) int64, or soft: (n, K) probabilities, differentiable in `label_logits`."""
-        return self.hard_labels if self.label_logits is None else self.label_logits.softmax(1)
+        if self.label_logits is None:
+            return self.hard_labels
+        return self.label_logits.softmax(1).repeat_interleave(self.views, 0)
 
     def use_soft_labels(self, logits, learned=True):
-        """From now on `labels` are softmax(`logits`), (n, K); `learned` says whether they are parameters to learn."""
+        """From now on `labels` are softmax(`logits`), (n, K); `learned` says whether they are parameters to learn.
+
+        All views of one thing have the same: that of the mean of their logits. `logits` may be these means already,
+        (n / views, K).
+        """
+        if len(logits) == len(self.hard_labels):
+            logits = logits.unflatten(0, (-1, self.views)).mean(1)
         self.label_logits = nn.Parameter(logits.detach().to(torch.float32).clone(), requires_grad=learned)
 
     def learn_step_size(self, lr):
@@ -130,8 +138,8 @@ class SyntheticSet(nn.Module):
     def storage(self):
         """Return what is stored as {'floats', 'bytes', 'budget_floats', 'budget_bytes'}.
 
-        Soft labels are stored, too: 'label_floats' of them, in 'bytes' but not in 'floats', which the budget of
-        images is held against. One hard label per image, and step sizes, are not counted.
+        Soft labels are stored, too, one for all views of a thing: 'label_floats' of them, in 'bytes' but not in
+        'floats', which the budget of images is held against. Hard labels and step sizes are not counted.
         """
         floats = sum(parameter.numel() for _, parameter in self.stored_parameters())
         soft = 0 if self.label_logits is None else self.label_logits.numel()

@@ -20,6 +20,7 @@ KERNEL = 3
 LEAST_STEP_SIZE = 0.001                    # of the student, as published
 CHUNK_PIXELS = 512 * 32 * 32               # of the bases that the adversary compares at a time: all of CIFAR-10, ipc 50
 NUMBERS = ("ipc", "bases_per_class")
+STYLE_INITS = ("random", "near")
 
 
 def floats_of_one(channel, base_channel, im_size):
@@ -54,12 +55,22 @@ class Hallucinators(nn.Module):
         return images.unflatten(1, (len(encoder), -1))
 
     @torch.no_grad()
-    def draw(self, rng):
-        """Start as published: convolutions uniform in ±1/sqrt(inputs of a unit), scale 1, shift 0."""
+    def draw(self, rng, how="random"):
+        """Start with scale 1 and shift 0; convolutions 'random', as published: uniform in ±1/sqrt(inputs of a unit).
+
+        'near': a tenth of that, beside kernels that pass the middle pixel on (ours). Images then begin close to their
+        bases, but for the edge, and a little different from each other.
+        """
+        share = {"random": 1, "near": 0.1}[how]
         for kernels, bias in ((self.encoder, self.encoder_bias), (self.decoder, self.decoder_bias)):
-            bound = 1 / math.sqrt(kernels[0, 0].numel())
+            bound = share / math.sqrt(kernels[0, 0].numel())
             for part in (kernels, bias):
                 part.copy_(bound * (2 * torch.rand(part.shape, generator=rng) - 1))
+        if how == "near":
+            channel, base_channel = self.encoder.shape[1:3]
+            across = F.adaptive_avg_pool1d(torch.eye(base_channel)[None], channel)[0].T                   # (C, c)
+            self.encoder[..., KERNEL // 2, KERNEL // 2] += across.to(self.encoder)
+            self.decoder[..., KERNEL // 2, KERNEL // 2] += torch.eye(channel).to(self.decoder)
         self.scale.fill_(1)
         self.shift.fill_(0)
 
@@ -83,6 +94,8 @@ class HallucinatedBases(SyntheticSet):
                     "seen through every one of them"},
         "single_channel": {"default": False, "help": "bases of one channel"},
         "base_channel": {"default": 0, "least": 0, "help": "channels of the bases; 0: as many as images have"},
+        "style_init": {"default": "random", "choices": STYLE_INITS, "help": "start of hallucinators: random, as "
+                       "published, or near (ours): bases are shown almost as they are"},
         "lambda_club_content": {"default": 0.1, "least": 0, "help": "weight of the diversity of hallucinators, as an "
                                 "adversary sees it; 0: no adversary"},
         "lambda_likeli_content": {"default": 1.0, "least": 0, "help": "the adversary's weight of finding images of one "
@@ -96,7 +109,7 @@ class HallucinatedBases(SyntheticSet):
     }
 
     def __init__(self, num_classes, ipc, channel, im_size, n_style=5, single_channel=False, base_channel=0,
-                 lambda_club_content=0.1, lambda_likeli_content=1.0, lambda_cls_content=1.0,
+                 style_init="random", lambda_club_content=0.1, lambda_likeli_content=1.0, lambda_cls_content=1.0,
                  lambda_contrast_content=1.0, lr_style=0.0, budget="strict", bases_per_class=None):
         _check_options(im_size, n_style, single_channel, base_channel)
         base_channel = 1 if single_channel else base_channel or channel
@@ -108,7 +121,7 @@ class HallucinatedBases(SyntheticSet):
         number = bases_per_class * n_style
         labels = torch.arange(num_classes).repeat_interleave(number)
         super().__init__(labels, [number] * num_classes, num_classes * ipc * channel * math.prod(im_size))
-        self.ipc, self.views, self.lr_style = ipc, n_style, lr_style
+        self.ipc, self.views, self.lr_style, self.style_init = ipc, n_style, lr_style, style_init
         self.bases = nn.Parameter(torch.zeros(num_classes * bases_per_class, base_channel, *im_size))
         self.hallucinators = Hallucinators(n_style, channel, base_channel, im_size)
         self.diversity = lambda_club_content if n_style > 1 else 0
@@ -137,12 +150,13 @@ class HallucinatedBases(SyntheticSet):
         """
         if how not in self.INITS:
             raise ValueError(f"--init: {unknown('start', how, self.INITS)}")
-        self.hallucinators.draw(rng)
-        if self.adversary:
-            self.adversary.draw(rng)
+        self.hallucinators.draw(rng, self.style_init)
         if how == "real":
-            return self.start_from(real.sample(real.classes, self.counts[0] // self.views, rng))
-        self.bases.copy_(torch.randn(self.bases.shape, generator=rng))
+            self.start_from(real.sample(real.classes, self.counts[0] // self.views, rng))
+        else:
+            self.bases.copy_(torch.randn(self.bases.shape, generator=rng))
+        if self.adversary:                                 # last: the set starts alike without it
+            self.adversary.draw(rng)
         return self
 
     @torch.no_grad()
@@ -176,7 +190,8 @@ class HallucinatedBases(SyntheticSet):
     def _two_views(self, augment, rng):
         """Return images (2n, C, H, W) of n bases under one hallucinator, then under another, and their classes.
 
-        Both hallucinators, and the bases of a set that is too large to take whole, are drawn.
+        Both hallucinators, and the bases of a set that is too large to take whole, are drawn. The two views of a base
+        are augmented apart.
         """
         height, width = self.bases.shape[2:]
         size = max(1, CHUNK_PIXELS // (height * width))
@@ -190,9 +205,10 @@ class HallucinatedBases(SyntheticSet):
         return images, self.hard_labels[rows.to(device)]
 
     def _groups(self, rows, num_groups):
-        """Return the group of an augmentation that each image is in: its own, or that of its class."""
+        """Return each image's group of an augmentation: its own, or its class, and for the second half the next one."""
         if num_groups != len(self.hard_labels):
-            rows = rows // self.counts[0] % num_groups
+            other = torch.arange(len(rows)) >= len(rows) // 2
+            rows = (rows // self.counts[0] + other) % num_groups
         return rows.numpy()
 
     def factors(self):
@@ -257,7 +273,8 @@ def _no_room(num_classes, ipc, channel, im_size, n_style, base_channel, budget):
     smallest = -(-(n_style * one + num_classes * base_channel * pixels) // (num_classes * channel * pixels))
     fewer = f"--n_style {most} or less, or " if most > 0 else ""
     return (f"the storage of --ipc {ipc} holds no base for each of {num_classes} classes beside --n_style {n_style}, "
-            f"which take {n_style * one:,} floats; use {fewer}--ipc {smallest} or more")
+            f"which take {n_style * one:,} floats; use {fewer}--ipc {smallest} or more; --budget published, as the "
+            "authors count, takes them for nothing")
 
 
 def _checked(factors):

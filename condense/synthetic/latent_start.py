@@ -4,10 +4,13 @@ Our proposal: the paper that codes and decoders are from (see `condense.syntheti
 """
 
 import logging
+import time
 
 import torch
 import torch.nn.functional as F
 from tqdm import tqdm
+
+from condense.journal import duration
 
 log = logging.getLogger("condense")
 
@@ -15,6 +18,8 @@ BLOCKS = 8                                 # images are compared by the means of
 ROUNDS = 20                                # of k-means
 LR, MINIBATCH = 1e-3, 512                  # of Adam; codes at a time
 READ = 4096                                # images that are read at a time
+TIMED = 3                                  # steps, after the first, from which it is told how long all of them take
+LONG_S = 10                                # of less nothing is told
 TINY = 1e-12                               # chance of a point that is where another was drawn, over one at distance 1
 
 
@@ -91,12 +96,13 @@ def fit(decode, parameters, batch, targets, steps, rng):
     """Let `decode` show the images of `batch` at `targets` (n, D): `steps` of Adam on the mean squared error.
 
     `decode` maps a tensor of rows of `targets` to images (m, D, C, H, W), differentiable in `parameters`. Minibatches
-    of 512 rows go through all rows in random order, time and again; fewer rows than that are taken whole.
+    of 512 rows go through all rows in random order, time and again; fewer rows than that are taken whole. What takes
+    long is said before it goes on: the estimate of a run comes after this, and holds nothing of it.
     """
     targets = targets.to(batch.images(slice(0, 1)).device)
     optimizer, errors = torch.optim.Adam(parameters, lr=LR), []
     log.info("fitting codes and decoders to %d real images in %d steps (--warmup_steps)", targets.numel(), steps)
-    minibatches = _minibatches(targets, steps, rng)
+    minibatches = _announced(_minibatches(targets, steps, rng), steps, targets.device)
     for rows in tqdm(minibatches, "fitting", steps, unit="step", dynamic_ncols=True, disable=None):
         images = batch.images(targets[rows].flatten())
         error = F.mse_loss(decode(rows).flatten(0, 1), images.to(parameters[0].dtype))
@@ -107,6 +113,26 @@ def fit(decode, parameters, batch, targets, steps, rng):
     optimizer.zero_grad()
     if errors:
         log.info("mean squared error %.3g, %.3g at first", errors[-1], errors[0])
+
+
+def _announced(minibatches, steps, device):
+    """Yield `minibatches`, and after a few of the `steps` on them say how long all take; the first one warms up."""
+    for done, rows in enumerate(minibatches):
+        if done == 1:
+            start = _now(device)
+        elif done == 1 + TIMED:
+            per_step = (_now(device) - start) / TIMED
+            if steps * per_step >= LONG_S:
+                log.info("about %s for this start: %d steps (%.3g s each), anew in each experiment; shorter with "
+                         "--warmup_steps", duration(steps * per_step), steps, per_step)
+        yield rows
+
+
+def _now(device):
+    """Return the time in seconds at which `device` has done all that it was told to."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter()
 
 
 def _minibatches(targets, steps, rng):

@@ -32,7 +32,7 @@ class MultiFormation(SyntheticSet):
 
     INITS, HAS_FACTORS, PIXELS = ("noise", "real"), True, ("mosaics",)
     OPTIONS = {"factor": {"default": 2, "least": 1, "help": "tiles f a side that a stored image is cut into, each "
-                          "enlarged to a training image (published: 2, for 224 pixels 3)"}}
+                          "enlarged to a training image (published: 2, for 224 pixels 3)", "aliases": ("f",)}}
 
     def __init__(self, num_classes, ipc, channel, im_size, factor=2):
         _check_factor(factor, im_size)

@@ -11,13 +11,18 @@ from condense.randomness import generator_on
 KEYS = 1 << 22                             # random keys that are drawn at a time: 32 MB
 
 
-def class_minibatches(counts, size, num_steps, rng, classes=None, device="cpu"):
+def class_minibatches(counts, size, num_steps, rng, classes=None, device="cpu", views=1):
     """Return the positions that each of `num_steps` steps sees, a list of index tensors: `size` of each class.
 
     Only of `classes`, where they are given. `counts` are the images of each class in a class-major set, all equal.
     Each step draws anew, uniformly and without repetition; `size` None, or more than there are, takes all images of
-    these classes in every step. Raises ValueError for classes of different sizes.
+    these classes in every step. Where every `views` images in a row show one thing, `size` counts things, and of each
+    that is drawn a step sees one view, drawn too. Raises ValueError for classes of different sizes.
     """
+    if views > 1:
+        things = class_minibatches([count // views for count in counts], size, num_steps, rng, classes, device)
+        rng = generator_on(torch.device(device), rng)
+        return [views * of + torch.randint(views, (len(of),), generator=rng, device=device) for of in things]
     if len(set(counts)) != 1:
         raise ValueError(f"minibatches of classes need the same number of images in each, not {sorted(set(counts))}")
     of_class, classes = counts[0], torch.arange(len(counts)) if classes is None else torch.as_tensor(classes)

@@ -1,5 +1,8 @@
 """Parts of a memory: original labels, one space for all steps, unions and their digests."""
 
+import hashlib
+from collections import Counter
+
 import pytest
 import torch
 
@@ -8,6 +11,7 @@ from condense.continual.view import SeenClasses
 from condense.data import load_data
 from condense.device import Compute
 from condense.evaluation import Protocol, TensorSet, evaluate
+from condense.evaluation.minibatches import TrainingDraws
 from condense.randomness import Streams
 
 
@@ -18,9 +22,10 @@ def test_labels_become_the_original_ids():
     assert soft[0, [7, 3, 9]].tolist() == pytest.approx([0.7, 0.2, 0.1]) and soft[1, 3] == 1
 
 
-def result_of(few, rows):
+def result_of(few, rows, **options):
     images = few.batch_of(rows).images()
-    return {"data": [[images, few.labels[rows]]], "meta": {"storage": {"bytes": 4 * images.numel()}}}
+    meta = {"storage": {"bytes": 4 * images.numel()}, "options": options}
+    return {"data": [[images, few.labels[rows]]], "meta": meta}
 
 
 def test_a_steps_set_arrives_in_the_space_of_the_whole():
@@ -49,6 +54,50 @@ def test_the_memory_is_the_union_in_order_and_digests_tell_parts_apart():
     assert len({part.sha256 for part in parts}) == 3
     relabelled = Part(parts[0].images, torch.tensor([0, 1]), 0)
     assert relabelled.sha256 != parts[0].sha256 == Part(parts[0].images.clone(), torch.tensor([0, 0]), 9).sha256
+
+
+def test_views_of_a_steps_set_are_those_that_its_run_was_made_with():
+    few, rows = load_data("Digits", classes="7,2,4"), torch.tensor([0, 5])
+    found = [part_of_result(result_of(few, rows, **options), (7, 2, 4), 10).views
+             for options in ({"parameterization": "hallucinator", "n_style": 2}, {"parameterization": "pixels"})]
+    assert found == [2, 1] and part_of_rows(few, rows).views == 1
+
+
+def numbered(start, things, views):
+    """Return a `Part` of `things`, each with `views` images of one pixel that hold start, start + 1, ..."""
+    count = things * views
+    return Part(torch.arange(start, start + count).float().view(count, 1, 1, 1),
+                torch.arange(things).repeat_interleave(views), 0, views)
+
+
+def test_parts_with_as_many_views_are_joined_as_they_are():
+    memory = memory_of([numbered(0, 2, 3), numbered(6, 1, 3)], "cpu")
+    assert memory.views == 3 and memory.tensor.flatten().tolist() == list(range(9))
+    assert memory.labels.tolist() == [0, 0, 0, 1, 1, 1, 0, 0, 0]
+    assert memory_of([numbered(0, 4, 1), numbered(4, 2, 1)], "cpu").views == 1
+
+
+def test_an_epoch_of_parts_with_other_views_has_every_thing_once_and_all_its_views_alike():
+    things = [{0, 1, 2}, {3, 4, 5}, {6}, {7}, {8, 9}]      # two bases of three views, two real images, a base of two
+    memory = memory_of([numbered(0, 2, 3), numbered(6, 2, 1), numbered(8, 1, 2)], "cpu")
+    thing_of = {number: i for i, thing in enumerate(things) for number in thing}
+    labels = dict(zip(memory.tensor.flatten().tolist(), memory.labels.tolist()))
+    assert labels == {0: 0, 1: 0, 2: 0, 3: 1, 4: 1, 5: 1, 6: 0, 7: 1, 8: 0, 9: 0}
+    draws = TrainingDraws(torch.Generator().manual_seed(0), len(memory.labels), 4, 1, "cpu", views=memory.views)
+    counts, epochs = Counter(), 3000
+    for _ in range(epochs):
+        seen = memory.images(draws.epoch()[0]).flatten().int().tolist()
+        assert sorted(thing_of[number] for number in seen) == [0, 1, 2, 3, 4]
+        counts.update(seen)
+    for thing in things:
+        assert all(abs(counts[number] / epochs - 1 / len(thing)) < 0.05 for number in thing)
+
+
+def test_views_tell_parts_apart_and_without_them_digests_stay_as_they_were():
+    images, labels = torch.arange(6.).view(6, 1, 1, 1), torch.zeros(6, dtype=torch.int64)
+    plain = hashlib.sha256(b"((6, 1, 1, 1), (6,))" + images.numpy().tobytes() + labels.numpy().tobytes()).hexdigest()
+    digests = [Part(images, labels, 0, views).sha256 for views in (1, 2, 3)]
+    assert digests[0] == plain and len(set(digests)) == 3
 
 
 def test_only_test_images_of_seen_classes_are_tested_and_every_class_may_be_guessed():

@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from condense.evaluation import Protocol, named_protocols
+from condense.evaluation import Protocol
 from condense.evaluation.idc import following_protocol, idc_protocols, is_large
 
 CIFAR10 = SimpleNamespace(name="CIFAR10", im_size=(32, 32), num_classes=10)
@@ -18,11 +18,40 @@ def scored(real, *, num_images=10, **how):
     return idc_protocols(["ConvNet"], real, num_images, **how)["ConvNet"]
 
 
-@pytest.mark.parametrize("real, num_images", [(CIFAR10, 40), (MNIST, 1), (SVHN, 1), (IMAGENET10, 90),
-                                              (IMAGENET100, 180)])
-def test_auto_is_the_published_protocol_for_the_images_and_their_number(real, num_images):
-    assert idc_protocols(["ConvNet", "VGG11"], real, num_images) == named_protocols(
-        "idc", ["ConvNet", "VGG11"], real, num_images=num_images)
+SMALL, TEN, HUNDRED = (0.01, 64, 0.9, 5e-4, "composed"), (0.01, 64, 0.9, 5e-4), (0.1, 128, 0.9, 1e-4)
+FLIPPED, UPRIGHT = "color_crop_flip_scale_rotate", "color_crop_scale_rotate"
+
+
+@pytest.mark.parametrize("real, factor, num_images, published", [
+    (CIFAR10, 1, 10, (1000, *SMALL, FLIPPED, "idc", 0.5)), (CIFAR10, 2, 200, (1000, *SMALL, FLIPPED, "idc", 0.5)),
+    (MNIST, 1, 1, (1000, *SMALL, UPRIGHT, "idc", 0.5)), (MNIST, 2, 4, (1000, *SMALL, UPRIGHT, "idc", 0.0)),
+    (SVHN, 1, 1, (1000, *SMALL, "color_crop_cutout_scale_rotate", "idc", 0.0)),
+    (SVHN, 2, 4, (1000, *SMALL, UPRIGHT, "idc", 0.5)),
+    (IMAGENET10, 1, 1, (3000, *TEN, "imagenet", "none", "idc", 1.0)),
+    (IMAGENET10, 1, 10, (2000, *TEN, "imagenet", "none", "idc", 1.0)),
+    (IMAGENET10, 1, 20, (1500, *TEN, "imagenet", "none", "idc", 1.0)),
+    (IMAGENET10, 3, 180, (1000, *TEN, "imagenet", "none", "idc", 1.0)),
+    (IMAGENET10, 3, 450, (500, *TEN, "imagenet", "none", "idc", 1.0)),
+    (IMAGENET10, 3, 900, (300, *TEN, "imagenet", "none", "idc", 1.0)),
+    (IMAGENET100, 1, 10, (1300, *HUNDRED, "imagenet", "none", "idc", 1.0)),
+    (IMAGENET100, 1, 20, (1000, *HUNDRED, "imagenet", "none", "idc", 1.0)),
+    (IMAGENET100, 3, 180, (600, *HUNDRED, "imagenet", "none", "idc", 1.0))],
+    ids=lambda value: getattr(value, "name", None))
+def test_auto_is_the_published_protocol_for_the_images_and_their_number(real, factor, num_images, published):
+    assert scored(real, num_images=num_images, factor=factor) == Protocol(*published)
+
+
+def test_densenet_trains_for_400_epochs_on_fifty_mosaics_of_a_class():
+    pool = ["ConvNet", "ResNet10", "DenseNet"]
+    for factor, num_images, epochs in ((2, 200, 400), (2, 40, 1000), (1, 50, 1000)):
+        protocols = idc_protocols(pool, CIFAR10, num_images, factor=factor)
+        assert [protocols[model].epochs for model in pool] == [1000, 1000, epochs]
+
+
+@pytest.mark.parametrize("mixup, cutmix", [("auto", 0.0), ("vanilla", 0.0), ("cut", 0.5)])
+def test_mosaics_of_mnist_have_no_cutout_whether_they_are_mixed_or_not(mixup, cutmix):
+    protocol = scored(MNIST, num_images=40, factor=2, mixup=mixup)
+    assert (protocol.cutmix, protocol.strategy) == (cutmix, UPRIGHT)
 
 
 def test_figures_that_are_given_take_the_place_of_the_published_ones():

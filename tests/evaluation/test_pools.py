@@ -3,6 +3,7 @@
 import pytest
 
 from condense.evaluation import EVAL_MODES, POOLS, eval_pool
+from condense.evaluation.pools import LARGE_MODELS, LARGE_POOLS
 from condense.networks import NETWORKS
 
 PUBLISHED = {
@@ -13,14 +14,20 @@ PUBLISHED = {
     "A": "ConvNetAS ConvNetAR ConvNetAL ConvNetASwish",
     "P": "ConvNetNP ConvNetMP ConvNetAP",
     "N": "ConvNetNN ConvNetBN ConvNetLN ConvNetIN ConvNetGN",
-    "I": "ConvNet ResNetAP10 ResNet10 DenseNet",
+    "I": "ConvNet ResNet10 DenseNet",
 }
 
 
 @pytest.mark.parametrize("mode", PUBLISHED)
 def test_pool_is_the_published_one_whatever_condensed(mode):
     assert list(eval_pool(mode, "ConvNet")) == PUBLISHED[mode].split()
-    assert eval_pool(mode, "ResNet18BN_AP") == eval_pool(mode, "ConvNet")
+    assert eval_pool(mode, "ResNet18BN_AP") == eval_pool(mode, "ConvNet") == eval_pool(mode, "ConvNetD4")
+
+
+@pytest.mark.parametrize("model", ["ResNetAP10", "ConvNetD5", "ConvNetD8"])
+def test_idc_has_other_networks_where_those_of_large_images_condensed(model):
+    assert eval_pool("I", model) == ("ResNetAP10", "ResNet18BN")
+    assert eval_pool("W", model) == eval_pool("W", "ConvNet") and eval_pool("SS", model) == (model,)
 
 
 @pytest.mark.parametrize("model, scored", [
@@ -33,7 +40,8 @@ def test_mode_s_cuts_the_name_before_batch_norm_and_ss_keeps_it(model, scored):
 
 
 def test_every_scored_network_exists():
-    assert {name for pool in POOLS.values() for name in pool} <= set(NETWORKS)
+    pools = (*POOLS.values(), *LARGE_POOLS.values())
+    assert {name for pool in pools for name in pool} | set(LARGE_MODELS) <= set(NETWORKS)
     assert {eval_pool("S", name)[0] for name in NETWORKS} <= set(NETWORKS)
     assert set(EVAL_MODES) == set(POOLS) | {"S", "SS"}
 
@@ -50,6 +58,12 @@ def test_trajectory_matching_has_the_pool_of_its_own_code_and_a_mode_more():
     assert eval_pool("C", "ConvNetD4", "MTT") == ("ConvNetD4", "ConvNet")
     assert eval_pool("C", "ConvNet", "MTT") == ("ConvNet",)
     assert eval_pool("W", "ConvNet", "MTT") == eval_pool("W", "ConvNet")
+
+
+@pytest.mark.parametrize("method", ["HaBa", "LoMTT"])
+def test_presets_of_trajectory_matching_have_its_pools(method):
+    assert eval_pool("M", "ConvNet", method) == eval_pool("M", "ConvNet", "MTT")
+    assert eval_pool("C", "ConvNetD4", method) == ("ConvNetD4", "ConvNet")
     with pytest.raises(ValueError, match="unknown eval mode"):
         eval_pool("X", "ConvNet", "MTT")
     with pytest.raises(ValueError):

@@ -171,6 +171,29 @@ def test_idc_scores_one_image_per_class_of_svhn_without_mixing():
     assert one("idc", "SVHN", num_images=4).cutmix == one("idc", "CIFAR10", num_images=1).cutmix == 0.5
 
 
+@pytest.mark.parametrize("factor, num_images", [(2, 4), (2, 40), (3, 9), (2, 200)])
+def test_idc_mixes_no_mosaics_of_mnist_and_leaves_those_of_others_alone(factor, num_images):
+    figures = {"factor": factor, "num_images": num_images}
+    assert one("idc", "MNIST", **figures) == Protocol(1000, 0.01, 64, 0.9, 5e-4, "composed", "color_crop_scale_rotate",
+                                                      "idc", 0.0)
+    assert one("idc", "MNIST", factor=1, num_images=num_images).cutmix == 0.5
+    for dataset, strategy in (("FashionMNIST", MIXED_STRATEGY), ("CIFAR10", MIXED_STRATEGY),
+                              ("SVHN", "color_crop_scale_rotate")):
+        assert (one("idc", dataset, **figures).cutmix, one("idc", dataset, **figures).strategy) == (0.5, strategy)
+    kept = one("idc", "MNIST", augmentation="siamese", **figures)
+    assert (kept.cutmix, kept.augmentation) == (0, "siamese")
+
+
+@pytest.mark.parametrize("factor, num_images, epochs", [
+    (2, 200, 400), (2, 400, 400), (3, 450, 400), (2, 196, 1000), (2, 40, 1000), (3, 441, 1000), (1, 50, 1000),
+    (1, 200, 1000), (2, None, 1000)])
+def test_idc_trains_densenet_for_less_on_many_mosaics(factor, num_images, epochs):
+    figures = {"factor": factor, "num_images": num_images}
+    assert one("idc", "CIFAR10", "DenseNet", **figures).epochs == epochs
+    assert {one("idc", "CIFAR10", model, **figures).epochs for model in ("ConvNet", "ResNet10")} == {1000}
+    assert one("idc", "CIFAR10", "DenseNet", epochs=7, **figures).epochs == 7
+
+
 @pytest.mark.parametrize("num_images, ten, hundred", [(1, 3000, 2000), (9, 2000, 1300), (10, 2000, 1300),
                                                       (50, 1500, 1000), (90, 1000, 600), (200, 1000, 600),
                                                       (201, 500, 300), (500, 500, 300), (501, 300, 200)])

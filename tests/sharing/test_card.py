@@ -1,9 +1,11 @@
 """Cards: what they say is true of the file, and the code on them runs."""
 
 import hashlib
+import importlib
 import json
 import re
 import shlex
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
@@ -90,6 +92,19 @@ def test_card_says_what_the_set_is_in_figures_that_hold(tmp_path):
     assert "licence" in text.split("## Licence")[1] and len(text.splitlines()) < 70
 
 
+def test_images_that_show_one_base_are_told_where_there_are_any(tmp_path):
+    path, _, _ = own_result(tmp_path)
+    plain = card(source_of(path))
+    content = torch.load(path, weights_only=True)
+    content["meta"]["options"] |= {"parameterization": "hallucinator", "n_style": 2}
+    torch.save(content, path)
+    text = card(source_of(path))
+    assert row(text, "views") == "every 2 images in a row show one base; an epoch sees one of them"
+    content["meta"]["options"]["n_style"] = 1
+    torch.save(content, path)
+    assert all("| views |" not in of and "base;" not in of for of in (plain, card(source_of(path))))
+
+
 def test_scores_are_mean_and_population_std_over_all_networks(tmp_path):
     path, _, _ = own_result(tmp_path, best=True)
     text = card(source_of(path))
@@ -140,7 +155,8 @@ def test_a_file_that_holds_no_scores_is_one_line(tmp_path, content, error, mend)
 
 
 @pytest.mark.parametrize("flags", [[], ["--zca", "--im_size", "8", "--dsa_strategy", "none", "--lr_img", "0.5"],
-                                   ["--parameterization", "low_rank", "--rank", "3", "--device", "cuda:1"]],
+                                   ["--parameterization", "low_rank", "--rank", "3", "--device", "cuda:1"],
+                                   ["--parameterization", "latent_decoder", "--latent_hidden", "8", "4"]],
                          ids=" ".join)
 def test_command_on_the_card_gives_the_same_options(flags):
     config = with_forms(main_DM.Config, PARAMETERIZATIONS)
@@ -148,6 +164,17 @@ def test_command_on_the_card_gives_the_same_options(flags):
     words = shlex.split(command({"method": "DM", "options": options}).replace("\\\n", " "))
     assert words[:2] == ["python", "main_DM.py"]
     assert parse(config, words[2:]).identity() == options
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_command_gives_the_defaults_of_every_script_under_every_form_again(method):
+    script = METHODS[method][0]
+    config = with_forms(importlib.import_module(script.removesuffix(".py")).Config, PARAMETERIZATIONS)
+    forms = next((field.metadata["choices"] for field in fields(config) if field.name == "parameterization"), (None,))
+    for form in forms:                                     # coresets have none
+        options = parse(config, ["--parameterization", form] if form else []).identity()
+        words = shlex.split(command({"method": method, "options": options}).replace("\\\n", " "))
+        assert words[:2] == ["python", script] and parse(config, words[2:]).identity() == options, form
 
 
 def test_every_method_names_a_script_that_is_there():

@@ -205,6 +205,24 @@ def test_reference_layout_says_what_it_cannot_hold(tmp_path):
         assert words in said
 
 
+def test_layouts_that_cannot_hold_views_say_so_and_the_others_bring_them_back(tmp_path):
+    path, _, _ = own_result(tmp_path)
+    silent = [*write_reference(tmp_path / "plain.pt", source_of(path), Choice()),
+              *write_folder(tmp_path / "plain", source_of(path), Choice())]
+    assert not any("base" in line for line in silent)
+    content = torch.load(path, weights_only=True)
+    content["meta"]["options"] |= {"parameterization": "hallucinator", "n_style": 2}
+    torch.save(content, path)
+    told = "every 2 images in a row show one base, of which an epoch sees one"
+    said = write_reference(tmp_path / "reference.pt", source_of(path), Choice())
+    assert said[-1] == f"left out: that {told}; --format tensors says it"
+    said = write_folder(tmp_path / "png", source_of(path), Choice())
+    assert said[-1] == f"folders do not say that {told}; --format tensors does"
+    for name in WRITERS:
+        assert exported(source_of(path), tmp_path, name)[0].views == 2
+    assert read_set(tmp_path / "reference.pt").views == 1
+
+
 def test_reference_layout_has_the_data_sets_own_constants(tmp_path):
     images, other = drawn(20, 3, 8, 8), PUBLISHED["CIFAR10"]
     content = {"images": images, "labels": torch.arange(20) % 10, "space": "normalised", "dataset": "CIFAR100",

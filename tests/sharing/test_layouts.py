@@ -188,7 +188,8 @@ def test_labels_elsewhere_are_named(tmp_path):
 
 @pytest.mark.parametrize("place, factor", [
     ("conv3in_grad_mse_nd2000_cut_niter2000_factor2_lr0.005_ipc10/data_best.pt", 2), ("cifar10_f3/data.pt", 3),
-    ("cifar10_ipc10_f2.pt", 2), ("run/data.pt", None), ("conv3in_lr0.005/data_best.pt", None)])
+    ("cifar10_ipc10_f2.pt", 2), ("run/data.pt", None), ("conv3in_lr0.005/data_best.pt", None),
+    ("conv3in_f2_mse_nd500_cut_factor1_lr0.005_random_ipc10/data.pt", 1)])         # _f2 are the features matched
 def test_mosaics_are_raw_not_decoded_and_their_factor_comes_from_the_path(tmp_path, place, factor):
     path = saved(tmp_path / place, [images(raw=True), LABELS])
     file = read_set(path)
@@ -198,9 +199,36 @@ def test_mosaics_are_raw_not_decoded_and_their_factor_comes_from_the_path(tmp_pa
         assert read_set(path.parent).path == path
 
 
-def test_a_list_of_normalised_images_is_no_mosaic(tmp_path):
-    file = read_set(saved(tmp_path / "data.pt", [images(), LABELS]))
-    assert (file.layout, file.space, file.decode) == ("tensors", None, 1)
+PUBLISHED = "mnist-10/conv3in_grad_l1_nd500_niter2000_factor2_mix_ipc10/data.pt"
+
+
+@pytest.mark.parametrize("place, factor", [(PUBLISHED, 2), ("run/data.pt", None), ("mine_f2.pt", 2)])
+def test_raw_pixels_that_strayed_since_they_were_clamped_are_known_and_kept(tmp_path, place, factor):
+    strayed = torch.linspace(-0.05, 1.04, 6 * 64).view(6, 1, 8, 8)
+    strayed[0, 0, 0, 0] = -2                               # a single pixel that ran away changes nothing
+    file = read_set(saved(tmp_path / place, [strayed, LABELS]))
+    assert (file.layout, file.space, file.decode) == ("idc", "raw", factor)
+    assert same(file.sets[0], strayed)
+
+
+def sparse(mean, std):
+    """Images of a black background with a fifth of white, normalised: nearer to raw pixels than photographs are."""
+    white = torch.zeros(6, 1, 8, 8)
+    white.view(-1)[::5] = 1
+    return (white - mean) / std
+
+
+@pytest.mark.parametrize("pixels", [images(), sparse(0.1307, 0.3081), sparse(0.4377, 0.198)])
+def test_a_list_of_normalised_images_is_no_mosaic(tmp_path, pixels):
+    for name in ("data.pt", "mine_f2.pt"):
+        file = read_set(saved(tmp_path / name, [pixels, LABELS]))
+        assert (file.layout, file.space, file.decode) == ("tensors", None, 1)
+
+
+def test_where_name_and_path_are_those_of_mosaics_other_pixels_leave_the_space_open_and_nothing_else(tmp_path):
+    file = read_set(saved(tmp_path / PUBLISHED, [images(), LABELS]))
+    assert (file.layout, file.space, file.said_by, file.decode) == ("idc", None, None, 2)
+    assert "raw" not in file.known_by and "its path says factor 2" in file.known_by
 
 
 # Plain tensors, safetensors

@@ -111,6 +111,18 @@ def test_statistics_tell_where_the_file_is_silent(tmp_path, digits, white, pixel
         assert (loaded.zca is not None) == (space == "zca") and loaded.class_names == tuple("0123456789")
 
 
+def test_views_of_one_base_are_told_with_and_without_real_data(tmp_path, digits, pixels):
+    path = a_result(tmp_path / "r.pt", digits, [[torch.randn(60, 1, 8, 8), LABELS]])
+    assert load_synthetic_set(path).views == 1
+    content = torch.load(path, weights_only=True)
+    content["meta"]["options"] |= {"parameterization": "hallucinator", "n_style": 3}
+    torch.save(content, path)
+    assert load_synthetic_set(path).views == 3
+    scored = {"protocols": {"MLP": {}}, "num_eval": 1, "seed": 0, "experiment": 0, "iteration": 0, "views": 2}
+    torch.save({"images": pixels.float(), "labels": LABELS, "space": "raw", "scored": scored}, tmp_path / "x.pt")
+    assert load_synthetic_set(tmp_path / "x.pt", dataset="Digits").views == 2      # whose constants must be loaded
+
+
 def test_a_whitened_set_without_its_transform_has_one_fitted(tmp_path, white, pixels, caplog):
     torch.save((from_pixels(pixels, "zca", white), LABELS), tmp_path / "x.pt")
     loaded = load_synthetic_set(tmp_path / "x.pt", space="zca", dataset="Digits")

@@ -144,6 +144,35 @@ def test_mosaics_are_decoded_before_they_are_normalised(digits, spaces):
     assert torch.equal(placed.sets[0].labels, soft.repeat(4, 1))
 
 
+def test_raw_pixels_outside_0_and_1_are_decoded_as_they_are(digits, spaces):
+    pixels, labels = chosen(digits, 2)
+    strayed = 1.09 * pixels.float() - 0.05
+    placed = place(a_file(strayed, labels, layout="idc", space="raw", decode=2, said_by="so"), spaces)
+    shown = decode(strayed.double(), 2)
+    assert shown.min() < -0.04 and shown.max() > 1.03
+    expected = (shown - digits.mean[0]) / digits.std[0]
+    assert torch.allclose(placed.sets[0].tensor.double(), expected, atol=1e-6)
+
+
+def test_mosaics_that_are_no_raw_pixels_are_asked_about_whatever_their_number(digits, spaces):
+    for ipc in (1, 10):
+        pixels, labels = chosen(digits, ipc)
+        file = a_file(from_pixels(pixels, "normalised", digits), labels, layout="idc", decode=2)
+        with pytest.raises(ValueError, match="named as .* raw pixels, but these run from -0.81 to 1.85; give --space"):
+            place(file, spaces)
+        assert spaces.loads in ([], [False])               # no statistics of real images were taken
+        placed = place(file, spaces, "normalised")
+        assert len(placed.sets[0].labels) == 4 * len(labels) and placed.decode == 2
+
+
+def test_what_says_that_it_is_decoded_is_not_decoded_again(digits, spaces):
+    for decoded in (1, 2):
+        file = a_file(*chosen(digits, 2), space="raw", said_by="so", decoded=decoded)
+        assert place(file, spaces).decode == place(file, spaces, decode=1).decode == 1
+        with pytest.raises(ValueError, match="decoded already, as networks train on them; leave --decode out"):
+            place(file, spaces, decode=2)
+
+
 def test_an_unknown_decode_factor_is_asked_for(digits, spaces):
     with pytest.raises(ValueError, match="give --decode 2"):
         place(a_file(*chosen(digits), layout="idc", space="raw", decode=None), spaces)

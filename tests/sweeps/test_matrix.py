@@ -11,6 +11,7 @@ import main_DD
 import main_IDC
 import main_MTT
 from condense.options import parse
+from condense.results import load_result
 from condense.synthetic import PARAMETERIZATIONS
 from condense.unrolled.settings import settle_steps
 from tests.sweep_runs import ONE, contents, finish, parsed
@@ -25,8 +26,10 @@ def test_matrix_crosses_every_objective_with_every_form_in_settings_that_each_ac
     for command in commands:
         cfg, folder = parsed(command)
         options[folder.parent.name.split("_")[2], cfg.parameterization] = cfg
-        synthetic = PARAMETERIZATIONS[cfg.parameterization](10, cfg.ipc, 1, (8, 8), **cfg.form_options())
-        assert 0 < synthetic.storage()["floats"] <= 2 * 640 and cfg.num_eval >= 5   # so many that they can be judged
+        for side in (8, 28):
+            form = PARAMETERIZATIONS[cfg.parameterization](10, cfg.ipc, 1, (side, side), **cfg.form_options())
+            assert 0 < form.storage()["floats"] <= 2 * 10 * side**2
+        assert cfg.num_eval >= 5                           # so many that they can be judged
         for kind, check in ((main_DD, settle_steps), (main_IDC, main_IDC.check), (main_MTT, main_MTT.check)):
             if isinstance(cfg, kind.Config):
                 check(cfg)                                 # it raises where options do not go together
@@ -44,6 +47,17 @@ def test_matrix_gives_experts_the_flags_that_say_what_images_are(planned):
     assert (given.zca, given.classes, given.device, given.model) == (True, "0-3", "cpu", "MLP")
     assert given.buffer_path == parsed(cell)[0].buffer_path
     assert len(planned("matrix.sh", "--buffer_path", "x", **ONE | {"METHODS": "MTT", "FORMS": "pixels"})) == 1
+
+
+def test_matrix_takes_flags_of_a_form_where_it_has_no_other(sweep, tmp_path):
+    cells = {"script": "matrix.sh", "METHODS": "DM", "IPCS": "2"}
+    code, lines, errors = finish(sweep("--n_style", "2", "--Iteration", "1", FORMS="hallucinator", **cells))
+    assert code == 0 and not errors
+    (path,) = (tmp_path / "out").glob("*/*/res_*ipc.pt")
+    assert load_result(path)["meta"]["options"]["n_style"] == 2
+    code, _, errors = finish(sweep("--n_style", "2", FORMS="pixels hallucinator", **cells))
+    assert code == 2 and errors == ["error: --n_style belongs to --parameterization hallucinator, not pixels; leave it "
+                                    "out"]
 
 
 def test_matrix_of_sets_whose_names_differ_is_whole_and_repeats_nothing(sweep, tmp_path):
@@ -71,7 +85,7 @@ def test_matrix_says_below_the_table_why_a_budget_holds_no_image(sweep, tmp_path
     assert code == 1 and len(errors) == 3
     table = (tmp_path / "out" / "table.md").read_text()
     assert "Failed: Digits_ipc1_DM_MLP_hallucinator/seed0: the storage of --ipc 1 holds no base" in table
-    assert "use --ipc 2 or more.  " in table and "| – |" in table
+    assert "use --ipc 2 or more; --budget published" in table and "| – |" in table
 
 
 @pytest.mark.parametrize("variable, value, mend", [

@@ -133,11 +133,11 @@ class Noted:
         return images * torch.as_tensor(1.0 + groups)[:, None, None, None]
 
 
-def cosine_by_hand(synthetic, pair, weigh=lambda rows: 1.0):
-    """Return L_cos of all bases under the hallucinators `pair`; the image of row i is multiplied by weigh(i)."""
+def cosine_by_hand(synthetic, pair, weigh=lambda rows, view: 1.0):
+    """Return L_cos of all bases under the two of `pair`; the image of row i as view v is multiplied by weigh(i, v)."""
     rows = [torch.arange(len(synthetic.bases)) * synthetic.views + j for j in pair]
     features = as_layers(synthetic.adversary, 2, 3, synthetic.bases.shape[2:])[0]
-    seen = [features(synthetic.images()[of] * weigh(of)) for of in rows]
+    seen = [features(synthetic.images()[of] * weigh(of, view)) for view, of in enumerate(rows)]
     cosines = [(a @ b) / (a.norm() * b.norm()) for a, b in zip(*seen)]
     return sum((cosine + 1) / 2 for cosine in cosines) / len(cosines)
 
@@ -157,14 +157,15 @@ def test_own_term_of_the_loss_is_the_weighted_similarity_of_all_bases_under_two_
 
 
 @pytest.mark.parametrize("num_groups", [1, 3, 24])         # one for all, one per class, one per image
-def test_views_are_augmented_by_the_groups_of_their_images_or_classes(num_groups):
+def test_views_are_augmented_by_the_groups_of_their_images_or_those_of_a_class_and_the_next(num_groups):
     synthetic, noted = random_set(im_size=(8, 9), lambda_club_content=1.0), Noted(num_groups)
-    group = {1: lambda rows: 0 * rows, 3: lambda rows: rows // 8, 24: lambda rows: rows}[num_groups]
+    group = {1: lambda rows, view: 0 * rows, 3: lambda rows, view: (rows // 8 + view) % 3,
+             24: lambda rows, view: rows}[num_groups]
     first, second = pair = drawn_pair(synthetic, seeded())
     loss = synthetic.extra_loss(noted, seeded())
-    rows = torch.cat([torch.arange(6) * 4 + first, torch.arange(6) * 4 + second])
-    assert noted.groups == [group(rows).tolist()]
-    expected = cosine_by_hand(synthetic, pair, lambda of: (1.0 + group(of))[:, None, None, None])
+    rows = torch.arange(6) * 4
+    assert noted.groups == [torch.cat([group(rows + first, 0), group(rows + second, 1)]).tolist()]
+    expected = cosine_by_hand(synthetic, pair, lambda of, view: (1.0 + group(of, view))[:, None, None, None])
     torch.testing.assert_close(loss, expected)
 
 

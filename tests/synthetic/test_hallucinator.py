@@ -75,7 +75,7 @@ def test_refused_budget_names_the_most_hallucinators_and_the_smallest_ipc_that_f
     with pytest.raises(ValueError) as refused:
         HallucinatedBases(num_classes, ipc, channel, im_size, n_style, base_channel=base_channel, budget=budget)
     assert "\n" not in str(refused.value)
-    smallest = int(re.search(r"--ipc (\d+) or more$", str(refused.value))[1])
+    smallest = int(re.search(r"--ipc (\d+) or more", str(refused.value))[1])
     assert fits(ipc=smallest) and not fits(ipc=smallest - 1)
     if budget == "strict":
         most = re.search(r"use --n_style (\d+) or less", str(refused.value))
@@ -212,6 +212,22 @@ def test_hallucinators_start_as_pytorchs_layers_do_and_scale_is_1_and_shift_0(di
     assert (own.scale == 1).all() and (own.shift == 0).all()
 
 
+@pytest.mark.parametrize("channel, base_channel", [(1, 1), (3, 3), (3, 1), (1, 2)])
+def test_near_start_shows_bases_almost_as_they_are_and_a_little_apart(channel, base_channel):
+    synthetic = HallucinatedBases(2, 3, channel, (9, 12), base_channel=base_channel, budget="published", **ALONE)
+    synthetic.hallucinators.draw(seeded(), "near")
+    with torch.no_grad():
+        synthetic.bases.copy_(torch.randn(synthetic.bases.shape, generator=seeded(1)))
+        inside = synthetic.images().unflatten(0, (-1, 5))[..., 1:-1, 1:-1]
+        shown = synthetic.bases[:, None, :, 1:-1, 1:-1]
+    if base_channel != channel:                            # one channel is given to all, of two the mean is shown
+        shown = shown.mean(2, keepdim=True)
+    shown = shown.expand_as(inside)
+    assert torch.corrcoef(torch.stack([inside.flatten(), shown.flatten()]))[0, 1] > 0.98
+    apart = (inside[:, 1:] - inside[:, :1]).std() / inside.std()
+    assert 0.02 < apart < 0.2
+
+
 def test_images_of_white_bases_start_with_about_a_third_of_their_deviation():
     own = Hallucinators(200, 3, 3, (32, 32))
     own.draw(seeded())
@@ -257,6 +273,13 @@ def test_equal_seeds_start_equal_sets_and_others_others(digits):
     one, same, other = (build_synthetic("hallucinator", digits, 4, "noise", seeded(seed)) for seed in (0, 0, 1))
     assert torch.equal(one.images(), same.images()) and torch.equal(one.adversary.theta, same.adversary.theta)
     assert not torch.equal(one.images(), other.images())
+
+
+@pytest.mark.parametrize("how", HallucinatedBases.INITS)
+def test_a_set_starts_the_same_with_and_without_an_adversary(digits, how):
+    one, other = (build_synthetic("hallucinator", digits, 4, how, seeded(), lambda_club_content=weight)
+                  for weight in (0.1, 0.0))
+    assert one.adversary and not other.adversary and torch.equal(one.images(), other.images())
 
 
 def test_real_start_asks_for_as_many_images_as_there_are_bases(digits):

@@ -1,5 +1,7 @@
 """Latent codes and decoders: noise, and the fit to real images that are alike."""
 
+import logging
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -7,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from condense.data import RealData, load_data
-from condense.synthetic import build_synthetic
+from condense.synthetic import build_synthetic, latent_start
 from condense.synthetic.latent_decoder import LatentDecoder
 from condense.synthetic.latent_start import _minibatches, fit, regression_targets, similar_rows
 from tests.synthetic.latent_sets import random_set, seeded
@@ -117,6 +119,26 @@ def test_fit_is_adam_on_the_mean_squared_error():
     for ours, theirs in zip(latent.parameters(), expected.parameters()):
         torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-12)
         assert ours.grad is None
+
+
+@pytest.mark.parametrize("steps, told", [
+    (40, "about 20 s for this start: 40 steps (0.5 s each), anew in each experiment; shorter with --warmup_steps"),
+    (200, "about 2 min for this start: 200 steps (0.5 s each)"), (20, "about 10 s for this start"), (19, None)])
+def test_a_fit_that_takes_long_says_so_after_a_few_steps_of_which_the_first_does_not_count(
+        caplog, monkeypatch, steps, told):
+    latent, batch = random_set(num_classes=1, channel=3, im_size=(4, 6), **QUICK), tiny_real((9,)).sample([0])
+    seconds, lines = [0.0], []
+
+    def decode(rows):
+        lines.append([record.getMessage() for record in caplog.records if "--warmup_steps" in record.getMessage()][1:])
+        seconds.append(seconds[-1] + (0.5 if len(lines) > 1 else 100))
+        return latent._of_all_decoders(latent.codes[rows])
+
+    monkeypatch.setattr(latent_start, "_now", lambda device: seconds[-1])
+    with caplog.at_level(logging.INFO, "condense"):
+        fit(decode, list(latent.parameters()), batch, torch.tensor([[0, 1], [2, 3]]), steps, seeded())
+    assert len(lines) == steps and lines[:4] == [[]] * 4
+    assert all(len(of) == 1 and of[0].startswith(told) if told else not of for of in lines[4:])
 
 
 def test_minibatches_go_through_all_rows_in_random_order_time_and_again(monkeypatch):

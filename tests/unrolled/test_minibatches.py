@@ -45,6 +45,21 @@ def test_steps_differ_and_the_same_generator_draws_the_same():
     assert len({tuple(batch.tolist()) for batch in first}) == 6
 
 
+@settings(max_examples=40, deadline=None)
+@given(st.integers(1, 4), st.integers(1, 5), st.integers(2, 4), st.none() | st.integers(1, 6))
+def test_of_each_thing_drawn_a_step_sees_one_view(k, things, views, size):
+    for batch in class_minibatches([things * views] * k, size, 5, Streams(0)("data", 0), views=views):
+        found = (batch // views).tolist()
+        assert len(set(found)) == len(found) == k * min(size or things, things)
+
+
+def test_all_views_are_drawn_equally_often_and_anew_for_each_thing():
+    batches = torch.stack(class_minibatches([6, 6], None, 9_000, Streams(0)("data", 0), views=3))
+    assert torch.equal(batches // 3, torch.arange(4).expand(9_000, 4))
+    pairs = torch.bincount(batches[:, 0] % 3 * 3 + batches[:, 1] % 3, minlength=9) / 9_000
+    assert torch.allclose(pairs, torch.tensor(1 / 9), atol=0.02)
+
+
 def test_many_keys_are_drawn_a_few_steps_at_a_time(monkeypatch):
     monkeypatch.setattr(module, "KEYS", 50)
     batches = drawn([8] * 3, 3, 7)
