@@ -58,8 +58,7 @@ class Hallucinators(nn.Module):
     def draw(self, rng, how="random"):
         """Start with scale 1 and shift 0; convolutions 'random', as published: uniform in ±1/sqrt(inputs of a unit).
 
-        'near': a tenth of that, beside kernels that pass the middle pixel on (ours). Images then begin close to their
-        bases, but for the edge, and a little different from each other.
+        'near' (ours): a tenth of that, beside kernels that pass on the middle pixel; images begin close to their bases.
         """
         share = {"random": 1, "near": 0.1}[how]
         for kernels, bias in ((self.encoder, self.encoder_bias), (self.decoder, self.decoder_bias)):
