@@ -3,8 +3,9 @@
 #   bash scripts/test.sh                  VENV=DIR bash scripts/test.sh reuses an environment
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
-environment test -r requirements.txt "pytest>=8" "hypothesis>=6.100" "pytest-xdist>=3.6"
+environment test -r requirements.txt "pytest>=8" "hypothesis>=6.120" "pytest-xdist>=3.6"
 
 # One thread per process and one process per core: small tensors gain nothing from more threads.
 export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"
-exec "$PYTHON" -m pytest -n "${JOBS:-auto}" "$@"
+# Property tests draw the same examples every time; --hypothesis-profile=default draws new ones.
+exec "$PYTHON" -m pytest -n "${JOBS:-auto}" --hypothesis-profile=ci "$@"
