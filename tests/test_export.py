@@ -209,7 +209,7 @@ def test_views_of_a_run_with_hallucinators_are_told_by_every_format_that_drops_t
     said = capsys.readouterr().out
     assert said.count("every 3 images in a row show one base, of which an epoch sees one") == 2
     (text,) = (path.read_text(encoding="utf-8") for path in (tmp_path / "out").glob("*.card.md"))
-    assert "| views | every 3 images in a row show one base; an epoch sees one of them |" in text
+    assert "| views | every 3 images in a row show one base, of which an epoch sees one |" in text
     (tensors,) = (tmp_path / "out").glob("*.tensors.pt")
     assert load_synthetic_set(tensors).views == load_synthetic_set(dm.path(tmp_path)).views == 3
 

@@ -9,6 +9,7 @@ from condense.reports import stored
 from condense.results import save_picture
 from condense.sharing.card_scores import cell, scores
 from condense.sharing.conversion import to_pixels
+from condense.sharing.export import bases_in_words
 
 DC = 'Zhao, Mopuri & Bilen, "Dataset Condensation with Gradient Matching", ICLR 2021'
 DSA = 'Zhao & Bilen, "Dataset Condensation with Differentiable Siamese Augmentation", ICML 2021'
@@ -92,7 +93,7 @@ def facts(source):
     soft = f"soft, ({len(labels)}, {len(names)}) probabilities"
     lines = {"data set": f"{source.name or 'not said by the file'}, {len(names)} classes", "classes": _listed(names),
              "method": method(file), "form": form(file, source.factor), "condensed with": file.model,
-             "holds": holds(file, source.factor), "views": views(file.views),
+             "holds": holds(file, source.factor), "views": bases_in_words(file.views) if file.views > 1 else "",
              "images": "x".join(map(str, images.shape[1:])) + " (channels, height, width)",
              "labels": soft if labels.dim() == 2 else "hard, a class each",
              "learned step size": ", ".join(f"{one.lr:.6g}" for one in sets if one.lr is not None and not one.steps),
@@ -139,11 +140,6 @@ def holds(file, factor):
     text = f"{number:,} images" + (f" in each of {len(file.sets)} {unit}s" if len(file.sets) != 1 else "")
     chosen = len(file.best)
     return text + (f"; beside the last iteration's, {chosen} chosen one{'s' * (chosen != 1)}" if chosen else "")
-
-
-def views(number):
-    """Word that `number` images in a row show one thing; '' where each shows its own."""
-    return f"every {number} images in a row show one base; an epoch sees one of them" if number > 1 else ""
 
 
 def steps(sets):

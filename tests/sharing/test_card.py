@@ -99,7 +99,7 @@ def test_images_that_show_one_base_are_told_where_there_are_any(tmp_path):
     content["meta"]["options"] |= {"parameterization": "hallucinator", "n_style": 2}
     torch.save(content, path)
     text = card(source_of(path))
-    assert row(text, "views") == "every 2 images in a row show one base; an epoch sees one of them"
+    assert row(text, "views") == "every 2 images in a row show one base, of which an epoch sees one"
     content["meta"]["options"]["n_style"] = 1
     torch.save(content, path)
     assert all("| views |" not in of and "base;" not in of for of in (plain, card(source_of(path))))
