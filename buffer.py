@@ -19,6 +19,7 @@ from utils import (
     CLASSIC_STRATEGY,
     LOSSES,
     ExpertRun,
+    OptionError,
     Recipe,
     RunConfig,
     Streams,
@@ -99,13 +100,13 @@ class Config(RunConfig):
 def settled(cfg):
     """Return `cfg` with its automatic values in place; raises ValueError for options that do not go together."""
     if cfg.dsa == "False" and cfg.dsa_strategy != "auto":
-        raise ValueError(f"--dsa_strategy {cfg.dsa_strategy} belongs to --dsa True; leave one of the two out")
+        raise OptionError(f"--dsa_strategy {cfg.dsa_strategy} belongs to --dsa True; leave one of the two out")
     if not cfg.rho_max and (cfg.rho_min or cfg.alpha != Config.alpha or cfg.adaptive != Config.adaptive):
-        raise ValueError("--rho_min, --alpha and --adaptive belong to GSAM; give --rho_max, too (FTD: 0.01)")
+        raise OptionError("--rho_min, --alpha and --adaptive belong to GSAM; give --rho_max, too (FTD: 0.01)")
     if cfg.decay_factor != Config.decay_factor and not cfg.decay_epochs:
-        raise ValueError("--decay_factor belongs to --decay_epochs; give both")
+        raise OptionError("--decay_factor belongs to --decay_epochs; give both")
     if cfg.init_param != Config.init_param and cfg.net_init != "xavier":
-        raise ValueError("--init_param is the gain of --net_init xavier; give both")
+        raise OptionError("--init_param is the gain of --net_init xavier; give both")
     side = default_side(cfg.dataset, cfg.im_size)
     strategy = default_strategy(cfg.dataset) if cfg.dsa_strategy == "auto" else cfg.dsa_strategy
     first, last = parse_epochs(cfg.keep_epochs, cfg.train_epochs)

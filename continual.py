@@ -22,50 +22,30 @@ from typing import ClassVar
 
 from tqdm import tqdm
 
-import buffer
-import main_DC
-import main_DM
-import main_LoDC
-import main_LoDM
-import main_LoMTT
-import main_MTT
-import select_coreset
 from augment import default_strategy, parse_strategy
-from condense.checkpoints import check_writable
-from condense.continual.figure import save_figure
-from condense.continual.methods import Method, with_method_options
+from condense import methods as registry
+from condense.cli.options import DATA, EVALUATION, RUN
+from condense.comparison.tables import FORMATS
+from condense.continual.methods import StepMethod, with_method_options
 from condense.continual.order import class_order, require_equal_steps
 from condense.continual.pace import Pace, timed
 from condense.continual.plan import NO_ZCA, RANDOM, methods_of, sources_of, used_options
+from condense.continual.plot import save_figure
 from condense.continual.previous import read_previous, refuse_other, refuse_other_files, with_rows_kept
 from condense.continual.published import PUBLISHED, SPACES
 from condense.continual.scoring import ScoreBook
 from condense.continual.summary import save_summary, summarise, table_of
-from condense.journal import duration, log_to_terminal
-from condense.options import DATA, EVALUATION, RUN
-from condense.stopping import Interrupted
-from condense.tables import FORMATS
+from condense.core.errors import Interrupted
+from condense.core.journal import log_to_terminal
+from condense.core.words import duration
+from condense.run.checkpoints import check_writable
 from networks import get_network
 from utils import RunConfig, Streams, load_data, option, redefault, run_script, siamese_protocols, start_compute
 
 log = logging.getLogger("condense")
 
-# A method is a script, the options that make it this method, and those of scoring that it condenses with, too;
 # METHOD+FORM takes another parameterization.
-INNER, OF_EXPERTS = ("lr_net", "batch_train"), ("batch_train", "dsa_strategy")
-METHODS = {
-    "herding": Method(select_coreset, {"method": "herding"}),
-    "k-center": Method(select_coreset, {"method": "k-center"}),
-    "k-means": Method(select_coreset, {"method": "k-means"}),
-    "DC": Method(main_DC, {"method": "DC"}, INNER),
-    "DSA": Method(main_DC, {"method": "DSA", "init": "real"}, (*INNER, "dsa_strategy")),
-    "DM": Method(main_DM, uses=("dsa_strategy",)),
-    "MTT": Method(main_MTT, uses=OF_EXPERTS, experts=buffer),
-    "LoDC": Method(main_LoDC, {"method": "DC"}, INNER),
-    "LoDSA": Method(main_LoDC, {"method": "DSA"}, (*INNER, "dsa_strategy")),
-    "LoDM": Method(main_LoDM, uses=("dsa_strategy",)),
-    "LoMTT": Method(main_LoMTT, uses=OF_EXPERTS, experts=buffer),
-}
+METHODS = {name: StepMethod(row) for name, row in registry.METHODS.items() if row.shares is not None}
 
 
 @dataclass(frozen=True)

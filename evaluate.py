@@ -23,6 +23,7 @@ from utils import (
     Baselines,
     Changes,
     Interrupted,
+    OptionError,
     ScoredSet,
     Scoring,
     Spaces,
@@ -126,20 +127,20 @@ class Config:
 def check(cfg):
     """Raise ValueError for options that do not go together."""
     if len(cfg.sets) > 1 and (cfg.sha256 or cfg.labels):
-        raise ValueError("--sha256 and --labels are those of one set; score it in a call of its own")
+        raise OptionError("--sha256 and --labels are those of one set; score it in a call of its own")
     if "none" in cfg.baselines and len(cfg.baselines) > 1:
-        raise ValueError("--baselines none goes with no other; leave it out")
+        raise OptionError("--baselines none goes with no other; leave it out")
     idle = [name for name in NOT_STORED if getattr(cfg, name) != Config.__dataclass_fields__[name].default]
     if cfg.stored and idle:
-        raise ValueError(f"--stored trains no network on the set, so --{idle[0]} cannot matter; leave it out")
+        raise OptionError(f"--stored trains no network on the set, so --{idle[0]} cannot matter; leave it out")
     if cfg.search_lr and cfg.lr_net:
-        raise ValueError("--search_lr chooses what --lr_net sets; leave one of them out")
+        raise OptionError("--search_lr chooses what --lr_net sets; leave one of them out")
     if "optimised" not in cfg.baselines:
         for name in ("optimise_sets", "optimise_nets"):
             if getattr(cfg, name) != getattr(Config, name):
-                raise ValueError(f"--{name} belongs to --baselines optimised; leave it out")
+                raise OptionError(f"--{name} belongs to --baselines optimised; leave it out")
     if cfg.beside and not cfg.stored:
-        raise ValueError("--beside keeps what the run's own accuracies are held against; give --stored, too")
+        raise OptionError("--beside keeps what the run's own accuracies are held against; give --stored, too")
 
 
 def main(cfg):

@@ -12,7 +12,7 @@ import logging
 from dataclasses import dataclass
 from pathlib import Path
 
-from condense.files import file_sha256
+from condense.core.files import file_sha256
 from condense.sharing.bundle import Source
 from condense.sharing.card_scores import load_scores
 from condense.sharing.export import Choice
@@ -22,6 +22,7 @@ from condense.sharing.loading import chosen_set
 from utils import (
     LAYOUTS,
     SPACES,
+    OptionError,
     data_of,
     load_data,
     local_copy,
@@ -72,11 +73,11 @@ class Config:
 def check(cfg):
     """Raise ValueError for options that do not go together."""
     if len(cfg.sets) != 1:
-        raise ValueError(f"export takes one set at a time, not {len(cfg.sets)}; name it first: python export.py SET "
-                         "--format ...")
+        raise OptionError(f"export takes one set at a time, not {len(cfg.sets)}; name it first: python export.py SET "
+                          "--format ...")
     for name, given in (("scores", cfg.scores), ("no-picture", not cfg.picture)):
         if given and "card" not in cfg.format:
-            raise ValueError(f"--{name} belongs to --format card; leave it out")
+            raise OptionError(f"--{name} belongs to --format card; leave it out")
 
 
 def main(cfg):

@@ -26,6 +26,7 @@ from utils import (
     REGIMES,
     BeforeAfter,
     InnerSGD,
+    OptionError,
     Passes,
     RunConfig,
     Scorer,
@@ -218,8 +219,8 @@ def main(cfg, name=None):
         outline.learn_step_sizes(cfg.distill_lr, cfg.distill_steps, cfg.distill_epochs)
     net = run.compute.prepare(get_network(cfg.model, *real.spec))
     if has_batchnorm(net):
-        raise ValueError(f"--model {cfg.model} has batch norm, whose statistics no step learns; choose one with "
-                         "another norm")
+        raise OptionError(f"--model {cfg.model} has batch norm, whose statistics no step learns; choose one with "
+                          "another norm")
     student = Student(net, run.compute, run.compute.chunk_for(real.im_size))
     chunk = cfg.chunk or max(REAL_CHUNK, run.compute.chunk_for(real.im_size))
     banks, number = load_banks(cfg, net, real, run.device), cfg.sample_n_nets or cfg.n_nets

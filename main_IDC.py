@@ -21,6 +21,7 @@ from utils import (
     MIXUPS,
     REFINED_METRICS,
     ContinuedTraining,
+    OptionError,
     Passes,
     RunConfig,
     Scorer,
@@ -141,26 +142,26 @@ def check(cfg):
     for strategy in (cfg.aug_type, cfg.dsa_strategy):
         parse_strategy("none" if strategy == "auto" else strategy)
     if cfg.zca:
-        raise ValueError("IDC keeps pixels between 0 and 1, which whitened ones are not; leave --zca out")
+        raise OptionError("IDC keeps pixels between 0 and 1, which whitened ones are not; leave --zca out")
     if cfg.beta != 1:
-        raise ValueError(f"--beta {cfg.beta:g} is not offered: CutMix draws areas by Beta(1, 1); leave it out")
+        raise OptionError(f"--beta {cfg.beta:g} is not offered: CutMix draws areas by Beta(1, 1); leave it out")
     if cfg.decode_type != "single":
-        raise ValueError(f"--decode_type {cfg.decode_type} is not offered: training would see other images than "
-                         "evaluation; leave it out")
+        raise OptionError(f"--decode_type {cfg.decode_type} is not offered: training would see other images than "
+                          "evaluation; leave it out")
     if cfg.nclass is not None:
-        raise ValueError("--nclass and --dseed choose classes of ImageNet: name them, by --subset imagenet10, --subset "
-                         "imagenet100 or --classes")
+        raise OptionError("--nclass and --dseed choose classes of ImageNet: name them, by --subset imagenet10, "
+                          "--subset imagenet100 or --classes")
     if cfg.reproduce:
-        raise ValueError("--reproduce stands for the published settings: give --config configs/IDC/CIFAR10_ipc10.yaml, "
-                         "or another one from there or configs/IDC_I")
+        raise OptionError("--reproduce stands for the published settings: give --config configs/IDC/CIFAR10_ipc10.yaml"
+                          ", or another one from there or configs/IDC_I")
     if cfg.n_data == 0:
-        raise ValueError("--n_data 0 leaves the network as it begins; say so by --net_epoch 0")
+        raise OptionError("--n_data 0 leaves the network as it begins; say so by --net_epoch 0")
     if cfg.mix_p != "auto" and cfg.mix_p > 1:
-        raise ValueError(f"--mix_p is a probability, not {cfg.mix_p:g}; lower it")
+        raise OptionError(f"--mix_p is a probability, not {cfg.mix_p:g}; lower it")
     if cfg.match == "feat" and (cfg.metric not in ("auto", "mse") or "True" in (cfg.bias, cfg.fc)):
-        raise ValueError("--match feat compares features by squared distances; leave --metric, --bias and --fc out")
+        raise OptionError("--match feat compares features by squared distances; leave --metric, --bias and --fc out")
     if cfg.pt_from < 0 and cfg.pt_num > 1:
-        raise ValueError(f"--pt_num {cfg.pt_num} counts epochs from --pt_from on; give that, too")
+        raise OptionError(f"--pt_num {cfg.pt_num} counts epochs from --pt_from on; give that, too")
 
 
 def matching_loss(gradients_real, gradients_syn, metric, bias, fc):
@@ -198,8 +199,8 @@ def settled(cfg, real):
     """Return `cfg` with what it leaves to the data; raises ValueError for a step size that nobody knows."""
     published = refined_settings(real.name, real.channel, real.num_classes, is_large(real))
     if cfg.lr_img == "auto" and (cfg.match == "feat" or cfg.metric not in ("auto", published.metric)):
-        raise ValueError(f"--lr_img auto is for gradients by --metric {published.metric} on these images; give a "
-                         "--lr_img for what is matched here")
+        raise OptionError(f"--lr_img auto is for gradients by --metric {published.metric} on these images; give a "
+                          "--lr_img for what is matched here")
     auto = {"niter": published.niter, "metric": published.metric, "lr_img": published.lr_img, "aug_type": AUG_TYPE,
             "n_data": published.n_data, "early": 0 if cfg.pt_from >= 0 else published.early, "mixup_net": "cut"}
     scored = idc_protocols([cfg.model], real, None, epochs=1, factor=tiles(cfg))[cfg.model]
@@ -211,17 +212,6 @@ def settled(cfg, real):
 def iterations_of(cfg):
     """Return how many iterations there are."""
     return 100 * cfg.niter // cfg.inner_loop if cfg.Iteration is None else cfg.Iteration
-
-
-def early_epochs(cfg, real, rehearsing):
-    """Return the real images that each early epoch goes through, a list.
-
-    When `rehearsing`, the part that falls to one of the inner steps: its seconds are told for each of them.
-    """
-    if rehearsing and cfg.early:
-        rows = torch.arange(math.ceil(cfg.early * len(real) / cfg.inner_loop)) % len(real)
-        return [real.batch_of(rows)]
-    return [real.sample(real.classes)] * cfg.early
 
 
 def main(cfg, name=None):
@@ -237,7 +227,7 @@ def main(cfg, name=None):
     net = run.compute.prepare(get_network(cfg.model, *real.spec))
     bias, fc = cfg.bias == "True", cfg.fc == "True"
     if cfg.match == "grad" and not any(is_matched(parameter.shape, bias, fc) for parameter in net.parameters()):
-        raise ValueError(f"--model {cfg.model} has no convolution whose gradients are matched; give --fc True")
+        raise OptionError(f"--model {cfg.model} has no convolution whose gradients are matched; give --fc True")
     chunk, forward, embed = run.compute.chunk_for(real.im_size), run.compute.wrap(net), run.compute.wrap(net.embed)
     gradients = class_gradients(net, run.compute, chunk)
     distance = partial(matching_loss, metric=cfg.metric, bias=bias, fc=fc)
@@ -265,8 +255,8 @@ def main(cfg, name=None):
             if is_fresh(cfg, it):
                 beginnings.draw(net, run.rng("nets", exp, it))              # in place
                 training.restart()
-                for epoch, images in enumerate(early_epochs(cfg, real, run.rehearsing)):
-                    training.epoch(images, run.rng("nets", exp, it, epoch))
+                for epoch in range(cfg.early):
+                    training.epoch(real.sample(real.classes), run.rng("nets", exp, it, epoch))
             synthetic.clamp_(low, high)                          # to pixels in 0..1, here alone
             for inner in run.outer_steps(cfg.inner_loop):
                 key, last = (exp, it, inner), inner == cfg.inner_loop - 1

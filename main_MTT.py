@@ -20,6 +20,7 @@ from networks import get_network, has_batchnorm, network_for
 from utils import (
     MODES,
     InnerSGD,
+    OptionError,
     RandomTrajectories,
     RunConfig,
     Scorer,
@@ -106,26 +107,26 @@ class Config(RunConfig):
 def check(cfg):
     """Raise ValueError for options that do not go together."""
     if cfg.texture:
-        raise ValueError("--texture, the original's tileable textures, is not offered here; leave it out")
+        raise OptionError("--texture, the original's tileable textures, is not offered here; leave it out")
     if cfg.dsa == "False" and cfg.dsa_strategy != "auto":
-        raise ValueError(f"--dsa_strategy {cfg.dsa_strategy} belongs to --dsa True; leave one of the two out")
+        raise OptionError(f"--dsa_strategy {cfg.dsa_strategy} belongs to --dsa True; leave one of the two out")
     parse_strategy("none" if cfg.dsa_strategy == "auto" else cfg.dsa_strategy)
     if cfg.min_start_epoch >= cfg.max_start_epoch:
-        raise ValueError(f"--min_start_epoch {cfg.min_start_epoch} leaves no epoch before --max_start_epoch "
-                         f"{cfg.max_start_epoch}; lower it")
+        raise OptionError(f"--min_start_epoch {cfg.min_start_epoch} leaves no epoch before --max_start_epoch "
+                          f"{cfg.max_start_epoch}; lower it")
     InnerSGD(cfg.inner_momentum).check(cfg.unroll)
     if (cfg.current_max_start_epoch is None) != (cfg.expansion_end_epoch is None):
-        raise ValueError("--current_max_start_epoch and --expansion_end_epoch go together; give both or neither")
+        raise OptionError("--current_max_start_epoch and --expansion_end_epoch go together; give both or neither")
     if cfg.expansion_end_epoch and not cfg.min_start_epoch < cfg.current_max_start_epoch <= cfg.max_start_epoch:
-        raise ValueError(f"--current_max_start_epoch must be above --min_start_epoch {cfg.min_start_epoch} and at most "
-                         f"--max_start_epoch {cfg.max_start_epoch}, not {cfg.current_max_start_epoch}")
+        raise OptionError(f"--current_max_start_epoch must be above --min_start_epoch {cfg.min_start_epoch} and at "
+                          f"most --max_start_epoch {cfg.max_start_epoch}, not {cfg.current_max_start_epoch}")
     if cfg.lr_y and cfg.teacher_label:
-        raise ValueError("--lr_y learns the labels, --teacher_label sets them anew in each iteration; leave one out")
+        raise OptionError("--lr_y learns the labels, --teacher_label sets them anew in each iteration; leave one out")
     if cfg.random_trajectory and (cfg.lr_y or cfg.teacher_label or cfg.init == "samples_predicted_correctly"):
-        raise ValueError("--random_trajectory has no experts to ask for labels or images; leave it out")
+        raise OptionError("--random_trajectory has no experts to ask for labels or images; leave it out")
     if cfg.random_trajectory and (cfg.load_all or cfg.skip_bad or cfg.max_files or cfg.max_experts):
-        raise ValueError("--random_trajectory reads no experts; leave --load_all, --skip_bad, --max_files and "
-                         "--max_experts out")
+        raise OptionError("--random_trajectory reads no experts; leave --load_all, --skip_bad, --max_files and "
+                          "--max_experts out")
 
 
 def matching_loss(student, start, target):
@@ -191,8 +192,8 @@ def main(cfg, name="MTT"):
     scorer = Scorer(real, protocols, cfg.num_eval, run.compute, run.rng, cfg.progress, selection)
     net = run.compute.prepare(get_network(cfg.model, *real.spec))
     if has_batchnorm(net):
-        raise ValueError(f"--model {cfg.model} has batch norm, whose statistics are no part of expert trajectories; "
-                         "choose one with another norm")
+        raise OptionError(f"--model {cfg.model} has batch norm, whose statistics are no part of expert trajectories; "
+                          "choose one with another norm")
     student = Student(net, run.compute, run.compute.chunk_for(real.im_size))
     experts = find_experts(cfg, net, real)
     descent = InnerSGD(cfg.inner_momentum)
@@ -233,7 +234,8 @@ def main(cfg, name="MTT"):
             theta = descent.weights(unroll(step, descent.start(start), cfg.syn_steps, learned, mode))
             loss = matching_loss(theta, start, target) + synthetic.extra_loss(of_set[0], run.rng("set", exp, it, 0))
             run.log(loss=loss.detach())
-            if cfg.threshold and loss > cfg.threshold and run.skip():
+            if cfg.threshold and loss > cfg.threshold:
+                run.skip()
                 del theta, loss                                  # or their graph would live on beside the next one
                 continue
             optimizer.zero_grad()

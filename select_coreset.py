@@ -18,6 +18,7 @@ from augment import default_strategy, parse_strategy
 from networks import get_network, reset
 from utils import (
     CORESET_METHODS,
+    OptionError,
     Pixels,
     Protocol,
     RunConfig,
@@ -72,11 +73,11 @@ def check(cfg):
     """Raise ValueError for options that do not go together."""
     parse_strategy("none" if cfg.dsa_strategy == "auto" else cfg.dsa_strategy)
     if cfg.method == "random" and cfg.space != "pixels":
-        raise ValueError(f"--method random measures no distances, so --space {cfg.space} cannot matter; leave it out")
+        raise OptionError(f"--method random measures no distances, so --space {cfg.space} cannot matter; leave it out")
     if cfg.space != "trained" and cfg.feature_epochs != FEATURE_EPOCHS:
-        raise ValueError(f"--feature_epochs trains a network for --space trained, not {cfg.space}; leave it out")
+        raise OptionError(f"--feature_epochs trains a network for --space trained, not {cfg.space}; leave it out")
     if cfg.protocol == "dc" and cfg.dsa_strategy != "auto":
-        raise ValueError("--protocol dc has its own augmentation; leave --dsa_strategy out")
+        raise OptionError("--protocol dc has its own augmentation; leave --dsa_strategy out")
 
 
 def protocols(cfg, pool, real):

@@ -22,14 +22,14 @@ from benchmarks.dm_step import BATCH_REAL, CLASSES, random_cifar  # noqa: E402
 from benchmarks.evaluation import EPOCHS, plain_training, random_set  # noqa: E402
 from benchmarks.timing import bare_convolutions, fastest, interleaved, machine, peak_memory, table  # noqa: E402
 from condense.augmentation import FULL_STRATEGY, draw_siamese  # noqa: E402
-from condense.device import start_compute  # noqa: E402
-from condense.evaluation import Protocol  # noqa: E402
-from condense.evaluation.train import train_network  # noqa: E402
+from condense.core.randomness import Streams  # noqa: E402
 from condense.matching.class_gradients import class_gradients, matching_over_classes  # noqa: E402
 from condense.matching.gradients import gradient_distance  # noqa: E402
 from condense.networks import get_network, reset  # noqa: E402
-from condense.randomness import Streams  # noqa: E402
+from condense.operators import start_compute  # noqa: E402
 from condense.synthetic import build_synthetic  # noqa: E402
+from condense.training import Protocol  # noqa: E402
+from condense.training.train import train_network  # noqa: E402
 from main_DC import matching_loss  # noqa: E402
 
 FORWARD_AND_GRADIENTS = ("forward", "weight", "input")

@@ -17,11 +17,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.timing import bare_convolutions, fastest, interleaved, machine, peak_memory, table  # noqa: E402
 from condense.augmentation import FULL_STRATEGY, draw_siamese  # noqa: E402
+from condense.core.randomness import Streams  # noqa: E402
 from condense.data import RealData  # noqa: E402
-from condense.device import start_compute  # noqa: E402
 from condense.matching.features import class_means  # noqa: E402
 from condense.networks import get_network, reset  # noqa: E402
-from condense.randomness import Streams  # noqa: E402
+from condense.operators import start_compute  # noqa: E402
 from condense.synthetic import build_synthetic  # noqa: E402
 from main_DM import matching_loss  # noqa: E402
 

@@ -28,12 +28,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.timing import bare_convolutions, fastest, interleaved, machine, peak_memory, table  # noqa: E402
 from condense.augmentation import FULL_STRATEGY, draw_independent  # noqa: E402
-from condense.device import resolve_device, start_compute  # noqa: E402
-from condense.evaluation import Protocol, TensorSet, evaluate  # noqa: E402
+from condense.core.device import resolve_device  # noqa: E402
+from condense.core.randomness import Streams  # noqa: E402
+from condense.evaluation import evaluate  # noqa: E402
 from condense.evaluation.score import seconds  # noqa: E402
-from condense.evaluation.train import train_network, train_stacked  # noqa: E402
 from condense.networks import get_network  # noqa: E402
-from condense.randomness import Streams  # noqa: E402
+from condense.operators import start_compute  # noqa: E402
+from condense.training import Protocol, TensorSet  # noqa: E402
+from condense.training.train import train_network, train_stacked  # noqa: E402
 
 EPOCHS = 4                                    # of one timed training, so that setting up does not count
 SCORED_EPOCHS = 20                            # of every network of a whole scoring

@@ -18,13 +18,13 @@ import torch.nn.functional as F
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from condense.core.randomness import Streams  # noqa: E402
 from condense.data import load_data  # noqa: E402
-from condense.device import start_compute  # noqa: E402
-from condense.evaluation.published import named_protocols  # noqa: E402
-from condense.evaluation.train import train_network  # noqa: E402
 from condense.networks import get_network  # noqa: E402
-from condense.randomness import Streams  # noqa: E402
-from condense.results import load_result  # noqa: E402
+from condense.operators import start_compute  # noqa: E402
+from condense.run.results import load_result  # noqa: E402
+from condense.training.published import named_protocols  # noqa: E402
+from condense.training.train import train_network  # noqa: E402
 
 
 def main():

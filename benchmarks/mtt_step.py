@@ -20,11 +20,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.timing import LiveTensors, interleaved, machine  # noqa: E402
 from condense.augmentation import FULL_STRATEGY, draw_independent  # noqa: E402
-from condense.device import start_compute  # noqa: E402
+from condense.core.randomness import Streams  # noqa: E402
 from condense.matching.trajectories import Student, student_minibatches  # noqa: E402
 from condense.matching.unrolling import MODES, unroll  # noqa: E402
 from condense.networks import get_network  # noqa: E402
-from condense.randomness import Streams  # noqa: E402
+from condense.operators import start_compute  # noqa: E402
 from main_MTT import matching_loss, student_step  # noqa: E402
 
 CLASSES, IM_SIZE = 10, (32, 32)

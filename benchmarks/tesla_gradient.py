@@ -17,13 +17,13 @@ import torch.nn.functional as F
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from condense.augmentation import default_strategy, draw_independent  # noqa: E402
+from condense.core.randomness import Streams  # noqa: E402
 from condense.data import default_side, load_data  # noqa: E402
-from condense.device import start_compute  # noqa: E402
 from condense.experts import open_experts  # noqa: E402
 from condense.matching.trajectories import Student  # noqa: E402
 from condense.matching.unrolling import unroll  # noqa: E402
 from condense.networks import get_network, network_for  # noqa: E402
-from condense.randomness import Streams  # noqa: E402
+from condense.operators import start_compute  # noqa: E402
 from condense.synthetic import build_synthetic  # noqa: E402
 from main_MTT import matching_loss, student_step  # noqa: E402
 

@@ -64,7 +64,7 @@ name_forms() {
     FORMS="$("$PYTHON" - "$ROOT" $FORMS <<'CODE'
 import sys
 sys.path.insert(0, sys.argv[1])
-from condense.registry import lookup
+from condense.core.registry import lookup
 from condense.synthetic import PARAMETERIZATIONS
 names = PARAMETERIZATIONS if sys.argv[2:] == ["all"] else sys.argv[2:]
 try:

@@ -179,7 +179,7 @@ check_flags() {
 import runpy, sys
 root, forms, script, *flags = sys.argv[1:]
 sys.path.insert(0, root)
-from condense.cli import run_script
+from condense.run.script import run_script
 from condense.synthetic import PARAMETERIZATIONS
 forms = [form for form in PARAMETERIZATIONS if forms == "all" or form in forms.split()]
 config = runpy.run_path(script)["Config"]

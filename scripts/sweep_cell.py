@@ -18,7 +18,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from condense.files import atomic_path, locked  # noqa: E402
+from condense.core.files import atomic_path, locked  # noqa: E402
 
 WAS_DONE = 3
 

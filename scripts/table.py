@@ -19,11 +19,12 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from condense.evaluation.baselines import beats, load_baselines  # noqa: E402
-from condense.files import atomic_path  # noqa: E402
-from condense.registry import unknown  # noqa: E402
-from condense.results import load_result  # noqa: E402
-from condense.tables import FORMATS, Table, latex, markdown  # noqa: E402
+from condense.comparison.baselines import beats, load_baselines  # noqa: E402
+from condense.comparison.tables import FORMATS, Table, latex, markdown  # noqa: E402
+from condense.core.errors import InputError  # noqa: E402
+from condense.core.files import atomic_path  # noqa: E402
+from condense.core.registry import unknown  # noqa: E402
+from condense.run.results import load_result  # noqa: E402
 
 POOLED = {"seed", "device", "chunk", "compile", "deterministic", "order", "save",
           "bytes", "images"}               # what does not tell results apart, or only follows from what does
@@ -89,7 +90,7 @@ def read(folder):
     entries += [Entry(str(cell.relative_to(folder)), read_plan(cell), reason=read_reason(cell))
                 for cell in planned - found]
     if not entries:
-        raise ValueError(f"no result file below {folder}; make one with --save_path {folder}")
+        raise InputError(f"no result file below {folder}; make one with --save_path {folder}")
     return sorted(entries, key=lambda entry: int(entry.keys.get("order", 0))), problems
 
 
@@ -182,7 +183,7 @@ def check_names(names, entries):
     known = list(dict.fromkeys(name for entry in entries for name in entry.keys if name != "order"))
     for name in names:
         if name not in [*known, "network"]:
-            raise ValueError(unknown("option", name, known))
+            raise InputError(unknown("option", name, known))
 
 
 def places(entries, names):
@@ -211,10 +212,10 @@ def refuse_unlike(one, other):
              if name not in POOLED and one.keys.get(name) != other.keys.get(name)]
     apart = ", ".join(f"{name} ({one.keys.get(name)}, {other.keys.get(name)})" for name in names)
     if names:
-        raise ValueError(f"{one.run} and {other.run} differ in {apart} and are not pooled; name that in --rows "
+        raise InputError(f"{one.run} and {other.run} differ in {apart} and are not pooled; name that in --rows "
                          "or --columns, or give a folder that holds one of them")
     if one.keys["seed"] == other.keys["seed"]:
-        raise ValueError(f"{one.run} and {other.run} hold a run of the same options and seed; give a folder that "
+        raise InputError(f"{one.run} and {other.run} hold a run of the same options and seed; give a folder that "
                          "holds one of them")
 
 

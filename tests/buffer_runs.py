@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import buffer
-from condense.cli import run_script
+from condense.run.script import run_script
 
 TINY = ["--dataset", "Digits", "--model", "MLP", "--num_experts", "3", "--train_epochs", "2", "--save_interval", "2",
         "--no-progress", "--device", "cpu"]

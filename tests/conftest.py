@@ -30,7 +30,7 @@ class Script:
 
     def run(self, folder, *flags):
         """Run the script in this process; returns the result file's content."""
-        from condense.cli import run_script
+        from condense.run.script import run_script
         arguments = [*self.settings, "--save_path", str(folder), *flags]
         run_script(self.module.main, self.module.Config, self.module.__doc__, arguments)
         return self.load(folder)
@@ -69,13 +69,26 @@ class Script:
         time.sleep(more_s)
 
 
+def runs_begun(monkeypatch):
+    """Return a list that every `Run` of this process joins as it begins."""
+    from condense.run.run import Run
+    runs, begin = [], Run.begin
+
+    def noted(self, *args, **named):
+        runs.append(self)
+        return begin(self, *args, **named)
+
+    monkeypatch.setattr(Run, "begin", noted)
+    return runs
+
+
 def stopped(run, monkeypatch, iteration=1):
     """Call `run()`, which receives SIGTERM in that iteration and leaves with the exit code of a signal."""
-    from condense.runtime import Run
+    from condense.run.run import Run
     original = Run.log
 
     def signalled(self, **figures):
-        if not self.rehearsing and self.it == iteration:
+        if self.it == iteration:
             signal.raise_signal(signal.SIGTERM)
         return original(self, **figures)
 
@@ -227,7 +240,7 @@ def digit_experts(session_folder):
     """A folder of expert trajectories: three ConvNetW32, three epochs on Digits, two in a file."""
     def make(folder):
         import buffer
-        from condense.options import build
+        from condense.cli.options import build
         buffer.main(build(buffer.Config, {"dataset": "Digits", "model": "ConvNetW32", "num_experts": 3,
                                           "train_epochs": 3, "save_interval": 2, "buffer_path": str(folder),
                                           "device": "cpu", "progress": False}))
@@ -240,7 +253,7 @@ def able_experts(session_folder):
     """The same of three ConvNetD1 in minibatches of 64, which then get most digits right."""
     def make(folder):
         import buffer
-        from condense.options import build
+        from condense.cli.options import build
         buffer.main(build(buffer.Config, {"dataset": "Digits", "model": "ConvNetD1", "num_experts": 3,
                                           "train_epochs": 3, "batch_train": 64, "save_interval": 2,
                                           "buffer_path": str(folder), "device": "cpu", "progress": False}))
@@ -259,7 +272,7 @@ def whole(session_folder):
 def score(tmp_path, capsys):
     """A function that runs evaluate.py on its arguments; returns (rows of its scores.json, what it printed)."""
     import evaluate
-    from condense.cli import run_script
+    from condense.run.script import run_script
 
     def run(*arguments, output=None):
         output = output or tmp_path / "scores.json"

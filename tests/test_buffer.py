@@ -5,12 +5,12 @@ import shutil
 import pytest
 import torch
 
+from condense.core.randomness import Streams
 from condense.data import DATASETS, default_side, load_data
-from condense.device import Compute
 from condense.experts import Recipe, open_experts, run
 from condense.experts.training import networks_of_experts
 from condense.networks import get_network, network_for, reset
-from condense.randomness import Streams
+from condense.operators import Compute
 from tests.buffer_runs import WHOLE, contents, experts_in, make, same, sidecar
 
 # What it writes

@@ -5,9 +5,9 @@ import shutil
 import pytest
 
 import buffer
-from condense.cli import run_script
 from condense.experts.training import Alone
 from condense.networks import get_network
+from condense.run.script import run_script
 from tests.buffer_runs import error_line, experts_in, make
 
 
@@ -27,7 +27,7 @@ def test_diverging_experts_stop_the_run_and_finished_ones_are_kept(tmp_path, mon
     original = Alone.figures
     monkeypatch.setattr(Alone, "figures", lambda self: [(0.1, float("nan"))] if self.numbers == [1] else original(self))
     code, line = error_line(capsys, tmp_path)
-    assert code == 1 and "the loss of expert 1 is nan in epoch 0" in line and "--lr_teacher" in line
+    assert code == 2 and "the loss of expert 1 is nan in epoch 0" in line and "--lr_teacher" in line
     monkeypatch.undo()
     assert len(experts_in(make(tmp_path, "--resume"))) == 3
 

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 import buffer
-from condense.cli import run_script
+from condense.core.files import locked
 from condense.experts import run
 from condense.experts.folder import write_sidecar
 from condense.experts.training import Alone
-from condense.files import locked
+from condense.run.script import run_script
 from tests.buffer_runs import TINY, WHOLE, contents, error_line, experts_in, make, same, sidecar
 
 

@@ -18,12 +18,12 @@ import main_LoDM
 import main_LoMTT
 import main_MTT
 from condense.augmentation import parse_strategy
+from condense.cli.options import parse, with_forms
 from condense.continual.plan import methods_of
 from condense.data import DATASETS
-from condense.evaluation import eval_pool
 from condense.networks import NETWORKS
-from condense.options import parse, with_forms
 from condense.synthetic import PARAMETERIZATIONS, LowRank
+from condense.training import eval_pool
 from tests.published_cells import FIXED_START, PUBLISHED
 
 CONFIGS = sorted(Path("configs").rglob("*.yaml"))

@@ -12,14 +12,15 @@ import pytest
 import torch
 
 import continual
-from condense.cli import run_script
 from condense.continual.order import class_order, random_rows
+from condense.core.files import file_sha256
+from condense.core.randomness import Streams
 from condense.data import load_data
-from condense.device import Compute
-from condense.evaluation import TensorSet, evaluate, siamese_protocols
-from condense.files import file_sha256
-from condense.randomness import Streams
-from condense.results import load_result
+from condense.evaluation import evaluate
+from condense.operators import Compute
+from condense.run.results import load_result
+from condense.run.script import run_script
+from condense.training import TensorSet, siamese_protocols
 from tests.conftest import REPOSITORY, made_once
 
 TINY = ["--dataset", "Digits", "--model", "ConvNetD1", "--ipc", "2", "--steps", "5", "--seeds", "2", "--num_eval", "2",

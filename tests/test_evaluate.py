@@ -9,11 +9,11 @@ import pytest
 import torch
 
 import evaluate
+from condense.comparison import scored_rows as scoring
+from condense.comparison.ranking import augmentation_robust_score, label_robust_score
+from condense.comparison.scored_set import Changes, ScoredSet
 from condense.data import load_data
-from condense.evaluation import scoring
-from condense.evaluation.ranking import augmentation_robust_score, label_robust_score
-from condense.evaluation.scored_set import Changes, ScoredSet
-from condense.results import load_result
+from condense.run.results import load_result
 from condense.sharing.layouts import read_set
 from condense.sharing.spaces import Spaces, place
 from tests.evaluated import QUICK, write_layout

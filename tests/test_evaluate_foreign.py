@@ -9,8 +9,8 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 import torch
 
+from condense.cli.options import build
 from condense.data import load_data
-from condense.options import build
 from tests.evaluated import QUICK, normalised, real_pixels, write_layout
 
 

@@ -6,10 +6,10 @@ import pytest
 import torch
 
 import export
-from condense.cli import run_script
+from condense.comparison.scored_set import Changes, ScoredSet
 from condense.data import RealData, load_data
-from condense.evaluation.scored_set import Changes, ScoredSet
-from condense.results import describe, save_result
+from condense.run.results import describe, save_result
+from condense.run.script import run_script
 from condense.sharing.layouts import read_set
 from condense.sharing.loading import load_synthetic_set
 from condense.sharing.spaces import Spaces, place

@@ -5,8 +5,8 @@ import json
 import pytest
 import torch
 
-from condense.evaluation import named_protocols
-from condense.evaluation.baselines import baselines_path, load_baselines, save_baselines
+from condense.comparison.baselines import baselines_path, load_baselines, save_baselines
+from condense.training import named_protocols
 from tests.unrolled_sets import PROTOCOL, unrolled_result, unrolled_set
 
 QUIET = ["--baselines", "none"]

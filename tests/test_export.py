@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import export
-from condense.cli import run_script
+from condense.run.script import run_script
 from condense.sharing.layouts import read_set
 from tests.sharing.export_sets import NAME, drawn, foreign_result, own_result, soft_labels
 from utils import load_synthetic_set

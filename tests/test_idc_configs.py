@@ -7,8 +7,8 @@ from types import SimpleNamespace
 import pytest
 
 import main_IDC
-from condense.evaluation import Protocol
-from condense.evaluation.idc import following_protocol, idc_protocols
+from condense.training import Protocol
+from condense.training.idc import following_protocol, idc_protocols
 from tests.idc_runs import options
 
 CONFIGS = sorted(Path("configs").glob("IDC*/*.yaml"))

@@ -9,19 +9,20 @@ import torch.nn.functional as F
 
 import main_IDC
 from condense.augmentation.composed import Composition, draw_composed
-from condense.device import Compute
-from condense.evaluation import TensorSet, evaluate
-from condense.evaluation.baselines import random_real
-from condense.evaluation.continued import ContinuedTraining
-from condense.evaluation.minibatches import TrainingDraws
-from condense.evaluation.mixing import CutMix, loss_of
-from condense.evaluation.protocols import Protocol
-from condense.evaluation.testing import accuracy
+from condense.comparison.baselines import random_real
+from condense.core.randomness import Streams
+from condense.evaluation import evaluate
+from condense.evaluation.accuracy import accuracy
 from condense.networks import get_network
-from condense.randomness import Streams
-from condense.runtime import Run
+from condense.operators import Compute
+from condense.run.run import Run
 from condense.synthetic import build_synthetic
 from condense.synthetic.multi_formation import decode
+from condense.training import TensorSet
+from condense.training.continued import ContinuedTraining
+from condense.training.minibatches import TrainingDraws
+from condense.training.mixing import CutMix, loss_of
+from condense.training.protocols import Protocol
 from tests.idc_runs import PLAIN, script
 
 FORMS = {"pixels": [], "multi_formation": ["--factor", "2"], "low_rank": ["--rank", "2"], "memory": ["--n_basis", "6"]}
@@ -108,12 +109,11 @@ def test_images_and_loss_are_those_of_the_published_algorithm_written_plainly(
 
 
 def logged(monkeypatch):
-    """Collect the loss of every step but those of the rehearsal, summed over classes as `matching_loss` has it."""
+    """Collect the loss of every step, summed over classes as `matching_loss` has it."""
     losses, original = [], Run.log
 
     def log(self, loss):
-        if not self.rehearsing:
-            losses.append(10 * float(loss))
+        losses.append(10 * float(loss))
         original(self, loss)
 
     monkeypatch.setattr(Run, "log", log)
@@ -133,12 +133,11 @@ def test_loss_falls_whatever_is_matched(idc, tmp_path, monkeypatch, flags):
 
 @pytest.fixture
 def networks(monkeypatch):
-    """Collect the network's first parameter at every matching step but those of the rehearsal."""
+    """Collect the network's first parameter at every matching step."""
     seen, original = [], main_IDC.matching_over_classes
 
     def matching_over_classes(distance, gradients, *sets):
-        if not Run.latest.rehearsing:
-            seen.append(gradients.parameters[0].detach().clone())
+        seen.append(gradients.parameters[0].detach().clone())
         return original(distance, gradients, *sets)
 
     monkeypatch.setattr(main_IDC, "matching_over_classes", matching_over_classes)
@@ -147,12 +146,11 @@ def networks(monkeypatch):
 
 @pytest.fixture
 def trained(monkeypatch):
-    """Collect the rows of real images in every call of training but those of the rehearsal."""
+    """Collect the rows of real images in every call of training."""
     seen, original = [], ContinuedTraining.epoch
 
     def epoch(self, data, rng):
-        if not Run.latest.rehearsing:
-            seen.append(data.index.tolist())
+        seen.append(data.index.tolist())
         original(self, data, rng)
 
     monkeypatch.setattr(ContinuedTraining, "epoch", epoch)

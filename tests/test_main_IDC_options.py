@@ -6,7 +6,7 @@ import pytest
 
 import main_IDC
 from condense.data import load_data
-from condense.evaluation.protocols import Protocol
+from condense.training.protocols import Protocol
 from tests.idc_runs import PLAIN, options, script
 
 

@@ -1,13 +1,12 @@
-"""The state of main_IDC.py: seeds, the rehearsal, and runs that are stopped and go on."""
+"""The state of main_IDC.py: seeds, and runs that are stopped and go on."""
 
 import signal
 
 import pytest
 import torch
 
-import main_IDC
-from condense.runtime import Run
-from tests.idc_runs import PLAIN, options, script
+from condense.run.run import Run
+from tests.idc_runs import PLAIN, script
 
 
 @pytest.fixture(scope="module")
@@ -19,14 +18,6 @@ def test_same_seed_gives_the_same_bytes_and_another_seed_other_images(idc, tmp_p
     results = [idc.run(tmp_path / name, "--seed", seed) for name, seed in zip("abc", "001")]
     assert idc.path(tmp_path / "a").read_bytes() == idc.path(tmp_path / "b").read_bytes()
     assert not torch.equal(results[0]["data"][0][0], results[2]["data"][0][0])
-
-
-def test_the_rehearsal_for_the_estimate_leaves_no_trace_in_the_network(idc, tmp_path, monkeypatch):
-    flags = [*PLAIN, "--fix_iter", "2", "--early", "1", "--batch_train", "100"]
-    idc.run(tmp_path / "a", *flags)
-    monkeypatch.setattr(Run, "_rehearse", lambda *args: iter(()))
-    idc.run(tmp_path / "b", *flags)
-    assert idc.path(tmp_path / "a").read_bytes() == idc.path(tmp_path / "b").read_bytes()
 
 
 def test_a_run_stopped_within_an_iteration_goes_on_to_the_same_bytes(idc, tmp_path, monkeypatch, capsys):
@@ -46,15 +37,9 @@ def stop_at(monkeypatch, iteration, step):
 
     def log(self, loss):
         original(self, loss)
-        if not self.rehearsing and self.it == iteration and len(self.losses) == step:
+        if self.it == iteration and len(self.losses) == step:
             signal.raise_signal(signal.SIGINT)
 
     monkeypatch.setattr(Run, "log", log)
 
 
-def test_estimate_counts_early_training_once_in_an_iteration(digits):
-    cfg = options("--dataset", "Digits", "--early", "3", "--inner_loop", "4")
-    rehearsed = main_IDC.early_epochs(cfg, digits, True)
-    assert 4 * sum(map(len, rehearsed)) == pytest.approx(3 * len(digits), abs=4)
-    assert [len(batch) for batch in main_IDC.early_epochs(cfg, digits, False)] == [len(digits)] * 3
-    assert main_IDC.early_epochs(options("--dataset", "Digits", "--early", "0"), digits, True) == []

@@ -11,14 +11,15 @@ from torch.func import functional_call
 
 import main_MTT
 from condense.augmentation.siamese import DIGIT_STRATEGY, draw_independent
+from condense.cli.options import parse, with_forms
+from condense.core.randomness import Streams
 from condense.data import load_data
-from condense.device import Compute
-from condense.evaluation import Protocol, Scorer, TensorSet, evaluate
+from condense.evaluation import Scorer, evaluate
 from condense.networks import get_network
-from condense.options import parse, with_forms
-from condense.randomness import Streams
-from condense.runtime import Run
+from condense.operators import Compute
+from condense.run.run import Run
 from condense.synthetic import PARAMETERIZATIONS
+from condense.training import Protocol, TensorSet
 from tests.mtt_runs import ALONE, RESULT, UNSCORED, lines_of, same_sets, step_size
 
 # The algorithm
@@ -76,7 +77,7 @@ def test_images_step_size_labels_and_loss_are_those_of_the_published_algorithm_w
     losses, original = [], Run.log
 
     def log(self, loss):
-        losses.extend([] if self.rehearsing else [float(loss)])
+        losses.append(float(loss))
         original(self, loss)
 
     monkeypatch.setattr(Run, "log", log)
@@ -236,14 +237,6 @@ def test_evaluating_more_often_leaves_the_set_and_its_accuracy_as_they_were(mtt,
     often, once = (mtt.run(tmp_path / every, "--eval_every", every) for every in ("1", "0"))
     assert same_sets(often, once) and often["accs_all_exps"] == once["accs_all_exps"]
     assert [line["iteration"] for line in lines_of(mtt, tmp_path / "1", "evaluation")] == [0, 1, 2, 3, 4]
-
-
-def test_rehearsal_for_the_estimate_leaves_no_trace(mtt, tmp_path, monkeypatch):
-    for flags in ([], ["--teacher_label"], ["--lr_y", "5"]):
-        monkeypatch.undo()
-        with_rehearsal = mtt.run(tmp_path / "a", "--overwrite", *flags, *UNSCORED)
-        monkeypatch.setattr(Run, "_rehearse", lambda *args: iter(()))
-        assert same_sets(with_rehearsal, mtt.run(tmp_path / "b", "--overwrite", *flags, *UNSCORED))
 
 
 def test_choosing_on_test_images_is_labelled_as_such_in_the_file_and_on_screen(mtt, tmp_path, capsys):

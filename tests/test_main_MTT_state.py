@@ -7,7 +7,8 @@ import signal
 import pytest
 
 from condense.evaluation import Scorer
-from condense.runtime import Run
+from condense.run.run import Run
+from tests.conftest import runs_begun
 from tests.mtt_runs import LONG, UNSCORED, step_size
 
 
@@ -60,10 +61,10 @@ def test_every_variant_has_the_same_bytes_whether_stopped_or_not(mtt, tmp_path, 
 
 def signal_within(monkeypatch, owner, name, iteration):
     """Let the run get a signal while it is in the method `name` at `iteration`."""
-    original = getattr(owner, name)
+    original, runs = getattr(owner, name), runs_begun(monkeypatch)
 
     def signalled(self, *args, **figures):
-        if not Run.latest.rehearsing and Run.latest.it == iteration:
+        if runs[-1].it == iteration:
             signal.raise_signal(signal.SIGTERM)
         return original(self, *args, **figures)
 
@@ -111,7 +112,7 @@ def stopped_between_experiments(mtt, folder, monkeypatch, capsys, flags):
                          ids=" ".join)
 def test_step_size_that_is_no_use_stops_the_run_and_keeps_the_last_good_state(mtt, tmp_path, capsys, flags):
     code, line = mtt.error_line(capsys, tmp_path, "--checkpoint_every", "1", *flags)
-    assert code == 1 and "the learned step size is" in line and "try a smaller --lr_lr" in line
+    assert code == 2 and "the learned step size is" in line and "try a smaller --lr_lr" in line
     kept = mtt.load(tmp_path, "*_unfinished.pt")
     assert 0 < step_size(kept) < float("inf") and kept["data"][0][0].isfinite().all()
     assert not list(tmp_path.glob("res_*ipc.pt"))

@@ -5,7 +5,7 @@ import logging
 import pytest
 import torch
 
-from condense.results import load_result
+from condense.run.results import load_result
 from condense.synthetic import restore_synthetic
 from tests.conftest import stopped, written
 

@@ -12,9 +12,9 @@ import main_DM
 import main_LoDC
 import main_LoDM
 import main_MTT
-from condense.cli import run_script
-from condense.options import parse, with_forms
-from condense.results import load_result
+from condense.cli.options import parse, with_forms
+from condense.run.results import load_result
+from condense.run.script import run_script
 from condense.synthetic import PARAMETERIZATIONS
 from condense.synthetic.base import SyntheticSet
 from tests.conftest import stopped

@@ -12,10 +12,10 @@ import torch
 
 import main_DM
 import select_coreset
-from condense.cli import run_script
-from condense.coresets import CORESET_METHODS
-from condense.evaluation import Protocol, dc_protocols
-from condense.runtime import Run
+from condense.data.coresets import CORESET_METHODS
+from condense.run.run import Run
+from condense.run.script import run_script
+from condense.training import Protocol, dc_protocols
 
 SHARED = ["--dataset", "Digits", "--ipc", "3", "--num_exp", "1", "--num_eval", "2", "--epoch_eval_train", "1",
           "--model", "ConvNetW32", "--no-progress", "--device", "cpu"]

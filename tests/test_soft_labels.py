@@ -7,13 +7,14 @@ import torch
 from torch.func import functional_call
 
 from condense.augmentation.siamese import DIGIT_STRATEGY
+from condense.core.randomness import Streams
 from condense.data import load_data
-from condense.device import Compute
-from condense.evaluation import Protocol, TensorSet, evaluate
+from condense.evaluation import evaluate
 from condense.networks import get_network
-from condense.randomness import Streams
-from condense.results import load_result
+from condense.operators import Compute
+from condense.run.results import load_result
 from condense.synthetic import build_synthetic, restore_synthetic, stored_factors
+from condense.training import Protocol, TensorSet
 
 UNSCORED = ["--eval_every", "0", "--num_eval", "1", "--epoch_eval_train", "0"]         # as little as there is
 CLASSES = torch.arange(10).repeat_interleave(2)

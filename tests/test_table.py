@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from condense.evaluation import Protocol
-from condense.evaluation.baselines import save_baselines
+from condense.comparison.baselines import save_baselines
 from condense.evaluation.score import Score
-from condense.results import save_result
+from condense.run.results import save_result
+from condense.training import Protocol
 
 SCRIPT = Path(__file__).resolve().parents[1] / "scripts" / "table.py"
 GOOD, BAD = [0.90, 0.91, 0.92, 0.93, 0.94], [0.50, 0.52, 0.54, 0.56, 0.58]

@@ -14,10 +14,10 @@ import pytest
 import buffer
 import main_LoMTT
 import main_MTT
+from condense.cli.options import parse, with_forms
 from condense.data import default_side
 from condense.experts import expert_folder, parse_epochs
 from condense.networks import network_for
-from condense.options import parse, with_forms
 from condense.synthetic import PARAMETERIZATIONS
 
 FOLDERS = ("MTT", "LoMTT", "DATM", "TESLA")

@@ -7,12 +7,12 @@ import pytest
 
 import buffer
 import main_DD
+from condense.cli.options import parse, with_forms
 from condense.data import default_side
 from condense.experts import expert_folder
-from condense.options import parse, with_forms
 from condense.synthetic import PARAMETERIZATIONS
 from condense.synthetic.memory import recalled_within
-from condense.unrolled.settings import settle_steps
+from condense.training.unrolled_options import settle_steps
 
 TRAINED = sorted(path for path in Path("configs/DD").glob("*_*_*.yaml") if not path.stem.endswith("fixed"))
 UNROLLED = sorted(path for path in Path("configs/DD").glob("*.yaml") if path not in TRAINED)

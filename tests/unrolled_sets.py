@@ -5,15 +5,16 @@ from functools import partial
 
 import torch
 
+from condense.core.randomness import Streams
 from condense.data import load_data
-from condense.device import Compute
-from condense.evaluation import TensorSet, evaluate
-from condense.evaluation.protocols import StepProtocol
+from condense.evaluation import evaluate
 from condense.networks import get_network, reset
-from condense.randomness import Streams
-from condense.results import describe, save_result
-from condense.unrolled.steps import Steps, split_steps
-from condense.unrolled.stored import stored_steps
+from condense.operators import Compute
+from condense.run.results import describe, save_result
+from condense.run.stored_steps import stored_steps
+from condense.training import TensorSet
+from condense.training.protocols import StepProtocol
+from condense.training.steps import Steps, split_steps
 
 NAME, SEED, ITERATION = "res_DD_Digits_MLP_2ipc.pt", 3, 7
 STORAGE = {"floats": 1280, "bytes": 5120, "budget_floats": 1280, "budget_bytes": 5120}

@@ -2,13 +2,13 @@
 
 from condense.augmentation.composed import draw_composed
 from condense.augmentation.siamese import (
-    FULL_STRATEGY,
-    Record,
-    Strengths,
-    default_strategy,
-    draw_independent,
-    draw_siamese,
-    parse_strategy,
+           FULL_STRATEGY,
+           Record,
+           Strengths,
+           default_strategy,
+           draw_independent,
+           draw_siamese,
+           parse_strategy,
 )
 
 __all__ = ["FULL_STRATEGY", "Record", "Strengths", "default_strategy", "draw_composed", "draw_independent",

@@ -14,8 +14,9 @@ from functools import cache
 import numpy as np
 import torch
 
-from condense.randomness import generator_on
-from condense.registry import unknown
+from condense.core.errors import InputError
+from condense.core.randomness import generator_on
+from condense.core.registry import unknown
 
 # crop: padding in pixels; scale: relative range; rotate: degrees; noise: standard deviation
 CLASSIC_DEFAULTS = dict(crop=4, scale=0.2, rotate=45, noise=0.001, strategy="none")
@@ -40,7 +41,7 @@ def parse_classic(strategy):
     operations = tuple(strategy.split("_"))
     for operation in operations:
         if operation not in OPERATIONS:
-            raise ValueError(unknown("augmentation", operation, OPERATIONS))
+            raise InputError(unknown("augmentation", operation, OPERATIONS))
     return operations
 
 
@@ -78,7 +79,7 @@ def apply_classic(images, record):
     drawn for another number or size of images.
     """
     if (len(images), *images.shape[-2:]) != (record.num_images, *record.im_size):
-        raise ValueError(f"the record is for {record.num_images} images of {record.im_size}, "
+        raise InputError(f"the record is for {record.num_images} images of {record.im_size}, "
                          f"not for a batch of shape {tuple(images.shape)}")
     fill = images.mean((0, 2, 3))                                        # (C,)
     result = images.clone()

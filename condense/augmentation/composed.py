@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from condense.augmentation.siamese import DRAWS, Record, Strengths, one_operator_each, parse_strategy
-from condense.randomness import generator_on
+from condense.core.randomness import generator_on
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,9 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from condense.randomness import generator_on
-from condense.registry import unknown
+from condense.core.errors import InputError
+from condense.core.randomness import generator_on
+from condense.core.registry import unknown
 
 FULL_STRATEGY = "color_crop_cutout_flip_scale_rotate"
 DIGIT_STRATEGY = "color_crop_cutout_scale_rotate"          # a mirrored digit is no digit
@@ -174,7 +175,7 @@ class Record:
         group i, or every image to the only group there is.
         """
         if groups is None and len(images) != self.num_groups and self.num_groups != 1:
-            raise ValueError(f"{len(images)} images, but the augmentation was drawn for {self.num_groups} groups")
+            raise InputError(f"{len(images)} images, but the augmentation was drawn for {self.num_groups} groups")
         for entries in self.stages:
             images = self._apply(images, entries, groups)
         return images
@@ -226,7 +227,7 @@ def parse_strategy(strategy):
     names = tuple(strategy.split("_"))
     for name in names:
         if name not in OPERATORS:
-            raise ValueError(unknown("augmentation", name, OPERATORS))
+            raise InputError(unknown("augmentation", name, OPERATORS))
     return names
 
 
@@ -272,7 +273,7 @@ def one_operator_each(names, choice, uniforms, strengths=Strengths()):
 
 def _operators(strategy, mode):
     if mode not in ("S", "M"):
-        raise ValueError(f"augmentation mode must be S (one operator) or M (all of them), not {mode!r}")
+        raise InputError(f"augmentation mode must be S (one operator) or M (all of them), not {mode!r}")
     return parse_strategy(strategy)
 
 

@@ -7,7 +7,8 @@ import torch
 from condense.augmentation import siamese
 from condense.augmentation.classic import CLASSIC_DEFAULTS, augment_classic, classic_strategy, parse_classic
 from condense.augmentation.siamese import Strengths
-from condense.registry import lookup, unknown
+from condense.core.errors import InputError
+from condense.core.registry import lookup, unknown
 
 MODES = {"S": "one operator, chosen at random", "M": "all operators, one after another"}
 
@@ -48,7 +49,7 @@ def DiffAugment(x, strategy="", seed=-1, param=None):
     names = strategy.split("_")
     operators = [lookup(AUGMENT_FNS, name, "augmentation") for name in names]
     if param.aug_mode not in MODES:
-        raise ValueError(unknown("aug_mode", param.aug_mode, MODES))
+        raise InputError(unknown("aug_mode", param.aug_mode, MODES))
     param.Siamese, param.latestseed = seed >= 0, int(seed) if seed >= 0 else -1
     if param.aug_mode == "S":
         operators = [operators[int(torch.randint(len(operators), (), generator=_generator(param)))]]

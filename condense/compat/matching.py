@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from condense.core.errors import InputError
 from condense.matching.gradients import gradient_distance, row_distance
 
 # ipc -> inner loop; the outer loop is ipc itself
@@ -29,7 +30,7 @@ def get_loops(ipc):
     authors report to have tried for larger sets. Raises ValueError below 1.
     """
     if ipc < 1:
-        raise ValueError(f"ipc must be 1 or larger, not {ipc}")
+        raise InputError(f"ipc must be 1 or larger, not {ipc}")
     if ipc == 1:
         return 1, 1                                        # after the only outer step no network is trained
     inner = np.interp(ipc, list(INNER_LOOPS), list(INNER_LOOPS.values()))

@@ -5,9 +5,9 @@ import logging
 import torch
 from torch import nn
 
-from condense.device import resolve_device
-from condense.evaluation.pools import EVAL_MODES, eval_pool
+from condense.core.device import resolve_device
 from condense.networks import get_network as build_network
+from condense.training.pools import EVAL_MODES, eval_pool
 
 log = logging.getLogger("condense")
 

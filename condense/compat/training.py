@@ -9,9 +9,10 @@ from torch.utils.data import SequentialSampler
 
 from condense.compat.augmentation import DiffAugment, augment
 from condense.compat.datasets import ImageSet
-from condense.device import Compute
-from condense.evaluation.protocols import Protocol
-from condense.evaluation.train import train_network
+from condense.core.errors import InputError
+from condense.operators import Compute
+from condense.training.protocols import Protocol
+from condense.training.train import train_network
 
 TEST_BATCH = 2048                          # test images moved to the device at a time
 
@@ -29,7 +30,7 @@ def epoch(mode, dataloader, net, optimizer, criterion, args, aug):
     else by `args.dc_aug_param`. `optimizer` may be None for a test. Computes on `args.device`.
     """
     if mode not in ("train", "test"):
-        raise ValueError(f"mode must be train or test, not {mode!r}")
+        raise InputError(f"mode must be train or test, not {mode!r}")
     net = net.to(args.device).train(mode == "train")
     criterion = criterion.to(args.device) if isinstance(criterion, nn.Module) else criterion
     totals, count = torch.zeros(2, device=args.device), 0

@@ -7,8 +7,8 @@ from functools import cached_property
 
 import torch
 
-from condense.evaluation import TensorSet
 from condense.sharing.stored import views_of
+from condense.training import TensorSet
 
 
 @dataclass(frozen=True)

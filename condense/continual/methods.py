@@ -5,8 +5,10 @@ from functools import cache, reduce
 from operator import or_
 from typing import get_origin, get_type_hints
 
-from condense.options import METHOD, OptionError, RunConfig, build, option, with_forms
-from condense.registry import unknown
+from condense.cli.options import METHOD, RunConfig, build, option, with_forms
+from condense.core.errors import OptionError
+from condense.core.registry import unknown
+from condense.methods import EXPERTS_SCRIPT, Method
 from condense.synthetic import PARAMETERIZATIONS
 
 SHARED = ("dataset", "data_path", "im_size", "resize", "subset", "model", "ipc", "seed", "device", "precision",
@@ -20,19 +22,24 @@ OF_EXPERTS = ("num_experts",)              # neutral there, but wanted here
 
 
 @dataclasses.dataclass(frozen=True)
-class Method:
-    """One row of the registry: `script` (a module with Config and main) and the options that make it this method.
+class StepMethod:
+    """A method that makes a step's part of the memory: a `row` of `condense.methods`, started by its script.
 
-    `uses` are those of SCORING that it condenses with: others must not make its sets other ones. `form` is the
-    parameterization where it is not the script's own; `experts` the script that has to run before, with
-    `settled` options and the `recipe_of` these. A script may have a `check` of its options.
+    `form` is the parameterization where it is not the script's own. A script may have a `check` of its options.
     """
 
-    script: object
-    preset: dict = dataclasses.field(default_factory=dict)
-    uses: tuple = ()
-    experts: object = None
+    row: Method
     form: str | None = None
+
+    @property
+    def script(self):
+        """The module of the method's script, with Config and main."""
+        return self.row.load()
+
+    @property
+    def experts(self):
+        """The module of the script that has to run before, with `settled` options and the `recipe_of` these; None."""
+        return EXPERTS_SCRIPT.load() if self.row.experts else None
 
     @property
     def config_class(self):
@@ -74,7 +81,7 @@ class Method:
         """Return the script's options for one step: `classes` alone, into `folder`; raises OptionError as it would."""
         own = {name: value for name, value in given.items() if name in self.options()}
         form = {"parameterization": self.form} if self.form else {}
-        return _built(self.config_class, {**self._shared(cfg, classes), **ONE_SET, **self.preset, **form, **own,
+        return _built(self.config_class, {**self._shared(cfg, classes), **ONE_SET, **self.row.options, **form, **own,
                                           "save_path": str(folder), "buffer_path": str(folder.parent / "experts")})
 
     def check(self, cfg, classes, folder, given):
@@ -93,7 +100,7 @@ class Method:
                                             "checkpoint_every": 60, "buffer_path": cell.buffer_path})
 
     def _shared(self, cfg, classes):
-        return {**{name: getattr(cfg, name) for name in (*SHARED, *self.uses)}, **OWN_VALUES,
+        return {**{name: getattr(cfg, name) for name in (*SHARED, *self.row.shares)}, **OWN_VALUES,
                 "classes": ",".join(map(str, classes))}
 
 
@@ -122,7 +129,7 @@ def _is_passed_on(field):
 
 
 def with_method_options(config_class, methods):
-    """Return `config_class` with the options of all `methods` {name: Method}, each None (or off) if not given.
+    """Return `config_class` with the options of all `methods` {name: StepMethod}, each None (or off) if not given.
 
     None leaves a method its own default. Choices are those of all that have it; each script checks its own, and bounds.
     """
@@ -161,7 +168,7 @@ def given_options(cfg):
 
 
 def find_method(name, methods):
-    """Return the `Method` that `name` stands for: one of `methods`, or METHOD+FORM with another parameterization.
+    """Return the `StepMethod` that `name` stands for: one of `methods`, or METHOD+FORM with another parameterization.
 
     Raises OptionError for what is unknown, and for a form of a method that learns none.
     """
@@ -179,7 +186,7 @@ def find_method(name, methods):
 
 
 def refuse_unused(given, methods, registry):
-    """Raise OptionError for a given option that none of the `methods` has; those of `registry` {name: Method} may."""
+    """Raise OptionError for a given option that none of `methods` has; those of `registry` {name: StepMethod} may."""
     for name in given:
         if not any(name in method.options() for method in methods):
             raise OptionError(f"--{name} is an option of none of the --methods; leave it out, or add one that has it: "

@@ -5,7 +5,7 @@ from dataclasses import replace
 from condense.continual.methods import find_method, given_options, refuse_unused
 from condense.continual.published import PUBLISHED, PublishedFiles
 from condense.continual.sources import RandomImages, Scripted
-from condense.options import OptionError
+from condense.core.errors import OptionError
 from condense.synthetic import PARAMETERIZATIONS
 
 RANDOM = "random"
@@ -14,7 +14,7 @@ NO_ZCA = ("--zca: whitened by each step's own images, every step would live in a
 
 
 def methods_of(cfg, registry):
-    """Return [(name, `Method` of `registry`; None for random)] of --methods; raises OptionError for what cannot be."""
+    """Return [(name, `StepMethod` of `registry`; None for random)] of --methods; raises OptionError for misfits."""
     if cfg.zca:
         raise OptionError(NO_ZCA)
     if not cfg.methods or len(set(cfg.methods)) < len(cfg.methods):

@@ -7,8 +7,8 @@ later command may score otherwise, with other methods and orders; only other dat
 import json
 import logging
 
-from condense.checkpoints import differing
-from condense.options import OptionError
+from condense.core.errors import OptionError
+from condense.run.checkpoints import differing
 
 log = logging.getLogger("condense")
 

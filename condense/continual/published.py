@@ -9,7 +9,8 @@ import torch
 
 from condense.continual.memory import Part
 from condense.continual.sources import Source
-from condense.files import file_sha256
+from condense.core.errors import InputError, MissingFile
+from condense.core.files import file_sha256
 from condense.sharing.layouts import read_set
 from condense.sharing.likeness import ASK
 from condense.sharing.spaces import Spaces, from_pixels, source_constants, space_of, to_pixels
@@ -62,8 +63,8 @@ class PublishedFiles(Source):
         paths = [self.path_of(f"{head}{tail}") for head in PUBLISHED[self.method]]
         path = next(filter(Path.is_file, paths), None)
         if path is None:
-            raise FileNotFoundError(f"no {' or '.join(path.name for path in paths)} in {cfg.cl_data_path}; put the "
-                                    "published files there, or leave --cl_data_path out to condense")
+            raise MissingFile(f"no {' or '.join(path.name for path in paths)} in {cfg.cl_data_path}; put the "
+                              "published files there, or leave --cl_data_path out to condense")
         return path
 
     def _checked(self, order):
@@ -71,10 +72,10 @@ class PublishedFiles(Source):
         path, steps = self.path(order), len(order.steps)
         file = read_set(path)
         if len(file.sets) != steps:
-            raise ValueError(f"{path} holds {len(file.sets)} steps, not {steps}; take the file of that many")
+            raise InputError(f"{path} holds {len(file.sets)} steps, not {steps}; take the file of that many")
         for step, (one, classes) in enumerate(zip(file.sets, order.steps)):
             if one.images.shape[1:] != self.real.images.shape[1:]:
-                raise ValueError(f"{path} holds images {tuple(one.images.shape[1:])}, {self.real.name} has "
+                raise InputError(f"{path} holds images {tuple(one.images.shape[1:])}, {self.real.name} has "
                                  f"{tuple(self.real.images.shape[1:])}; name the data set that they are of")
             self._check_labels(f"{path}: step {step}", one.labels, classes, order.seed)
         self.sha256[str(order.seed)] = {"name": path.name, "sha256": file_sha256(path)}
@@ -84,12 +85,12 @@ class PublishedFiles(Source):
         hard = labels if labels.dim() == 1 else labels.argmax(1)
         width = labels.shape[1] if labels.dim() == 2 else self.real.num_classes
         if width != self.real.num_classes or sorted(set(hard.tolist())) != sorted(classes):
-            raise ValueError(f"{where} holds other classes than seed {seed} brings then; take the files of this data "
+            raise InputError(f"{where} holds other classes than seed {seed} brings then; take the files of this data "
                              "set, number of steps and seed")
         counts = hard.bincount()[list(classes)].tolist()
         wrong = next((number for number in counts if number != self.images_per_class), None)
         if wrong is not None:
-            raise ValueError(f"{where} holds {wrong} images of a class, not the {self.images_per_class} that its name "
+            raise InputError(f"{where} holds {wrong} images of a class, not the {self.images_per_class} that its name "
                              "says; take a whole file, or the --ipc and form that it is of")
 
     def _space(self, files):
@@ -98,17 +99,17 @@ class PublishedFiles(Source):
         pooled = replace(files[0], path=Path(f"{path}_seed*.pt"), best=(),
                          sets=tuple(one for file in files for one in file.sets))
         if len({file.space for file in files}) > 1:
-            raise ValueError(f"{pooled.path} do not say the same of the space of their pixels; take files of one make")
+            raise InputError(f"{pooled.path} do not say the same of the space of their pixels; take files of one make")
         if _mean_magnitude(pooled.sets) > BYTES_FROM:
             if self.cfg.cl_space == "normalised":
-                raise ValueError(f"{pooled.path}: pixels are 0..255, not normalised; give --cl_space raw")
+                raise InputError(f"{pooled.path}: pixels are 0..255, not normalised; give --cl_space raw")
             return "raw", 1 / 255, "raw: pixels 0..255"
         try:
             space, evidence = space_of(pooled, Spaces(lambda zca: self.real), self.cfg.cl_space)
         except ValueError as error:
-            raise ValueError(str(error).replace(ASK, f"give --cl_space {' or '.join(SPACES)}")) from error
+            raise InputError(str(error).replace(ASK, f"give --cl_space {' or '.join(SPACES)}")) from error
         if space not in SPACES:
-            raise ValueError(f"{pooled.path}: pixels are taken for whitened ({evidence}), as no memory here is; take "
+            raise InputError(f"{pooled.path}: pixels are taken for whitened ({evidence}), as no memory here is; take "
                              f"others, or give --cl_space {' or '.join(SPACES)} if that is wrong")
         return space, 1, evidence.replace("--space", "--cl_space")
 

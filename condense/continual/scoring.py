@@ -9,8 +9,8 @@ from pathlib import Path
 from condense.continual.memory import memory_of
 from condense.continual.sources import file_name
 from condense.continual.view import SeenClasses
+from condense.core.files import atomic_path
 from condense.evaluation import Score, evaluate
-from condense.files import atomic_path
 
 RECIPE_VERSION = 1                        # raise it when a change to training or testing changes scores
 

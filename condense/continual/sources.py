@@ -7,13 +7,13 @@ import shutil
 from functools import lru_cache
 from pathlib import Path
 
-from condense.checkpoints import Checkpoint, refuse_other_images, refuse_other_result, refuse_result_of_others
 from condense.continual.memory import part_of_result, part_of_rows
 from condense.continual.order import random_rows
-from condense.coresets import require_images
+from condense.core.errors import Finished
 from condense.data import select_classes
-from condense.results import load_result
-from condense.stopping import Finished
+from condense.data.coresets import require_images
+from condense.run.checkpoints import Checkpoint, refuse_other_images, refuse_other_result, refuse_result_of_others
+from condense.run.results import load_result
 
 log = logging.getLogger("condense")
 
@@ -61,8 +61,8 @@ class RandomImages(Source):
 class Scripted(Source):
     """Sets that a method's script makes of a step's classes alone, each kept in a folder of its own.
 
-    `method` is its `Method`, `given` the options for it, `folder` that of all steps. A step that is finished is read,
-    one that was stopped goes on from its checkpoint.
+    `method` is its `StepMethod`, `given` the options for it, `folder` that of all steps. A step that is finished is
+    read, one that was stopped goes on from its checkpoint.
     """
 
     def __init__(self, name, method, cfg, given, real, folder, images_per_class):

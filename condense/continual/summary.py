@@ -7,6 +7,7 @@ from importlib.metadata import version
 
 import numpy as np
 
+from condense.comparison.tables import Table
 from condense.continual.metrics import (
     average_accuracy,
     class_accuracies,
@@ -17,8 +18,7 @@ from condense.continual.metrics import (
 )
 from condense.continual.previous import plain
 from condense.continual.scoring import RECIPE_VERSION
-from condense.files import atomic_path
-from condense.tables import Table
+from condense.core.files import atomic_path
 
 FORMAT_VERSION = 2
 

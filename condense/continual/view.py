@@ -2,7 +2,7 @@
 
 
 class SeenClasses:
-    """A part of `real` for `condense.evaluation.evaluate`: all its classes to guess, test images of `classes` alone.
+    """A part of `real` for `evaluate`: all its classes to guess, test images of `classes` alone.
 
     Networks have an output for every class of `real` (`spec`), so that they may guess one not seen yet; labels are the
     original ones. Test images keep their order.

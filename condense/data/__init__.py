@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from condense.core.errors import InputError
+from condense.core.registry import lookup
 from condense.data.classes import choose_classes, select_classes
 from condense.data.digits import load_digits
 from condense.data.folder import load_folder
@@ -12,7 +14,6 @@ from condense.data.tensor_file import load_tensor_file
 from condense.data.tiny import load_tiny_imagenet
 from condense.data.torchvision_sets import ROWS, load_torchvision
 from condense.data.zca import Whitening, fitted_whitening, require_practical
-from condense.registry import lookup
 
 __all__ = ["DATASETS", "SUBSETS", "RealBatch", "RealData", "Whitening", "default_side", "load_data",
            "select_classes"]
@@ -52,7 +53,7 @@ def load_data(name, data_path="data", device="cpu", *, im_size=None, resize="aut
     """
     loader, side = lookup(DATASETS, name, "dataset"), default_side(name, im_size)
     if subset is not None and name != "ImageNet":
-        raise ValueError(f"--subset {subset} is one of --dataset ImageNet, not of {name}; leave it out")
+        raise InputError(f"--subset {subset} is one of --dataset ImageNet, not of {name}; leave it out")
     if zca and side:                                     # what is too large anyhow need not be decoded first
         require_practical(1 if name in OWN else 3, side, side)
     if resize == "auto":

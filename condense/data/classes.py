@@ -5,8 +5,9 @@ import re
 
 import torch
 
+from condense.core.errors import InputError
+from condense.core.registry import nearest
 from condense.data.real import RealData
-from condense.registry import nearest
 
 log = logging.getLogger("condense")
 
@@ -22,14 +23,14 @@ def parse_classes(text, class_names):
     words = [word.strip() for word in text.split(",")]
     if "" in words:
         what = "holds an empty word" if any(words) else "names no class"
-        raise ValueError(f"--classes {text!r} {what}; name classes by number, range or name with one comma between "
+        raise InputError(f"--classes {text!r} {what}; name classes by number, range or name with one comma between "
                          "them: 3,7,9 or 0-4")
     ids = [label for word in words for label in _ids_of(word, class_names)]
     twice = next((label for label in ids if ids.count(label) > 1), None)
     if twice is not None:
-        raise ValueError(f"--classes {text} names class {_worded(twice, class_names)} twice; name it once")
+        raise InputError(f"--classes {text} names class {_worded(twice, class_names)} twice; name it once")
     if len(ids) < 2:
-        raise ValueError(f"--classes {text} names one class, and one cannot be told from others; name at least 2")
+        raise InputError(f"--classes {text} names one class, and one cannot be told from others; name at least 2")
     return ids
 
 
@@ -40,15 +41,15 @@ def _ids_of(word, class_names):
     if span and (span[2] is None or word not in class_names):
         first, end = int(span[1]), int(span[2] or span[1])
         if end > last:
-            raise ValueError(f"--classes: there is no class {end}; the classes are 0 to {last}")
+            raise InputError(f"--classes: there is no class {end}; the classes are 0 to {last}")
         if first > end:
-            raise ValueError(f"--classes {word} runs backwards; write {end}-{first}, or list the classes one by one")
+            raise InputError(f"--classes {word} runs backwards; write {end}-{first}, or list the classes one by one")
         return range(first, end + 1)
     if word not in class_names:
         guess = nearest(word, class_names)
         hint = f"did you mean {guess}? " if guess else ""
         known = f", or by name: {', '.join(class_names)}" if last < SHOWN else ", or a class name"
-        raise ValueError(f"--classes: unknown class {word!r}; {hint}choose by number, 0 to {last}{known}")
+        raise InputError(f"--classes: unknown class {word!r}; {hint}choose by number, 0 to {last}{known}")
     return [class_names.index(word)]
 
 
@@ -60,13 +61,13 @@ def select_classes(real, ids):
     statistics of other classes. Raises ValueError for whitened data, and where no test image is left.
     """
     if real.zca is not None:
-        raise ValueError(f"{real.name} is whitened with all its classes; choose classes before whitening")
+        raise InputError(f"{real.name} is whitened with all its classes; choose classes before whitening")
     number = torch.full((real.num_classes,), -1, device=real.device)
     number[list(ids)] = torch.arange(len(ids), device=real.device)
     batch = real.sample(ids)
     test_rows = (number[real.test_labels] >= 0).nonzero().flatten()
     if not len(test_rows):
-        raise ValueError(f"--classes: no test image of {real.name} shows one of them; name a class that has some")
+        raise InputError(f"--classes: no test image of {real.name} shows one of them; name a class that has some")
     chosen = RealData(real.name, real.images[batch.index], number[batch.labels], real.test_images[test_rows],
                       number[real.test_labels[test_rows]], [real.class_names[label] for label in ids], real.mean,
                       real.std, real.device)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import torch
 
+from condense.core.errors import InputError, MissingFile
 from condense.data.image_files import read_images
 from condense.data.real import RealData
 from condense.data.request import hold_out, split_rows
@@ -22,7 +23,7 @@ def load_folder(request):
     """
     root = Path(request.data_path)
     if not root.is_dir():
-        raise FileNotFoundError(f"no folder {root}; {LAYOUT}, or name another folder with --data_path")
+        raise MissingFile(f"no folder {root}; {LAYOUT}, or name another folder with --data_path")
     if not _has_classes(root / "train"):
         return _load_one_tree(root, "", request)
     for part in ("test", "val"):
@@ -44,7 +45,7 @@ def _load_two_trees(root, test_part, request):
     for here, there, has, lacks in ((train, test, "train", test_part), (test, train, test_part, "train")):
         alone = sorted(set(here) - set(there))
         if alone:
-            raise ValueError(f"class {', '.join(alone)} has images in {root / has} but none in"
+            raise InputError(f"class {', '.join(alone)} has images in {root / has} but none in"
                              f" {root / lacks}; add them, or remove the class")
     class_names, train_names, train_labels = _flattened(train)
     _, test_names, test_labels = _flattened(test)
@@ -69,10 +70,10 @@ def _files_by_class(root, part):
     found = {name: sorted(image_names(folders[name], os.path.join(part, name))) for name in sorted(folders)}
     found = {name: names for name, names in found.items() if names}
     if not found:
-        raise FileNotFoundError(f"no images in folders under {root / part}; {LAYOUT}"
-                                f" ({' '.join(EXTENSIONS)})")
+        raise MissingFile(f"no images in folders under {root / part}; {LAYOUT}"
+                          f" ({' '.join(EXTENSIONS)})")
     if len(found) < 2:
-        raise ValueError(f"{root / part} has images of one class only ({', '.join(found)});"
+        raise InputError(f"{root / part} has images of one class only ({', '.join(found)});"
                          " put at least two folders of images there, one per class")
     return found
 

@@ -15,9 +15,10 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 import numpy as np
 from tqdm import tqdm
 
+from condense.core.errors import RunError
+from condense.core.files import atomic_path, cache_folder
 from condense.data import decoder
 from condense.data.decoder import ImageProblem, decode_all, peek
-from condense.files import atomic_path, cache_folder
 
 log = logging.getLogger("condense")
 
@@ -195,8 +196,8 @@ class _Worker:
             whole = False
         if not whole:
             self.process.kill()
-            raise RuntimeError(f"an image decoding process ended early (exit status {self.process.wait()});"
-                               " is there enough memory?")
+            raise RunError(f"an image decoding process ended early (exit status {self.process.wait()});"
+                           " is there enough memory?")
         if problem:
             raise ImageProblem(*problem)
 

@@ -11,11 +11,12 @@ from pathlib import Path
 
 import torch
 
+from condense.core.errors import InputError, MissingFile
+from condense.core.registry import lookup
 from condense.data.folder import image_names, is_folder, is_image
 from condense.data.image_files import read_images
 from condense.data.real import RealData
 from condense.data.tiny import MEAN, STD
-from condense.registry import lookup
 
 SIDE, NUM_CLASSES = 128, 1000
 TREES = ("ImageNet", "imagenet")                         # names that the tree may have in the data folder
@@ -73,7 +74,7 @@ def load_imagenet(request):
     wnids = sorted(entry.name for entry in os.scandir(root / "train") if is_folder(entry))
     class_names, wnids = (wnids, wnids) if subset is None else _members(root, wnids, request.subset, subset)
     if len(wnids) < 2:
-        raise FileNotFoundError(f"{root}/train has {len(wnids)} class folders; put ImageNet's there as <wnid>/*.JPEG")
+        raise MissingFile(f"{root}/train has {len(wnids)} class folders; put ImageNet's there as <wnid>/*.JPEG")
     _refuse_flat(root / "val")
     (train, labels), (test, test_labels) = (_files(root, part, wnids) for part in ("train", "val"))
     request = replace(request, im_size=SIDE if request.im_size is None else request.im_size)
@@ -87,15 +88,15 @@ def _tree(path):
     for root in (path, *(path / name for name in TREES)):
         if (root / "train").is_dir():
             return root
-    raise FileNotFoundError(f"no ImageNet in {path}; put its train/<wnid>/*.JPEG and val/<wnid>/*.JPEG there, or name"
-                            " their folder with --data_path")
+    raise MissingFile(f"no ImageNet in {path}; put its train/<wnid>/*.JPEG and val/<wnid>/*.JPEG there, or name"
+                      " their folder with --data_path")
 
 
 def _members(root, wnids, name, subset):
     """Return (class names, wnids) of a subset in the order of its labels; `wnids` are all that the tree has, sorted."""
     ids = {NUM_CLASSES: range(NUM_CLASSES), len(subset): sorted(subset)}.get(len(wnids))
     if ids is None:
-        raise ValueError(f"{root}/train has {len(wnids)} class folders; for --subset {name} give it all {NUM_CLASSES}"
+        raise InputError(f"{root}/train has {len(wnids)} class folders; for --subset {name} give it all {NUM_CLASSES}"
                          f" of ImageNet, or the {len(subset)} of {name} alone")
     wnid_of = dict(zip(ids, wnids))
     return list(subset.values()), [wnid_of[class_id] for class_id in subset]
@@ -105,7 +106,7 @@ def _refuse_flat(val):
     """Raise ValueError where the validation images lie side by side, as ImageNet's archive unpacks."""
     entries = list(os.scandir(val)) if val.is_dir() else []
     if not any(map(is_folder, entries)) and any(map(is_image, entries)):
-        raise ValueError(f"the images in {val} are not sorted into classes; move each to {val}/<wnid>/, as in train/"
+        raise InputError(f"the images in {val} are not sorted into classes; move each to {val}/<wnid>/, as in train/"
                          " (the validation script of PyTorch's ImageNet example does)")
 
 
@@ -116,7 +117,7 @@ def _files(root, part, wnids):
         folder = root / part / wnid
         found = sorted(image_names(folder, f"{part}/{wnid}")) if folder.is_dir() else []
         if not found:
-            raise FileNotFoundError(f"no images in {folder}; put those of ImageNet's class {wnid} there")
+            raise MissingFile(f"no images in {folder}; put those of ImageNet's class {wnid} there")
         names += found
         labels += [label] * len(found)
     return names, torch.tensor(labels)
@@ -127,5 +128,5 @@ def _require_memory(count, side):
     needed = count * len(MEAN) * side**2
     has = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else needed
     if needed > has:
-        raise ValueError(f"{count:,} images of {side}x{side} take {needed / 1e9:.0f} GB, this machine has"
+        raise InputError(f"{count:,} images of {side}x{side} take {needed / 1e9:.0f} GB, this machine has"
                          f" {has / 1e9:.0f}; choose a --subset, or a smaller --im_size")

@@ -7,8 +7,9 @@ from functools import cached_property
 
 import torch
 
+from condense.core.errors import InputError
+from condense.core.randomness import generator_on
 from condense.data.pixels import BLOCK_BYTES, channel_statistics, reorder_rows
-from condense.randomness import generator_on
 
 MAX_PLANS = 512                                          # remembered (classes, n) pairs; a run uses a handful
 
@@ -41,12 +42,12 @@ class RealData:
         images, labels = _checked(images, labels, self.num_classes, "training")
         test_images, test_labels = _checked(test_images, test_labels, self.num_classes, "test")
         if images.shape[1:] != test_images.shape[1:]:
-            raise ValueError(f"training images are {tuple(images.shape[1:])}, test images"
+            raise InputError(f"training images are {tuple(images.shape[1:])}, test images"
                              f" {tuple(test_images.shape[1:])}; give both the same channels and size")
         self.class_counts = torch.bincount(labels, minlength=self.num_classes).tolist()
         if 0 in self.class_counts:
             missing = self.class_names[self.class_counts.index(0)]
-            raise ValueError(f"class {missing!r} of {name} has no training images; add some, or leave it out")
+            raise InputError(f"class {missing!r} of {name} has no training images; add some, or leave it out")
         self.class_starts = _running_starts(self.class_counts)
 
         labels, self.order = labels.sort(stable=True)
@@ -117,7 +118,7 @@ class RealData:
         Raises ValueError for a set that is whitened, or has images of another size than `whitening` is for.
         """
         if self.zca is not None:
-            raise ValueError(f"{self.name} is whitened already; load it anew for another whitening")
+            raise InputError(f"{self.name} is whitened already; load it anew for another whitening")
         settings = json.dumps([self.fingerprint, "zca", whitening.eps])
         self.test_images = _whitened(self.test_images, whitening)
         self.images = _whitened(self.images, whitening)
@@ -189,10 +190,10 @@ class RealData:
     def _make_plan(self, classes, n):
         unknown = [label for label in classes if not 0 <= label < self.num_classes]
         if unknown or not classes:
-            raise ValueError(f"no such class {unknown} in {self.name};"
+            raise InputError(f"no such class {unknown} in {self.name};"
                              f" choose among 0..{self.num_classes - 1}")
         if n is not None and n < 1:
-            raise ValueError(f"a batch needs at least 1 image per class, not {n}")
+            raise InputError(f"a batch needs at least 1 image per class, not {n}")
         sizes = [self.class_counts[label] for label in classes]
         counts = [size if n is None else min(n, size) for size in sizes]
         labels = torch.tensor(classes).repeat_interleave(torch.tensor(counts)).to(self.device)
@@ -261,12 +262,12 @@ def _checked(images, labels, num_classes, part):
     """Contiguous uint8 images and int64 labels on the host; raises ValueError if they do not fit."""
     labels = torch.as_tensor(labels).to("cpu", torch.int64)
     if images.dtype != torch.uint8 or images.ndim != 4:
-        raise ValueError(f"{part} images must be uint8 (N, C, H, W), not {images.dtype}"
+        raise InputError(f"{part} images must be uint8 (N, C, H, W), not {images.dtype}"
                          f" {tuple(images.shape)}")
     if labels.shape != images.shape[:1] or not len(labels):
-        raise ValueError(f"{len(images)} {part} images with labels of shape {tuple(labels.shape)};"
+        raise InputError(f"{len(images)} {part} images with labels of shape {tuple(labels.shape)};"
                          " give each image one label, and at least one image")
     if labels.min() < 0 or labels.max() >= num_classes:
-        raise ValueError(f"{part} labels run from {int(labels.min())} to {int(labels.max())},"
+        raise InputError(f"{part} labels run from {int(labels.min())} to {int(labels.max())},"
                          f" but there are {num_classes} classes; number them 0..{num_classes - 1}")
     return images.contiguous(), labels

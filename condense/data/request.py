@@ -6,9 +6,10 @@ from pathlib import Path
 
 import torch
 
+from condense.core.errors import InputError
+from condense.core.randomness import Streams
 from condense.data.decoder import RESIZES
 from condense.data.pixels import reorder_rows, resized
-from condense.randomness import Streams
 
 log = logging.getLogger("condense")
 
@@ -32,9 +33,9 @@ class Request:
     def __post_init__(self):
         """Raise ValueError for a size, or a way to get to it, that there is not."""
         if self.resize not in RESIZES:
-            raise ValueError(f"unknown --resize {self.resize!r}; choose one of: {', '.join(RESIZES)}")
+            raise InputError(f"unknown --resize {self.resize!r}; choose one of: {', '.join(RESIZES)}")
         if self.im_size is not None and self.im_size < 1:
-            raise ValueError(f"--im_size must be at least 1, not {self.im_size}")
+            raise InputError(f"--im_size must be at least 1, not {self.im_size}")
 
     def sized(self, images):
         """Return uint8 `images` (N, C, H, W) in the size that is asked for; as they are where none is."""
@@ -52,7 +53,7 @@ def hold_out(labels, class_names, seed, where):
     for label, class_name in enumerate(class_names):
         members = (labels == label).nonzero().flatten()
         if len(members) < 2:
-            raise ValueError(f"class {class_name!r} in {where} has {len(members)} image(s), too few to hold"
+            raise InputError(f"class {class_name!r} in {where} has {len(members)} image(s), too few to hold"
                              " out a test part; add images, or give a test part of your own")
         size = max(1, round(len(members) / 5))
         test[members[torch.randperm(len(members), generator=rng)[:size]]] = True

@@ -7,10 +7,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from condense.core.errors import InputError, MissingFile
+from condense.core.files import NUMPY_TYPES
 from condense.data.pixels import BLOCK_BYTES
 from condense.data.real import RealData
 from condense.data.request import hold_out, split_rows
-from condense.files import NUMPY_TYPES
 
 TRAIN = ("images_train", "labels_train")
 TESTS = (("images_val", "labels_val"), ("images_test", "labels_test"))
@@ -23,7 +24,7 @@ def load_tensor_file(request):
     """Load a tensor file (`--dataset file --data_path X.pt` or `X.npz`); see `read_tensor_file`."""
     path = Path(request.data_path)
     if path.suffix not in (".pt", ".pth", ".npz") or not path.is_file():
-        raise FileNotFoundError(f"no file {path} of type .pt or .npz; name one with --data_path ({NEEDED})")
+        raise MissingFile(f"no file {path} of type .pt or .npz; name one with --data_path ({NEEDED})")
     images, labels, test_images, test_labels, class_names = read_tensor_file(path, request.seed)
     return RealData(request.name, request.sized(images), labels, request.sized(test_images), test_labels, class_names,
                     device=request.device)
@@ -41,7 +42,7 @@ def read_tensor_file(path, seed=0):
     file = TensorFile(path)
     tests = [pair for pair in TESTS if all(key in file.keys for key in pair)]
     if any(key not in file.keys for key in TRAIN):
-        raise ValueError(f"{path} holds {', '.join(sorted(file.keys)) or 'no keys'}; {NEEDED}")
+        raise InputError(f"{path} holds {', '.join(sorted(file.keys)) or 'no keys'}; {NEEDED}")
     pairs = [TRAIN, *tests[:1]]
     values, labels = np.unique(file.labels(*TRAIN), return_inverse=True)
     class_names = _class_names(file, values)
@@ -53,7 +54,7 @@ def read_tensor_file(path, seed=0):
     test_values = file.labels(*tests[0])
     alone = sorted(set(test_values.tolist()) - set(values.tolist()))
     if alone:
-        raise ValueError(f"{tests[0][1]} of {path} has labels that labels_train lacks: {alone}")
+        raise InputError(f"{tests[0][1]} of {path} has labels that labels_train lacks: {alone}")
     test_labels = torch.from_numpy(np.searchsorted(values, test_values).astype(np.int64))
     return images[0], labels, images[1], test_labels, class_names
 
@@ -69,7 +70,7 @@ class TensorFile:
         self.content = None if self.mapped else self._read()
         content = self._open()
         if not hasattr(content, "keys"):
-            raise ValueError(f"{path} holds a {type(content).__name__}, not a dictionary; {NEEDED}")
+            raise InputError(f"{path} holds a {type(content).__name__}, not a dictionary; {NEEDED}")
         self.keys = set(content.keys())
 
     def _read(self):
@@ -79,7 +80,7 @@ class TensorFile:
             with torch.serialization.safe_globals(NUMPY_TYPES):
                 return torch.load(self.path, map_location="cpu", weights_only=True, mmap=self.mapped)
         except UNREADABLE as error:
-            raise ValueError(f"cannot read {self.path}: {_reason(error)}; store tensors, numbers and strings"
+            raise InputError(f"cannot read {self.path}: {_reason(error)}; store tensors, numbers and strings"
                              " only, and check that the file is whole") from error
 
     def _open(self):
@@ -90,7 +91,7 @@ class TensorFile:
         try:
             return self._open()[key]
         except ValueError as error:                      # an object array, which would have to be unpickled
-            raise ValueError(f"cannot read {key} of {self.path}: {_reason(error)};"
+            raise InputError(f"cannot read {key} of {self.path}: {_reason(error)};"
                              " store plain arrays") from error
 
     def shape(self, key):
@@ -100,7 +101,7 @@ class TensorFile:
         if len(shape) == 3:
             return shape, None
         if len(axes) != 1:
-            raise ValueError(f"{key} of {self.path} has shape {shape}; give it (N, H, W), or (N, H, W, C) or"
+            raise InputError(f"{key} of {self.path} has shape {shape}; give it (N, H, W), or (N, H, W, C) or"
                              " (N, C, H, W) with 1 or 3 channels")
         return shape, axes[0]
 
@@ -120,7 +121,7 @@ class TensorFile:
         labels = np.asarray(self.get(labels_key))
         count = self.shape(images_key)[0][0]
         if labels.dtype.kind not in "iu" or labels.shape != (count,):
-            raise ValueError(f"{labels_key} of {self.path} is {labels.dtype} {labels.shape};"
+            raise InputError(f"{labels_key} of {self.path} is {labels.dtype} {labels.shape};"
                              f" it needs {count} integers, one for each of {images_key}")
         return labels
 
@@ -139,7 +140,7 @@ def _highest(file, key):
             return 0
         low, high = (value.item() for value in block.aminmax())
         if not (low >= 0 and high <= 255):               # so worded that NaN is refused too
-            raise ValueError(f"{key} of {file.path} has values from {low:g} to {high:g}; store pixels before"
+            raise InputError(f"{key} of {file.path} has values from {low:g} to {high:g}; store pixels before"
                              " normalisation: uint8, or floats in 0..1 or in 0..255")
         lowest, highest, floating = min(lowest, low), max(highest, high), block.is_floating_point()
     return highest if floating else 0
@@ -166,7 +167,7 @@ def _class_names(file, values):
         return names
     if values[0] >= 0 and values[-1] < len(names):
         return [names[value] for value in values]
-    raise ValueError(f"{file.path} names {len(names)} classes but has {len(values)} labels from {values[0]}"
+    raise InputError(f"{file.path} names {len(names)} classes but has {len(values)} labels from {values[0]}"
                      f" to {values[-1]}; make them fit, or leave `classes` out")
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import torch
 
+from condense.core.errors import MissingFile
 from condense.data.image_files import read_images
 from condense.data.real import RealData
 from condense.data.tensor_file import read_tensor_file
@@ -28,19 +29,19 @@ def load_tiny_imagenet(request):
     for tree in (path, path / TREE):
         if (tree / "wnids.txt").is_file():
             return _load_tree(tree, request)
-    raise FileNotFoundError(f"no TinyImageNet in {path}; unpack tiny-imagenet-200.zip there, which makes"
-                            f" {TREE}/, or put {FILE} there, or name its folder with --data_path")
+    raise MissingFile(f"no TinyImageNet in {path}; unpack tiny-imagenet-200.zip there, which makes"
+                      f" {TREE}/, or put {FILE} there, or name its folder with --data_path")
 
 
 def _load_tree(tree, request):
     wnids = [wnid for wnid in (tree / "wnids.txt").read_text().split() if (tree / "train" / wnid).is_dir()]
     if len(wnids) < 2:
-        raise FileNotFoundError(f"{tree}/train has {len(wnids)} of the classes in wnids.txt;"
-                                " unpack tiny-imagenet-200.zip afresh")
+        raise MissingFile(f"{tree}/train has {len(wnids)} of the classes in wnids.txt;"
+                          " unpack tiny-imagenet-200.zip afresh")
     train, test = _train_files(tree, wnids), _val_files(tree, wnids)
     if not train or not test:
-        raise FileNotFoundError(f"no images in {tree}/{'val' if train else 'train'};"
-                                " unpack tiny-imagenet-200.zip afresh")
+        raise MissingFile(f"no images in {tree}/{'val' if train else 'train'};"
+                          " unpack tiny-imagenet-200.zip afresh")
     names = [name for name, _ in train + test]
     labels = torch.tensor([label for _, label in train + test])
     images = torch.from_numpy(read_images(tree, names, request, channels=3))      # some files are grey

@@ -13,8 +13,9 @@ from pathlib import Path
 
 import torch
 
+from condense.core.errors import MissingFile
+from condense.core.files import atomic_path, short_silence
 from condense.data.real import RealData
-from condense.files import atomic_path, short_silence
 
 DIGITS = [str(digit) for digit in range(10)]
 SILENCE_S = 30                                           # a server that says nothing for so long is not there
@@ -83,7 +84,7 @@ def _parts(name, row, root):
                 _unpack_idx(root / name / "raw")
             return [_open(getattr(torchvision.datasets, name), root, part) for part in ("train", "test")]
     except Exception as error:                           # of network, archive, pickle, format: any kind
-        raise FileNotFoundError(_worded(name, row, root, error)) from error
+        raise MissingFile(_worded(name, row, root, error)) from error
 
 
 def _open(dataset, root, part):

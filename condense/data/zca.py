@@ -18,7 +18,8 @@ from functools import cached_property
 import numpy as np
 import torch
 
-from condense.files import atomic_path, cache_folder, locked
+from condense.core.errors import InputError
+from condense.core.files import atomic_path, cache_folder, locked
 
 log = logging.getLogger("condense")
 
@@ -49,7 +50,7 @@ class Whitening:
         shapes = [tuple(tensor.shape) for tensor in self._tensors]
         size = len(self.mean)
         if shapes != [(size,), (size, size), (size,)] or {tensor.dtype for tensor in self._tensors} != {torch.float32}:
-            raise ValueError(f"mean, eigenvectors and eigenvalues of a whitening are float32 (D,), (D, D) and (D,),"
+            raise InputError(f"mean, eigenvectors and eigenvalues of a whitening are float32 (D,), (D, D) and (D,),"
                              f" not {shapes}")
 
     @property
@@ -81,7 +82,7 @@ class Whitening:
     def _rows(self, images):
         rows = images.float().flatten(-3)
         if rows.shape[-1] != len(self.mean):
-            raise ValueError(f"this whitening is for images of {len(self.mean):,} values, not {tuple(images.shape)};"
+            raise InputError(f"this whitening is for images of {len(self.mean):,} values, not {tuple(images.shape)};"
                              " take the one fitted on their data set")
         return rows
 
@@ -117,7 +118,7 @@ class Whitening:
             tensors = [state[name].cpu() for name in ("mean", "eigenvectors", "eigenvalues")]
             return cls(*tensors, float(state["eps"]))
         except (KeyError, TypeError, AttributeError) as error:
-            raise ValueError(f"this is no ZCA whitening: {type(error).__name__} {error}; take `zca` of a result's"
+            raise InputError(f"this is no ZCA whitening: {type(error).__name__} {error}; take `zca` of a result's"
                              " meta") from error
 
 
@@ -126,7 +127,7 @@ def require_practical(channels, height, width):
     size = channels * height * width
     if size > LARGEST:
         side = math.isqrt(LARGEST // channels)
-        raise ValueError(f"ZCA of {height}x{width} images with {channels} channel{'s' * (channels > 1)} needs a matrix"
+        raise InputError(f"ZCA of {height}x{width} images with {channels} channel{'s' * (channels > 1)} needs a matrix"
                          f" of {size:,} x {size:,} numbers ({4e-9 * size * size:.1f} GB); leave --zca out, or bring"
                          f" the images to --im_size {side} or less")
 

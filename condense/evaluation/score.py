@@ -8,12 +8,13 @@ from functools import partial
 import torch
 from tqdm import tqdm
 
-from condense.evaluation.protocols import StepProtocol
-from condense.evaluation.testing import accuracy, confusion_counts, fraction_right, guesses
-from condense.evaluation.train import TensorSet, networks_that_fit, train_network, train_stacked
-from condense.evaluation.transforms import PIXEL_KINDS, PixelSpace
+from condense.core.errors import InputError
+from condense.evaluation.accuracy import accuracy, confusion_counts, fraction_right, guesses
 from condense.networks import get_network
-from condense.unrolled.steps import steps_of
+from condense.training.protocols import StepProtocol
+from condense.training.steps import steps_of
+from condense.training.train import TensorSet, networks_that_fit, train_network, train_stacked
+from condense.training.transforms import PIXEL_KINDS, PixelSpace
 
 GPU_TEST_BATCH, CPU_TEST_PIXELS = 2048, 64 * 1024
 
@@ -126,11 +127,11 @@ def _begin(net, model, data, i, protocol, rng):
     if steps is None or steps.starts is None or steps.model != model:
         return protocol.fresh(net, rng)
     if i >= len(steps.starts):
-        raise ValueError(f"the set comes with {len(steps.starts)} fixed start{'s' * (len(steps.starts) > 1)} of "
+        raise InputError(f"the set comes with {len(steps.starts)} fixed start{'s' * (len(steps.starts) > 1)} of "
                          f"{model}; give --num_eval {len(steps.starts)} or less, or another network")
     sizes = [parameter.numel() for parameter in net.parameters()]
     if sum(sizes) != steps.starts.shape[1]:
-        raise ValueError(f"the set's start has {steps.starts.shape[1]:,} parameters and {model} has {sum(sizes):,} "
+        raise InputError(f"the set's start has {steps.starts.shape[1]:,} parameters and {model} has {sum(sizes):,} "
                          "on these images; name the data set that it was learned on")
     for parameter, part in zip(net.parameters(), steps.starts[i].split(sizes)):
         parameter.copy_(part.view(parameter.shape))
@@ -225,10 +226,10 @@ def estimate_seconds(data, real, protocols, num_eval, compute, tested):
 
 def _estimate_network(data, real, model, protocol, num_eval, compute, tested):
     together = _networks_together(data, real, protocol, num_eval, compute.device)
-    rngs = [torch.Generator().manual_seed(i) for i in range(together)]         # a rehearsal: they go nowhere
+    rngs = [torch.Generator().manual_seed(i) for i in range(together)]         # for a trial: they go nowhere
     nets = [compute.prepare(get_network(model, *real.spec, rng=rng)) for rng in rngs]
     forward, batch = compute.wrap(nets[0]), _test_batch(real, compute)
-    once, pixels = protocol.rehearsal(), pixels_of(real, protocol)
+    once, pixels = protocol.for_one_epoch(), pixels_of(real, protocol)
     if together > 1:
         train = partial(train_stacked, nets, [data] * together, once, rngs, compute.wrap_stacked, pixels=pixels)
     else:

@@ -4,6 +4,7 @@ import statistics
 from dataclasses import replace
 from functools import partial
 
+from condense.core.errors import InputError
 from condense.evaluation.score import evaluate
 from condense.evaluation.selection import SelectionImages
 
@@ -33,7 +34,7 @@ def rates(candidates):
     """Return learning rates to choose from in ascending order; raises ValueError without any, or for none above 0."""
     candidates = sorted(set(candidates))
     if not candidates or not all(0 < lr < float("inf") for lr in candidates):
-        raise ValueError(f"learning rates to choose from must be positive numbers, at least one, not {candidates}")
+        raise InputError(f"learning rates to choose from must be positive numbers, at least one, not {candidates}")
     return candidates
 
 

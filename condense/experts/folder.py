@@ -9,8 +9,9 @@ import re
 import shlex
 from pathlib import Path
 
+from condense.core.errors import InputError
+from condense.core.files import atomic_path
 from condense.data import SIDES
-from condense.files import atomic_path
 
 FORMAT_VERSION = 1
 SIDECAR, WHITENING = "buffer.json", "zca.pt"
@@ -81,10 +82,10 @@ def read_sidecar(folder):
     try:
         about = json.loads(path.read_text())
         if about["format_version"] > FORMAT_VERSION:
-            raise ValueError(f"{path} is of a newer version of this toolkit; update it")
+            raise InputError(f"{path} is of a newer version of this toolkit; update it")
         return {**about, **{key: about[key] for key in REQUIRED}}
     except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
-        raise ValueError(f"{path} is no description of experts ({type(error).__name__}); remove it, and data set and "
+        raise InputError(f"{path} is no description of experts ({type(error).__name__}); remove it, and data set and "
                          "normalisation go unchecked") from None
 
 

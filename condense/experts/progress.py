@@ -6,8 +6,8 @@ import time
 
 import torch
 
-from condense.journal import duration
-from condense.options import OptionError
+from condense.core.errors import OptionError
+from condense.core.words import duration
 
 TIMED_S = 1.0                              # training that is timed before a run says how long it will take
 TEST_SHARE = 1 / 3                         # time of a test image over a training image's: forward alone

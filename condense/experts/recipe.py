@@ -13,9 +13,10 @@ import torch.nn.functional as F
 
 from condense.augmentation.classic import parse_classic
 from condense.augmentation.siamese import parse_strategy
-from condense.evaluation.protocols import Protocol
+from condense.core.errors import InputError
+from condense.core.registry import lookup
 from condense.networks import INITS
-from condense.registry import lookup
+from condense.training.protocols import Protocol
 
 CLASSIC_STRATEGY = "crop_scale_rotate"     # what the published code augments with where DSA is off
 
@@ -68,20 +69,20 @@ class Recipe:
 
     def __post_init__(self):
         if not 0 <= self.first <= self.last <= self.epochs:
-            raise ValueError(f"--keep_epochs {self.first}-{self.last} reaches beyond --train_epochs {self.epochs}; "
+            raise InputError(f"--keep_epochs {self.first}-{self.last} reaches beyond --train_epochs {self.epochs}; "
                              f"keep epochs of 0-{self.epochs}, or train longer")
         if self.last == 0:
-            raise ValueError("--keep_epochs keeps epoch 0 alone, the initialisation, which takes no training; keep "
+            raise InputError("--keep_epochs keeps epoch 0 alone, the initialisation, which takes no training; keep "
                              "0-1, for example")
         lookup(SLOTS, self.optimizer, "optimizer")
         lookup(dict.fromkeys(INITS), self.init, "initialisation of networks")
         if self.optimizer == "adam" and (self.momentum or self.rho_max or self.decay):
-            raise ValueError("--mom, --rho_max and --decay belong to --optimizer sgd; leave them out, and let Adam's "
+            raise InputError("--mom, --rho_max and --decay belong to --optimizer sgd; leave them out, and let Adam's "
                              "learning rate fall by --decay_epochs")
         if self.decay and self.decay_epochs:
-            raise ValueError("--decay and --decay_epochs both lower the learning rate; leave one of them out")
+            raise InputError("--decay and --decay_epochs both lower the learning rate; leave one of them out")
         if self.rho_max and self.rho_min is not None and self.rho_min > self.rho_max:
-            raise ValueError(f"--rho_min {self.rho_min} is larger than --rho_max {self.rho_max}; exchange them")
+            raise InputError(f"--rho_min {self.rho_min} is larger than --rho_max {self.rho_max}; exchange them")
         (parse_strategy if self.augmentation == "siamese" else parse_classic)(self.strategy)
 
     @cached_property
@@ -128,8 +129,8 @@ def parse_epochs(text, epochs):
         return 0, epochs
     found = re.fullmatch(r"(?:(\d+)-)?(\d+)", str(text))
     if not found:
-        raise ValueError(f"--keep_epochs must be all, a last epoch like 4, or a range like 40-62, not {text!r}")
+        raise InputError(f"--keep_epochs must be all, a last epoch like 4, or a range like 40-62, not {text!r}")
     first, last = int(found[1] or 0), int(found[2])
     if first > last:
-        raise ValueError(f"--keep_epochs {text} runs backwards; write {last}-{first}")
+        raise InputError(f"--keep_epochs {text} runs backwards; write {last}-{first}")
     return first, last

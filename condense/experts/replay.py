@@ -4,12 +4,14 @@ import logging
 
 import torch
 
+from condense.core.errors import InputError
+
 log = logging.getLogger("condense")
 
 ZIP = b"PK\x03\x04"                        # what PyTorch's files begin with since 1.6; older ones cannot be mapped
 
 
-class Unreadable(ValueError):
+class Unreadable(InputError):
     """A file that is cut off, or holds something else than trajectories."""
 
 
@@ -50,7 +52,7 @@ def refuse_other_shapes(path, trajectories, shapes):
         else:
             place = next(i for i, pair in enumerate(zip(found, shapes)) if pair[0] != pair[1])
             difference = f"its tensor {place} is {found[place]}, not {shapes[place]}"
-        raise ValueError(f"{path} holds experts of another network than this run's: {difference}; give their --model "
+        raise InputError(f"{path} holds experts of another network than this run's: {difference}; give their --model "
                          "(and image size), or make experts of this one")
 
 
@@ -58,7 +60,7 @@ def refuse_standstill(path, trajectories):
     """Raise ValueError where an expert ends as it began: recorded without copies, snapshots are all the last one."""
     for trajectory in trajectories:
         if len(trajectory) > 1 and all(map(torch.equal, trajectory[0], trajectory[-1])):
-            raise ValueError(f"{path} holds an expert whose snapshots are all equal: it was recorded without copying; "
+            raise InputError(f"{path} holds an expert whose snapshots are all equal: it was recorded without copying; "
                              "make it anew with buffer.py")
 
 

@@ -10,17 +10,16 @@ from importlib.metadata import version
 
 from tqdm import tqdm
 
+from condense.core.errors import Interrupted, OptionError, RunError
+from condense.core.journal import log_to_terminal
+from condense.core.stopping import StopRequest
+from condense.core.words import percent
 from condense.experts.folder import FORMAT_VERSION, WHITENING
 from condense.experts.progress import Clock, counted, gigabytes, require_space, word_forecast
 from condense.experts.store import ExpertStore
 from condense.experts.training import experts_at_once, networks_of_experts
-from condense.journal import log_to_terminal
 from condense.networks.batchnorm import has_batchnorm
-from condense.options import OptionError
-from condense.reports import percent
-from condense.results import save_atomically
-from condense.runtime import Run
-from condense.stopping import Interrupted, RunError, StopRequest
+from condense.run.results import save_atomically
 
 log = logging.getLogger("condense")
 
@@ -45,7 +44,6 @@ class ExpertRun:
         self.size = sum(parameter.numel() for parameter in net.parameters())
         self.store = ExpertStore(folder, describe(real, net, recipe, options))
         self.stop, self.clock, self.running = StopRequest(), Clock(real.device), False
-        Run.latest = self                                 # the command line asks it whether work was under way
 
     @contextlib.contextmanager
     def making(self, total, save_interval, test_every, checkpoint_every_s, resume, overwrite, progress):

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import torch
 
-from condense.checkpoints import differing
+from condense.core.errors import OptionError
+from condense.core.files import locked
 from condense.experts.folder import SIDECAR, WHITENING, read_sidecar, replay_files, replay_path, write_sidecar
-from condense.files import locked
-from condense.options import OptionError
-from condense.results import save_atomically
+from condense.run.checkpoints import differing
+from condense.run.results import save_atomically
 
 UNFINISHED, STATE, LOCK = ".unfinished", "state.pt", ".lock"
 # what experts had of options that came later than they did

@@ -9,18 +9,18 @@ from functools import partial
 
 import torch
 
-from condense.evaluation.minibatches import TrainingDraws, minibatches, siamese_operators, stacked_minibatches
-from condense.evaluation.testing import accuracy
-from condense.evaluation.train import (
+from condense.evaluation.accuracy import accuracy
+from condense.experts.recipe import BETAS, LOSSES, SLOTS
+from condense.experts.sharpness import sharpen
+from condense.networks import get_network, reset
+from condense.training.minibatches import TrainingDraws, minibatches, siamese_operators, stacked_minibatches
+from condense.training.train import (
     accumulate_gradients,
     accumulate_stacked,
     networks_that_fit,
     stack_networks,
     unstack_networks,
 )
-from condense.experts.recipe import BETAS, LOSSES, SLOTS
-from condense.experts.sharpness import sharpen
-from condense.networks import get_network, reset
 
 RECORDED_BYTES = 4 << 30                   # of the trajectories of experts that train at once
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from condense.core.errors import InputError, MissingFile
 from condense.experts.folder import (
     buffer_command,
     expert_folder,
@@ -18,14 +19,7 @@ from condense.experts.folder import (
     read_sidecar,
     replay_files,
 )
-from condense.experts.replay import (
-    Unreadable,
-    flat,
-    is_mappable,
-    open_replay,
-    refuse_other_shapes,
-    refuse_standstill,
-)
+from condense.experts.replay import Unreadable, flat, is_mappable, open_replay, refuse_other_shapes, refuse_standstill
 
 log = logging.getLogger("condense")
 
@@ -73,7 +67,7 @@ def open_buffer(folder, shapes, *, needs, model, dataset, fingerprint, whitened,
         command += f" --num_experts {number}"
     paths = list(replay_files(folder).values())
     if not paths:
-        raise FileNotFoundError(f"no expert trajectories in {folder}; make them: {command}")
+        raise MissingFile(f"no expert trajectories in {folder}; make them: {command}")
     about = read_sidecar(folder)
     if about is None:
         log.info("%s has no buffer.json: nobody knows which images, normalised in which way, its experts saw", folder)
@@ -93,17 +87,17 @@ def _refuse_others(folder, about, model, dataset, fingerprint, whitened, command
     """Raise ValueError, saying both sides, for experts of another network, data set or normalisation."""
     theirs = about["zca"] is not None
     if about["model"] != model:
-        raise ValueError(f"{folder} holds experts of {about['model']}, this run uses {model}; give --model "
+        raise InputError(f"{folder} holds experts of {about['model']}, this run uses {model}; give --model "
                          f"{about['model']}, or make experts: {command} --overwrite")
     if theirs != whitened:
         mend = "give --zca" if theirs else "leave out --zca"
-        raise ValueError(f"the experts in {folder} saw {_normalised(theirs)} images, this run's are "
+        raise InputError(f"the experts in {folder} saw {_normalised(theirs)} images, this run's are "
                          f"{_normalised(whitened)}; {mend}, or make experts: {command}")
     if about["dataset"] != dataset:
-        raise ValueError(f"{folder} holds experts of {about['dataset']}, this run condenses {dataset}; make experts: "
+        raise InputError(f"{folder} holds experts of {about['dataset']}, this run condenses {dataset}; make experts: "
                          f"{command}")
     if about["fingerprint"] != fingerprint:
-        raise ValueError(f"the experts in {folder} saw other images of the name {dataset} (fingerprint "
+        raise InputError(f"the experts in {folder} saw other images of the name {dataset} (fingerprint "
                          f"{about['fingerprint'][:12]}) than this run has ({fingerprint[:12]}); name the same "
                          "--data_path, --subset, --classes, --im_size, --resize and --seed, or make experts: "
                          f"{command} --overwrite")
@@ -114,7 +108,7 @@ def _refuse_unlisted(folder, about, paths):
     listed = {f"replay_buffer_{entry['file']}.pt" for entry in about["experts"]}
     strange = [path.name for path in paths if path.name not in listed]
     if strange:
-        raise ValueError(f"{folder / 'buffer.json'} does not list {strange[0]}; move it away, or, if buffer.py was "
+        raise InputError(f"{folder / 'buffer.json'} does not list {strange[0]}; move it away, or, if buffer.py was "
                          "stopped, let it finish with --resume")
 
 
@@ -139,7 +133,7 @@ def _survey(paths, shapes, max_files, max_experts, skip_bad):
         refuse_standstill(path, trajectories)
         files.append((path, len(trajectories), min(map(len, trajectories))))
     if not files:
-        raise ValueError(f"none of the {len(paths)} replay files in {paths[0].parent} can be read; make them anew")
+        raise InputError(f"none of the {len(paths)} replay files in {paths[0].parent} can be read; make them anew")
     return files
 
 
@@ -147,7 +141,7 @@ def _first(folder, files, number, command):
     """Return `files` as `_survey` does, of the first `number` experts; raises ValueError where there are fewer."""
     found, chosen = sum(count for _, count, _ in files), []
     if found < number:
-        raise ValueError(f"{folder} holds {found} expert{'s' * (found > 1)}, but {number} are needed; make the others "
+        raise InputError(f"{folder} holds {found} expert{'s' * (found > 1)}, but {number} are needed; make the others "
                          f"with the flags that made these: {command} --resume")
     for path, count, length in files:
         if number:
@@ -160,13 +154,13 @@ def _refuse_short(folder, buffer, needs, command):
     first, last = needs
     held = f"the experts in {folder} hold epochs {buffer.first_epoch} to {buffer.last_epoch}"
     if buffer.first_epoch == buffer.last_epoch and first < last:
-        raise ValueError(f"the experts in {folder} hold epoch {buffer.last_epoch} alone, but a segment has two ends; "
+        raise InputError(f"the experts in {folder} hold epoch {buffer.last_epoch} alone, but a segment has two ends; "
                          f"make experts with all epochs: {command} --overwrite")
     if last > buffer.last_epoch:
-        raise ValueError(f"{held}, but up to epoch {last} is read (max_start_epoch - 1 + expert_epochs); lower "
+        raise InputError(f"{held}, but up to epoch {last} is read (max_start_epoch - 1 + expert_epochs); lower "
                          f"--max_start_epoch or --expert_epochs, or make longer ones: {command} --overwrite")
     if first < buffer.first_epoch:
-        raise ValueError(f"{held}, but from epoch {first} on is read; raise --min_start_epoch to {buffer.first_epoch}, "
+        raise InputError(f"{held}, but from epoch {first} on is read; raise --min_start_epoch to {buffer.first_epoch}, "
                          f"or make experts with all epochs: {command} --overwrite")
 
 

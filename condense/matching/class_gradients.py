@@ -14,6 +14,8 @@ import torch.nn.functional as F
 from torch import nn
 from torch.func import functional_call, grad, vmap
 
+from condense.core.torch_private import add_lists_
+
 # Memory of an image, over what one takes that goes through without a gradient: the unit of a chunk.
 FIRST_ORDER, SECOND_ORDER = 2, 8
 
@@ -119,7 +121,7 @@ def mean_gradients(gradients, batch, classes, augment=None):
     size = max(1, (gradients.chunk or labels.numel()) // len(classes))
     totals = [p.new_zeros((len(classes), *p.shape)) for p in gradients.parameters]
     for x, y in zip(images.split(size, 1), labels.split(size, 1)):
-        torch._foreach_add_(totals, gradients.first_order(x, y), alpha=1 / count)
+        add_lists_(totals, gradients.first_order(x, y), 1 / count)
     return totals
 
 

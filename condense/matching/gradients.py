@@ -3,7 +3,7 @@ ICLR 2021, equation 10 and appendix A)."""
 
 import torch
 
-from condense.registry import lookup
+from condense.core.registry import lookup
 
 EPSILON = 1e-6
 

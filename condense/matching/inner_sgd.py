@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import torch
 
+from condense.core.errors import InputError
 from condense.matching.unrolling import unroll
 
 
@@ -25,7 +26,7 @@ class InnerSGD:
 
     def __post_init__(self):
         if not 0 <= self.momentum < 1:
-            raise ValueError(f"--inner_momentum must be 0 or larger and below 1, not {self.momentum}")
+            raise InputError(f"--inner_momentum must be 0 or larger and below 1, not {self.momentum}")
 
     def start(self, theta):
         """Return the state of weights `theta` (P,) at rest."""
@@ -47,7 +48,7 @@ class InnerSGD:
     def check(self, mode):
         """Raise ValueError for a way to differentiate the unroll that has no meaning with momentum."""
         if self.momentum and mode == "tesla":
-            raise ValueError("--unroll tesla takes each step's effect on the next for the identity, and a velocity, "
+            raise InputError("--unroll tesla takes each step's effect on the next for the identity, and a velocity, "
                              "which decays by --inner_momentum, has no such effect; use --unroll constant")
 
     def unroll(self, gradient, theta, lr, num_steps, inputs, mode="full", first=0):
@@ -59,7 +60,7 @@ class InnerSGD:
         """
         self.check(mode)
         if lr.dim() and len(lr) < num_steps:
-            raise ValueError(f"{num_steps} steps with {len(lr)} step sizes; give one for each")
+            raise InputError(f"{num_steps} steps with {len(lr)} step sizes; give one for each")
 
         def step(i, state, lr, *inputs):
             return self.step(i, state, gradient(i, self.weights(state), *inputs), lr)

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 
 import torch
 
+from condense.core.errors import InputError
+from condense.core.registry import lookup
 from condense.matching.gradients import EPSILON
-from condense.registry import lookup
 
 # Distances of one parameter's gradients, for each of K classes: (K, *shape) twice -> (K,).
 
@@ -59,7 +60,7 @@ def refined_distances(real, synthetic, metric="mse", bias=False, fc=False):
     distance = lookup(REFINED_METRICS, metric, "distance metric")
     matched = [pair for pair in zip(real, synthetic, strict=True) if is_matched(pair[0].shape[1:], bias, fc)]
     if not matched:
-        raise ValueError("the network has no convolution, whose gradients are compared; give --fc True, or choose "
+        raise InputError("the network has no convolution, whose gradients are compared; give --fc True, or choose "
                          "another --model")
     return sum(distance(*pair) for pair in matched)
 

@@ -17,7 +17,8 @@ import math
 import torch
 from torch.autograd.function import once_differentiable
 
-from condense.device import memory_of
+from condense.core.device import memory_of
+from condense.core.errors import InputError
 
 MODES = ("full", "checkpoint", "constant", "tesla")
 GRAPH_BYTES_PER_PIXEL = 6_200             # of an image in one step that is differentiated twice
@@ -34,9 +35,9 @@ def unroll(step, state, num_steps, inputs, mode="full", first=0):
     Raises ValueError for an unknown mode, and for a `first` that is no step and not num_steps either.
     """
     if mode not in MODES:
-        raise ValueError(f"unroll mode must be one of {', '.join(MODES)}, not {mode!r}")
+        raise InputError(f"unroll mode must be one of {', '.join(MODES)}, not {mode!r}")
     if not 0 <= first <= num_steps:
-        raise ValueError(f"the first step that is differentiated must be one of 0..{num_steps}, not {first}")
+        raise InputError(f"the first step that is differentiated must be one of 0..{num_steps}, not {first}")
     if first:
         state = _unrecorded(step, state, first, inputs)
     if mode == "full" or not torch.is_grad_enabled():
@@ -65,7 +66,7 @@ def draw_window(length, longest, rng):
     window that is empty or longer than `longest`.
     """
     if not 1 <= length <= longest:
-        raise ValueError(f"a window of the last steps holds 1 to {longest} of them, not {length}")
+        raise InputError(f"a window of the last steps holds 1 to {longest} of them, not {length}")
     num_steps = int(torch.randint(length, longest + 1, (), generator=rng))
     return num_steps, num_steps - length
 

@@ -5,6 +5,7 @@ from functools import partial
 
 import torch
 
+from condense.core.registry import lookup
 from condense.networks.alexcifarnet import AlexCifarNet
 from condense.networks.alexnet import AlexNet, AlexNetBN
 from condense.networks.convnet import ConvNet
@@ -15,7 +16,6 @@ from condense.networks.mlp import MLP
 from condense.networks.resnet import ResNet18, ResNet18_AP, ResNet18BN, ResNet18BN_AP
 from condense.networks.resnet10 import ResNet10, ResNetAP10
 from condense.networks.vgg import VGG11, VGG11BN
-from condense.registry import lookup
 
 __all__ = ["INITS", "MLP", "NETWORKS", "AlexCifarNet", "AlexNet", "AlexNetBN", "ConvNet", "DenseNet", "LeNet",
            "ResNet10", "ResNet18", "ResNet18BN", "ResNet18BN_AP", "ResNet18_AP", "ResNetAP10", "VGG11", "VGG11BN",

@@ -4,9 +4,10 @@ Zhao, Mopuri & Bilen, "Dataset Condensation with Gradient Matching", ICLR 2021).
 
 from torch import nn
 
+from condense.core.errors import InputError
 from condense.networks.layers import build_activation, build_norm, build_pooling
 from condense.networks.sizes import INSTANCE, POOL, as_pair, check, conv, first_padding, fits, trace
-from condense.networks.winograd import Conv3x3
+from condense.operators import Conv3x3
 
 
 class ConvNet(nn.Module):
@@ -59,7 +60,7 @@ def _block_maps(padding, pooling, size):
 def _check_depth(channel, depth, norm, pooling, size):
     """Raise ValueError, naming the largest depth and the smallest image, if some map would be too small."""
     if depth < 1:
-        raise ValueError(f"net_depth must be 1 or larger, not {depth}")
+        raise InputError(f"net_depth must be 1 or larger, not {depth}")
 
     def plan_of(size, depth=depth):
         steps = [INSTANCE] * (norm == "instancenorm") + [POOL] * (pooling != "none")

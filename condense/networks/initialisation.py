@@ -11,9 +11,10 @@ import math
 import torch
 from torch import nn
 
+from condense.core.errors import InputError
+from condense.core.randomness import generator_on
+from condense.core.registry import unknown
 from condense.networks.layers import HeConv2d
-from condense.randomness import generator_on
-from condense.registry import unknown
 
 DRAWN = (nn.Linear, nn.modules.conv._ConvNd)
 CONSTANT = (nn.GroupNorm, nn.LayerNorm, nn.modules.batchnorm._NormBase)
@@ -43,7 +44,7 @@ def reset(net, rng=None, init="default", gain=1.0):
         _each("copy_", drawn, _drawn("uniform_", drawn, bounds, rng, -1, 1))
         _each("copy_", normal, _drawn("normal_", normal, deviations, rng))
     else:
-        raise ValueError(unknown("initialisation of networks", init, INITS))
+        raise InputError(unknown("initialisation of networks", init, INITS))
     _each("zero_", zeros + ones)                  # zero first, so that NaN and infinity are forgotten too
     _each("add_", ones, [1] * len(ones))
     _each("zero_", counts)

@@ -4,8 +4,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from condense.networks.instance_norm import InstanceNorm
-from condense.registry import lookup
+from condense.core.registry import lookup
+from condense.core.torch_private import inside_transform
+from condense.operators import InstanceNorm
 
 
 class ThreeLinear(nn.Module):
@@ -50,7 +51,7 @@ class LayerNorm(nn.LayerNorm):
     """
 
     def forward(self, x):
-        if not torch._C._are_functorch_transforms_active():
+        if not inside_transform():
             return super().forward(x)
         axes = tuple(range(-len(self.normalized_shape), 0))
         centred = x - x.mean(axes, keepdim=True)

@@ -9,6 +9,8 @@ not depend on the image, or have no gradient with respect to it.
 import bisect
 from numbers import Integral
 
+from condense.core.errors import InputError
+
 MNIST_SIZE = (28, 28)
 POOL = ("pool",)
 INSTANCE = ("instance",)
@@ -32,7 +34,7 @@ def as_pair(im_size, channel):
         return MNIST_SIZE if channel == 1 else (32, 32)
     pair = (int(im_size),) * 2 if isinstance(im_size, Integral) else tuple(int(side) for side in im_size)
     if len(pair) != 2 or min(pair) < 1:
-        raise ValueError(f"im_size must be one or two positive whole numbers, not {im_size!r}")
+        raise InputError(f"im_size must be one or two positive whole numbers, not {im_size!r}")
     return pair
 
 
@@ -60,7 +62,7 @@ def check(network, plan_of, size, mend=""):
     except TooSmall as reason:
         smallest = _smallest(plan_of)
         hint = f"{mend}, or " if mend else ""
-        raise ValueError(f"{network} cannot take {size[0]}x{size[1]} images: {reason}; "
+        raise InputError(f"{network} cannot take {size[0]}x{size[1]} images: {reason}; "
                          f"use {hint}images of at least {smallest}x{smallest}") from None
 
 

@@ -6,7 +6,8 @@ import warnings
 
 import torch
 
-from condense.files import NUMPY_TYPES
+from condense.core.errors import InputError
+from condense.core.files import NUMPY_TYPES
 
 OBJECTS = re.compile(r"GLOBAL (\S+)|allowlisted")          # in torch's words for what its restricted load will not make
 
@@ -23,12 +24,12 @@ def read_archive(path):
     except pickle.UnpicklingError as error:
         found = OBJECTS.search(str(error))
         if found is None:
-            raise ValueError(_broken(path, error)) from error
+            raise InputError(_broken(path, error)) from error
         name = f" ({found[1]})" if found[1] else ""
-        raise ValueError(f"{path} is refused: it holds objects or code{name} beside tensors and plain values; where you"
+        raise InputError(f"{path} is refused: it holds objects or code{name} beside tensors and plain values; where you"
                          " trust its maker, load it yourself and save images and labels alone as a tuple") from error
     except Exception as error:                            # zip and torch errors of any kind: the file is not whole
-        raise ValueError(_broken(path, error)) from error
+        raise InputError(_broken(path, error)) from error
 
 
 def _broken(path, error):

@@ -5,15 +5,16 @@ from functools import cached_property
 
 import torch
 
+from condense.core.errors import InputError
+from condense.core.files import file_sha256
 from condense.data import Whitening
-from condense.files import file_sha256
 from condense.sharing.conversion import PUBLISHED, Constants, from_pixels, to_pixels
 from condense.sharing.layouts import SetFile
 from condense.sharing.loading import chosen_set
 from condense.sharing.real_data import made_from
 from condense.sharing.spaces import Spaces, space_of, stated_constants
 from condense.synthetic.multi_formation import decode as decode_tiles
-from condense.unrolled.steps import Steps
+from condense.training.steps import Steps
 
 FORMAT_VERSION = 1
 
@@ -73,7 +74,7 @@ class Source:
         """Raise ValueError where what is said contradicts what our own file says."""
         said = self.file.dataset if self.file.meta else None
         if None not in (said, self.dataset) and said != self.dataset:
-            raise ValueError(f"{self.file.path} is of --dataset {said}, not {self.dataset}; leave --dataset out")
+            raise InputError(f"{self.file.path} is of --dataset {said}, not {self.dataset}; leave --dataset out")
 
     @property
     def name(self):
@@ -90,7 +91,7 @@ class Source:
         try:
             space, evidence = space_of(self.file, self.spaces, self.from_space)
         except ValueError as error:
-            raise ValueError(str(error).replace("--space", "--from_space")) from error
+            raise InputError(str(error).replace("--space", "--from_space")) from error
         return space, evidence.replace("--space", "--from_space")
 
     @cached_property
@@ -134,7 +135,7 @@ class Source:
         stored, own = chosen_set(self.file, experiment, which), self.found[0]
         space = space or own
         if space == "zca" != own:
-            raise ValueError(f"{self.file.path} is {own}, and no ZCA belongs to it; take --space normalised or raw")
+            raise InputError(f"{self.file.path} is {own}, and no ZCA belongs to it; take --space normalised or raw")
         before, after = self.constants(own), self.constants(space)
         if standard and space == "normalised":
             after = PUBLISHED.get(self.name, after)

@@ -4,48 +4,15 @@ import json
 import shlex
 from pathlib import Path
 
-from condense.files import atomic_path
-from condense.reports import stored
-from condense.results import save_picture
+from condense.core.files import atomic_path
+from condense.methods import METHODS, papers_of
+from condense.run.reports import stored
+from condense.run.results import save_picture
 from condense.sharing.card_scores import cell, scores
 from condense.sharing.conversion import to_pixels
 from condense.sharing.export import bases_in_words
+from condense.synthetic import PARAMETERIZATIONS
 
-DC = 'Zhao, Mopuri & Bilen, "Dataset Condensation with Gradient Matching", ICLR 2021'
-DSA = 'Zhao & Bilen, "Dataset Condensation with Differentiable Siamese Augmentation", ICML 2021'
-DM = 'Zhao & Bilen, "Dataset Condensation with Distribution Matching", WACV 2023'
-MTT = 'Cazenavette et al., "Dataset Distillation by Matching Training Trajectories", CVPR 2022'
-DD = 'Wang, Zhu, Torralba & Efros, "Dataset Distillation", arXiv 1811.10959, 2018'
-RTP = ('Deng & Russakovsky, "Remember the Past: Distilling Datasets into Addressable Memories for Neural '
-       'Networks", NeurIPS 2022')
-RAT = 'Feng, Vedantam & Kempe, "Embarrassingly Simple Dataset Distillation", ICLR 2024'
-IDC = 'Kim et al., "Dataset Condensation via Efficient Synthetic-Data Parameterization", ICML 2022'
-HABA = 'Liu et al., "Dataset Distillation via Factorization", NeurIPS 2022'
-KFS = ('Lee, Lee & Hwang, "Dataset Condensation with Latent Space Knowledge Factorization and Sharing", '
-       "arXiv 2208.10494, 2022")
-LOW_RANK = ('Yang et al., "An Efficient Dataset Condensation Plugin and Its Application to Continual Learning", '
-            "NeurIPS 2023")
-HERDING = 'Welling, "Herding Dynamical Weights to Learn", ICML 2009'
-K_CENTER = 'Sener & Savarese, "Active Learning for Convolutional Neural Networks: A Core-Set Approach", ICLR 2018'
-
-# method -> (its script, None where there is none here; the papers it is from)
-METHODS = {
-    "DC": ("main_DC.py", (DC,)), "DSA": ("main_DC.py", (DSA,)), "DM": ("main_DM.py", (DM,)),
-    "MTT": ("main_MTT.py", (MTT,)), "DD": ("main_DD.py", (DD,)), "RTP": ("main_DD.py", (RTP,)),
-    "BPTT": ("main_DD.py", (RTP,)), "IDC": ("main_IDC.py", (IDC,)), "IDC-I": ("main_IDC.py", (IDC,)),
-    "HaBa": ("main_HaBa.py", (HABA, MTT)), "KFS": ("main_KFS.py", (KFS, DM)),
-    "LoDC": ("main_LoDC.py", (LOW_RANK, DC)), "LoDSA": ("main_LoDC.py", (LOW_RANK, DSA)),
-    "LoDM": ("main_LoDM.py", (LOW_RANK, DM)), "LoMTT": ("main_LoMTT.py", (LOW_RANK, MTT)),
-    "random": ("select_coreset.py", ()), "k-means": ("select_coreset.py", ()),
-    "herding": ("select_coreset.py", (HERDING,)), "k-center": ("select_coreset.py", (K_CENTER,)),
-}
-# form of the set -> what it is
-FORMS = {None: "pixels", "pixels": "pixels",
-         "low_rank": "low rank: each channel is the product of two thin matrices",
-         "memory": "addressable memory: every image is a combination of bases that all classes share",
-         "multi_formation": "multi-formation: each stored image is a mosaic of small ones, enlarged when it is used",
-         "hallucinator": "bases and hallucinators: small networks, which all classes share, restyle each stored image",
-         "latent_decoder": "latent codes, decoded by a few small networks that all classes share"}
 MOST_CLASSES, MOST_IMAGES = 10, 10         # that the small picture shows, and of each class
 WIDTH = 100                                # characters of a line of the command
 
@@ -112,16 +79,7 @@ def method(file):
     """Return the method with its papers, those of variants that the options tell included."""
     if file.method is None:
         return "not said by the file"
-    papers = list(METHODS.get(file.method, (None, ()))[1])
-    options = (file.meta or {}).get("options", {})
-    if file.method == "DD" and (options.get("inner_momentum") or options.get("parameterization") == "memory"):
-        papers.append(RTP)
-    if file.method == "DD" and options.get("window"):
-        papers.append(RAT)
-    if options.get("unroll") == "tesla":
-        papers.append("Cui et al. (TESLA), ICML 2023")
-    if options.get("lr_y") or options.get("threshold"):
-        papers.append("Guo et al. (DATM), ICLR 2024")
+    papers = papers_of(file.method, (file.meta or {}).get("options", {}))
     return file.method + (f" ({'; '.join(papers)})" if papers else "")
 
 
@@ -131,7 +89,7 @@ def form(file, factor):
     name = (file.meta or {}).get("options", {}).get("parameterization") or (factors or {}).get("parameterization")
     if factor > 1:
         return f"mosaics of {factor} x {factor} images, each enlarged to a whole one"
-    return FORMS.get(name, name)
+    return PARAMETERIZATIONS[name or "pixels"].IN_WORDS if (name or "pixels") in PARAMETERIZATIONS else name
 
 
 def holds(file, factor):
@@ -220,7 +178,7 @@ def loading_code(source):
 
 def _recipe(meta):
     """Return the blocks that say how to make the set again; none where the file does not know."""
-    if not (meta or {}).get("options") or METHODS.get(meta.get("method"), (None,))[0] is None:
+    if not (meta or {}).get("options") or meta.get("method") not in METHODS:
         return []
     more = "Further: `--data_path` where the data are, `--save_path` for the result"
     more += ", `--buffer_path` for the expert trajectories (meta[\"experts\"] says how they were made)." \
@@ -230,7 +188,7 @@ def _recipe(meta):
 
 def command(meta):
     """Return the command line that makes the set again, every option that has a part in it spelled out."""
-    lines, line = [], f"python {METHODS[meta['method']][0]}"
+    lines, line = [], f"python {METHODS[meta['method']].script}"
     for name, value in sorted(meta["options"].items(), key=lambda item: item[0].lower()):
         if isinstance(value, (list, tuple)) and not value:                     # no command line has an empty list
             continue

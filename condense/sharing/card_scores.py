@@ -4,7 +4,8 @@ import json
 import statistics
 from pathlib import Path
 
-from condense.reports import percent
+from condense.core.errors import InputError, MissingFile
+from condense.core.words import percent
 from condense.sharing.bundle import accuracies
 
 NOT_SCORED = ("not scored", "–")           # in the place of an accuracy and its number of networks
@@ -72,7 +73,7 @@ def load_scores(path):
     """Return the rows of a `scores.json`; raises FileNotFoundError or ValueError in one line."""
     path = Path(path)
     if not path.is_file():
-        raise FileNotFoundError(f"no file of scores {path}; evaluate.py writes one")
+        raise MissingFile(f"no file of scores {path}; evaluate.py writes one")
     try:
         rows = json.loads(path.read_text(encoding="utf-8"))["rows"]
         for row in rows:
@@ -80,5 +81,5 @@ def load_scores(path):
             row["network"]
         return rows
     except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{path} holds no rows of scores ({type(error).__name__}); take one that evaluate.py wrote"
+        raise InputError(f"{path} holds no rows of scores ({type(error).__name__}); take one that evaluate.py wrote"
                          ) from error

@@ -2,12 +2,14 @@
 
 import torch
 
+from condense.core.errors import InputError
+
 
 def require_shape(file, real):
     """Raise ValueError where the images of `file` are not of `real`'s channels and size."""
     for one in (*file.sets, *file.best):
         if tuple(one.images.shape[1:]) != (real.channel, *real.im_size):
-            raise ValueError(f"images of {file.path} are {_size(one.images.shape[1:])}, those of {real.name} "
+            raise InputError(f"images of {file.path} are {_size(one.images.shape[1:])}, those of {real.name} "
                              f"{_size((real.channel, *real.im_size))}; name the data set it was made for: --dataset "
                              "(and --im_size)")
 
@@ -59,7 +61,7 @@ def _by_number(file, real):
         seen |= set((one.labels if one.labels.dim() == 1 else one.labels.argmax(1)).tolist())
     hard = file.sets and file.sets[0].labels.dim() == 1
     if hard and file.layout != "steps" and seen == set(range(len(seen))) and len(seen) < real.num_classes:
-        raise ValueError(f"{file.path} has {len(seen)} classes, {real.name} {real.num_classes}; name the data set it "
+        raise InputError(f"{file.path} has {len(seen)} classes, {real.name} {real.num_classes}; name the data set it "
                          "was made for: --dataset, or its classes")
     words = "class names are not the data set's: matched by their order" if file.class_names else None
     return (lambda labels: labels), words
@@ -67,8 +69,8 @@ def _by_number(file, real):
 
 def _require_within(file, labels, num_classes, whose):
     if labels.dim() == 2 and labels.shape[1] != num_classes:
-        raise ValueError(f"soft labels of {file.path} are for {labels.shape[1]} classes, {whose} {num_classes}; name "
+        raise InputError(f"soft labels of {file.path} are for {labels.shape[1]} classes, {whose} {num_classes}; name "
                          "the data set it was made for: --dataset")
     if labels.dim() == 1 and int(labels.max()) >= num_classes:
-        raise ValueError(f"labels of {file.path} run to {int(labels.max())}, {whose} {num_classes} classes; name the "
+        raise InputError(f"labels of {file.path} run to {int(labels.max())}, {whose} {num_classes} classes; name the "
                          "data set it was made for: --dataset")

@@ -4,10 +4,11 @@ from dataclasses import dataclass
 
 import torch
 
+from condense.core.errors import InputError
+from condense.core.registry import lookup
 from condense.data import Whitening
 from condense.data.tiny import MEAN, STD
 from condense.data.torchvision_sets import ROWS
-from condense.registry import lookup
 
 SPACES = ("normalised", "zca", "raw")
 
@@ -53,7 +54,7 @@ def _normalised(pixels, real):
 
 def _mean_std(images, real):
     if real.mean is None or len(real.mean) != images.shape[1]:
-        raise ValueError(f"normalised images of {images.shape[1]} channels need as many means and stds, not"
+        raise InputError(f"normalised images of {images.shape[1]} channels need as many means and stds, not"
                          f" {real.mean}; name the data set they were made for")
     return torch.tensor([list(real.mean), list(real.std)], dtype=torch.float64)[:, :, None, None].to(images.device)
 
@@ -70,14 +71,14 @@ def _whitened(pixels, real):
 
 def _whitening(real):
     if real.zca is None:
-        raise ValueError("whitened images need the ZCA they were whitened with; load their data set with zca=True")
+        raise InputError("whitened images need the ZCA they were whitened with; load their data set with zca=True")
     return real.zca
 
 
 def _rows(images, whitening):
     rows = images.flatten(1)
     if rows.shape[1] != len(whitening.mean):
-        raise ValueError(f"this whitening is for images of {len(whitening.mean):,} values, not"
+        raise InputError(f"this whitening is for images of {len(whitening.mean):,} values, not"
                          f" {tuple(images.shape[1:])}; take the one fitted on their data set")
     return rows
 

@@ -6,11 +6,12 @@ from pathlib import Path
 
 import torch
 
-from condense.files import atomic_path
-from condense.results import save_atomically
+from condense.core.errors import InputError
+from condense.core.files import atomic_path
+from condense.run.results import save_atomically
+from condense.run.stored_steps import stored_steps
 from condense.sharing.bundle import accuracies
 from condense.sharing.tree import STEPS, write_tree
-from condense.unrolled.stored import stored_steps
 
 KEY = "condense"                           # of the metadata in a safetensors header
 
@@ -101,7 +102,7 @@ def _safetensors():
     try:
         from safetensors.torch import save_file
     except ImportError:
-        raise ValueError("--format safetensors needs a package that is not here: pip install safetensors") from None
+        raise InputError("--format safetensors needs a package that is not here: pip install safetensors") from None
     return save_file
 
 

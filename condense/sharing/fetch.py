@@ -12,7 +12,8 @@ from urllib.parse import unquote, urlsplit
 
 import torch
 
-from condense.files import atomic_path, cache_folder, file_sha256, locked, short_silence
+from condense.core.errors import InputError, MissingFile
+from condense.core.files import atomic_path, cache_folder, file_sha256, locked, short_silence
 
 log = logging.getLogger("condense")
 
@@ -66,7 +67,7 @@ def checked_sha256(sha256):
     if sha256 is None:
         return None
     if not re.fullmatch(r"[0-9a-fA-F]{64}", sha256):
-        raise ValueError(f"--sha256 {sha256!r} is not 64 hex digits; sha256sum FILE prints them")
+        raise InputError(f"--sha256 {sha256!r} is not 64 hex digits; sha256sum FILE prints them")
     return sha256.lower()
 
 
@@ -87,12 +88,12 @@ def _verified(path, wanted, otherwise):
     if wanted is None:
         return path
     if not path.exists():
-        raise FileNotFoundError(f"no file {path}; check its path")
+        raise MissingFile(f"no file {path}; check its path")
     if path.is_dir():
-        raise ValueError(f"{path} is a folder, which has no sha256; leave --sha256 out, or name a file")
+        raise InputError(f"{path} is a folder, which has no sha256; leave --sha256 out, or name a file")
     found = file_sha256(path)
     if found != wanted:
-        raise ValueError(f"sha256 is {found}, not {wanted}: {otherwise}")
+        raise InputError(f"sha256 is {found}, not {wanted}: {otherwise}")
     return path
 
 
@@ -107,7 +108,7 @@ def _download(url, path, wanted, progress):
         if wanted is None:
             log.info("sha256 %s: give it as --sha256 to be sure of the same file", found)
         elif found != wanted:
-            raise ValueError(f"sha256 of {url} is {found}, not {wanted}: the file was replaced or damaged; check its "
+            raise InputError(f"sha256 of {url} is {found}, not {wanted}: the file was replaced or damaged; check its "
                              "source before using it")
 
 
@@ -117,15 +118,15 @@ def _transfer(url, temporary, progress):
             size = _announced_size(url)
             torch.hub.download_url_to_file(url, str(temporary), progress=progress)
     except urllib.error.HTTPError as error:
-        raise FileNotFoundError(f"{url} cannot be had: the server answers {error.code} {error.reason}; check the "
-                                "address") from error
+        raise MissingFile(f"{url} cannot be had: the server answers {error.code} {error.reason}; check the "
+                          "address") from error
     except TimeoutError as error:
         raise _silent(url) from error
     except urllib.error.URLError as error:
         if isinstance(error.reason, TimeoutError):
             raise _silent(url) from error
-        raise FileNotFoundError(f"{url} cannot be had ({_reason(error.reason)}); check the address and the "
-                                "network") from error
+        raise MissingFile(f"{url} cannot be had ({_reason(error.reason)}); check the address and the "
+                          "network") from error
     except OSError as error:
         raise OSError(f"the download of {url} broke off ({_reason(error)}); start again, with room on the disk of "
                       f"{temporary.parent}") from error

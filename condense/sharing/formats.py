@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from condense.core.errors import InputError
 from condense.sharing.card import picture_of, write_card
 from condense.sharing.export import (
     beside,
@@ -54,24 +55,24 @@ def check_formats(names, choice):
     """Raise ValueError for formats that cannot be written here, and for choices that none of `names` would heed."""
     formats = [FORMATS[name] for name in names]
     if not names:
-        raise ValueError("--format says what to write: "
+        raise InputError("--format says what to write: "
                          + "; ".join(f"{name} ({each.about})" for name, each in FORMATS.items()))
     if "safetensors" in names:
         require_safetensors()
     if choice.experiment and not any(each.one_set for each in formats):
-        raise ValueError(f"--format {' '.join(names)} covers all experiments; leave --experiment out")
+        raise InputError(f"--format {' '.join(names)} covers all experiments; leave --experiment out")
     if choice.which == "best" and set(names) == {"card"}:
-        raise ValueError("a card tells of the last and of the chosen iteration; leave --which out")
+        raise InputError("a card tells of the last and of the chosen iteration; leave --which out")
     _check_space(names, choice.space)
 
 
 def _check_space(names, space):
     asked = {name: FORMATS[name].spaces for name in names if FORMATS[name].spaces}
     if space is not None and not asked:
-        raise ValueError(f"--format {' '.join(names)} has a space of its own; leave --space out")
+        raise InputError(f"--format {' '.join(names)} has a space of its own; leave --space out")
     for name, spaces in asked.items():
         if space is not None and space not in spaces:
-            raise ValueError(f"--format {name} does not hold {space} images; take --space {' or '.join(spaces)}, or "
+            raise InputError(f"--format {name} does not hold {space} images; take --space {' or '.join(spaces)}, or "
                              "--format tensors")
 
 
@@ -99,7 +100,7 @@ def _target(name, names, source_path, folder, to, choice):
         return to / usual
     suffix = Path(usual).suffix
     if name != "folder" and to.suffix != suffix:
-        raise ValueError(f"--to {to}: the name of --format {name} ends in {suffix}; write {to}{suffix}, or name a "
+        raise InputError(f"--to {to}: the name of --format {name} ends in {suffix}; write {to}{suffix}, or name a "
                          "folder that is there")
     return to
 

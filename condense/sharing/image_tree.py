@@ -6,12 +6,13 @@ from pathlib import Path
 
 import torch
 
+from condense.core.errors import InputError, MissingFile
 from condense.data.decoder import ImageProblem, decode_all, peek
 from condense.data.folder import EXTENSIONS, image_names, is_folder
+from condense.run.stored_steps import read_steps
 from condense.sharing.archives import read_archive
 from condense.sharing.stored import SetFile, StoredSet, checked_scored
 from condense.sharing.tree import CLASSES, STEPS
-from condense.unrolled.stored import read_steps
 
 
 def read_tree(path):
@@ -27,8 +28,8 @@ def read_tree(path):
     files = [(name, label) for label, folder in enumerate(folders)
              for name in sorted(image_names(path / folder, folder))]
     if not files:
-        raise FileNotFoundError(f"{path} holds no set: neither images_*.pt nor data.pt, nor folders of images, one "
-                                f"for each class ({' '.join(EXTENSIONS)})")
+        raise MissingFile(f"{path} holds no set: neither images_*.pt nor data.pt, nor folders of images, one "
+                          f"for each class ({' '.join(EXTENSIONS)})")
     if said:
         files = _in_stored_order(files)
     steps, scored = _steps(path, len(files))
@@ -47,7 +48,7 @@ def _steps(path, number):
     content = content if isinstance(content, dict) else {"steps": content}
     said = json.loads((path / CLASSES).read_text(encoding="utf-8")) if (path / CLASSES).is_file() else {}
     if said.get("num_images") != number:
-        raise ValueError(f"{file} is for {said.get('num_images', 'the numbered')} images, as {CLASSES} has them, and "
+        raise InputError(f"{file} is for {said.get('num_images', 'the numbered')} images, as {CLASSES} has them, and "
                          f"{number} are there; export the set again, or remove {STEPS}")
     return (read_steps(file, content.get("steps"), content.get("start"), number),
             checked_scored(path / CLASSES, said.get("scored")))
@@ -62,16 +63,16 @@ def _said(path, folders):
         content = json.loads(file.read_text(encoding="utf-8"))
         names, said = (list(map(str, content[key])) for key in ("class_names", "folders"))
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{file} does not list class_names and folders; remove it to take the order of the folders' "
+        raise InputError(f"{file} does not list class_names and folders; remove it to take the order of the folders' "
                          "names") from error
     outside = [name for name in said if name in ("", ".", "..") or Path(name).name != name]
     if outside:
-        raise ValueError(f"{file} names {outside[0]!r}, which is no folder beside it; export the set again, or remove "
+        raise InputError(f"{file} names {outside[0]!r}, which is no folder beside it; export the set again, or remove "
                          f"{CLASSES}")
     beyond = sorted(set(folders) - set(said))
     if len(names) != len(said) or beyond or len(set(said)) < len(said):
         odd = f"does not name the folder {beyond[0]}" if beyond else "has not one folder for each class"
-        raise ValueError(f"{file} {odd}; export the set again, or remove {CLASSES}")
+        raise InputError(f"{file} {odd}; export the set again, or remove {CLASSES}")
     decoded = content.get("decoded")
     return tuple(names), said, f"order of classes from {CLASSES}", decoded if type(decoded) is int else None
 
@@ -97,7 +98,7 @@ def _decoded(paths):
         pixels = decode_all(paths, 1 if all(grey) else 3, sizes[0])
     except ImageProblem as problem:
         if problem.kind == "size":
-            raise ValueError(f"{problem.path} is {problem.text}, images before it are {'x'.join(map(str, sizes[0]))}; "
+            raise InputError(f"{problem.path} is {problem.text}, images before it are {'x'.join(map(str, sizes[0]))}; "
                              "bring all images of a set to one size") from problem
-        raise ValueError(f"cannot decode {problem.path} ({problem.text}); replace the file or remove it") from problem
+        raise InputError(f"cannot decode {problem.path} ({problem.text}); replace the file or remove it") from problem
     return torch.from_numpy(pixels).float() / 255

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import torch
 
+from condense.core.errors import InputError, MissingFile
 from condense.sharing.archives import read_archive
 from condense.sharing.image_tree import read_tree
 from condense.sharing.mtt_files import choose_images, is_images_file, read_mtt
@@ -42,7 +43,7 @@ def read_set(path, labels=None):
     """
     path = Path(path)
     if not path.exists():
-        raise FileNotFoundError(f"no synthetic set {path}; name a .pt or .safetensors file, or a folder")
+        raise MissingFile(f"no synthetic set {path}; name a .pt or .safetensors file, or a folder")
     if path.is_dir():
         chosen = choose_images(path) or next((path / name for name in MOSAICS if (path / name).is_file()), None)
         if chosen is None:
@@ -66,12 +67,12 @@ def _read_content(path, content):
     if isinstance(content, dict) and "images" in content:
         return read_dict(path, content)
     mend = "; name the file of its labels with --labels" if torch.is_tensor(content) else ""
-    raise ValueError(f"{path} holds {described(content)} of no known layout{mend}; known are: "
+    raise InputError(f"{path} holds {described(content)} of no known layout{mend}; known are: "
                      f"{'; '.join(LAYOUTS.values())}")
 
 
 def _without(labels, file):
     """Return `file`; raises ValueError where `labels` were named for a set that has its own."""
     if labels is not None:
-        raise ValueError(f"{file.path} has labels of its own; leave --labels {labels} out")
+        raise InputError(f"{file.path} has labels of its own; leave --labels {labels} out")
     return file

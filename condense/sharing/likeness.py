@@ -11,8 +11,9 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 
+from condense.core.errors import InputError
+from condense.core.randomness import Streams
 from condense.data.zca import LARGEST, fitted_whitening
-from condense.randomness import Streams
 from condense.sharing.conversion import SPACES, Constants, from_pixels
 
 BYTES = 64                                 # no space of a set has values beyond: these are 0..255
@@ -91,10 +92,10 @@ def nearest_space(file, spaces):
     """
     images = torch.cat([one.images for one in (file.sets or file.best)])
     if len(images) < FEWEST:
-        raise ValueError(f"{file.path} does not say what space its pixels are in, and {len(images)} images are too few "
+        raise InputError(f"{file.path} does not say what space its pixels are in, and {len(images)} images are too few "
                          f"to tell; {ASK}")
     if float(images.abs().max()) > BYTES:
-        raise ValueError(f"pixels of {file.path} reach {float(images.abs().max()):g}, as bytes do; divide them by 255 "
+        raise InputError(f"pixels of {file.path} reach {float(images.abs().max()):g}, as bytes do; divide them by 255 "
                          "and save the set again")
     certainly_raw = not bool(((images < 0) | (images > 1)).any())
     images = images[::-(-len(images) // _at_most(len(images), images[0].numel()))]
@@ -104,7 +105,7 @@ def nearest_space(file, spaces):
     space, nearest = _decided(found, real, math.log2(1 / _square(images) / WHITE_FINE))
     told = f"its pixels have {found}; real images {nearest}: {real[nearest]}"
     if space is None:
-        raise ValueError(f"{file.path} does not say what space its pixels are in, and they do not tell: {told}, which "
+        raise InputError(f"{file.path} does not say what space its pixels are in, and they do not tell: {told}, which "
                          f"is nearest but not clearly so; {ASK}")
     return space, f"{space}, by statistics: {told}"
 
@@ -120,7 +121,7 @@ def _whitening(file, spaces, size):
     Raises ValueError where it would take long to fit: what it is for can be asked.
     """
     if FITTED < size <= LARGEST:
-        raise ValueError(f"{file.path} does not say what space its pixels are in, and with {size:,} values an image it "
+        raise InputError(f"{file.path} does not say what space its pixels are in, and with {size:,} values an image it "
                          f"would take long to see; {ASK}")
     return None if size > LARGEST else fitted_whitening(spaces.normalised)
 

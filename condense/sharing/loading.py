@@ -9,15 +9,16 @@ from types import SimpleNamespace
 import torch
 from torch.utils.data import TensorDataset
 
+from condense.core.errors import InputError
+from condense.core.registry import lookup
 from condense.data import Whitening, load_data
-from condense.registry import lookup
 from condense.sharing.conversion import PUBLISHED, SPACES, Constants, from_pixels, to_pixels
 from condense.sharing.fetch import local_copy
 from condense.sharing.layouts import read_set
 from condense.sharing.real_data import DEFAULTS, data_of
 from condense.sharing.spaces import Spaces, place, stated_constants
 from condense.synthetic.multi_formation import decode as decode_tiles
-from condense.unrolled.steps import Steps
+from condense.training.steps import Steps
 
 log = logging.getLogger("condense")
 
@@ -87,9 +88,9 @@ def chosen_set(file, experiment=0, which="last"):
     sets = file.sets if which == "last" else file.best
     if not sets:
         other = WHICH[which == "last"]
-        raise ValueError(f"{file.path} has no set of the {which} iteration; take --which {other}")
+        raise InputError(f"{file.path} has no set of the {which} iteration; take --which {other}")
     if not 0 <= experiment < len(sets):
-        raise ValueError(f"{file.path} has {len(sets)} experiment{'s' * (len(sets) > 1)}, numbered from 0; there is no "
+        raise InputError(f"{file.path} has {len(sets)} experiment{'s' * (len(sets) > 1)}, numbered from 0; there is no "
                          f"--experiment {experiment}")
     return sets[experiment]
 

@@ -6,6 +6,7 @@ Also that of its descendants, which store label logits and lr_{it}.pt.
 import re
 from pathlib import Path
 
+from condense.core.errors import InputError, MissingFile
 from condense.data import DATASETS
 from condense.sharing.archives import read_archive
 from condense.sharing.stored import CHOSEN, SetFile, described, stored_set
@@ -52,7 +53,7 @@ def _labels_path(path, tag, labels):
     source = Path(labels) if labels is not None else path.with_name(f"labels_{tag}.pt")
     if not source.is_file():
         named = "" if tag is None and labels is None else f"; {source} is not there"
-        raise FileNotFoundError(f"{path} holds images without labels{named}; name the file that has them with --labels")
+        raise MissingFile(f"{path} holds images without labels{named}; name the file that has them with --labels")
     return source
 
 
@@ -68,7 +69,7 @@ def _number(path):
     try:
         return float(value)
     except (TypeError, ValueError, RuntimeError) as error:
-        raise ValueError(f"{path} holds {described(value)}, not one step size; remove it or save the number") from error
+        raise InputError(f"{path} holds {described(value)}, not one step size; remove it or save the number") from error
 
 
 def _dataset(path):

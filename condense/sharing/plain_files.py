@@ -5,10 +5,11 @@ import re
 
 import torch
 
+from condense.core.errors import InputError
 from condense.data.zca import EPS
+from condense.run.stored_steps import read_steps
 from condense.sharing.conversion import SPACES
 from condense.sharing.stored import CHOSEN, SetFile, checked_scored, described, named, stored_set
-from condense.unrolled.stored import read_steps
 
 FACTORS = (re.compile(r"factor(\d+)"), re.compile(r"[_-]f(\d+)"))   # the published names' word, and short forms
 MOSAICS = ("data_best.pt", "data.pt")      # what multi-formation's published code calls its sets
@@ -79,13 +80,13 @@ def read_dict(path, content, layout="tensors", known_by="a dict with images and 
     """
     missing = [key for key in ("images", "labels") if not torch.is_tensor(content.get(key))]
     if missing:
-        raise ValueError(f"{path} has no tensor {' and '.join(missing)}; save the set with both")
+        raise InputError(f"{path} has no tensor {' and '.join(missing)}; save the set with both")
     images, bytes_space = _floats(content["images"])
     steps = read_steps(path, content.get("steps"), content.get("start"), len(images))
     one, remark = stored_set(path, images, content["labels"], content.get("lr"), steps=steps)
     space = _said(path, content, "space", str) or bytes_space
     if space is not None and space not in SPACES:
-        raise ValueError(f"{path} says space {space!r}; it is one of: {', '.join(SPACES)}")
+        raise InputError(f"{path} says space {space!r}; it is one of: {', '.join(SPACES)}")
     facts = {**named(path), **{name: value for name in ("dataset", "method", "model")
                                if (value := _said(path, content, name, str))}}
     facts |= {name: value for name in ("ipc", "decode", "decoded") if (value := _said(path, content, name, int))}
@@ -104,16 +105,16 @@ def read_safetensors(path):
         from safetensors import SafetensorError, safe_open  # here: only who has such a file needs the package
         from safetensors.torch import load_file
     except ImportError as error:
-        raise ValueError(f"{path} needs a package to be read: pip install safetensors") from error
+        raise InputError(f"{path} needs a package to be read: pip install safetensors") from error
     try:
         with safe_open(path, "pt") as file:
             said = json.loads((file.metadata() or {}).get(HEADER, "{}"))
         tensors = load_file(path)
     except (SafetensorError, OSError, ValueError) as error:
         reason = str(error).splitlines()[0]
-        raise ValueError(f"{path} is cut off or no safetensors file ({reason}); get it anew") from error
+        raise InputError(f"{path} is cut off or no safetensors file ({reason}); get it anew") from error
     if not isinstance(said, dict):
-        raise ValueError(f"{path}: {HEADER!r} in its header is {described(said)}, not a dict; export the set again")
+        raise InputError(f"{path}: {HEADER!r} in its header is {described(said)}, not a dict; export the set again")
     if all(f"zca.{name}" in tensors for name in ZCA):
         eps = said["zca"].get("eps", EPS) if isinstance(said.get("zca"), dict) else EPS
         said["zca"] = {"eps": eps, **{name: tensors.pop(f"zca.{name}") for name in ZCA}}
@@ -142,7 +143,7 @@ def _words(known_by, remark):
 def _said(path, content, name, kind):
     value = content.get(name)
     if value is not None and not isinstance(value, kind):
-        raise ValueError(f"{path}: {name} is {described(value)}, not of type {kind.__name__}; save the set again")
+        raise InputError(f"{path}: {name} is {described(value)}, not of type {kind.__name__}; save the set again")
     return value
 
 
@@ -154,9 +155,9 @@ def _numbers(path, content, name, one):
     try:
         numbers = tuple(float(number) for number in value)
     except (TypeError, ValueError) as error:
-        raise ValueError(f"{path}: {name} is {described(value)}, not numbers; save the set again") from error
+        raise InputError(f"{path}: {name} is {described(value)}, not numbers; save the set again") from error
     if len(numbers) != one.images.shape[1]:
-        raise ValueError(f"{path}: {len(numbers)} numbers in {name} for {one.images.shape[1]} channels; save one each")
+        raise InputError(f"{path}: {len(numbers)} numbers in {name} for {one.images.shape[1]} channels; save one each")
     return numbers
 
 
@@ -165,5 +166,5 @@ def _class_names(path, content):
     if names is None:
         return None
     if not isinstance(names, (list, tuple)):
-        raise ValueError(f"{path}: class_names is {described(names)}, not a list of names; save the set again")
+        raise InputError(f"{path}: class_names is {described(names)}, not a list of names; save the set again")
     return tuple(map(str, names))

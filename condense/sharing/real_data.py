@@ -2,6 +2,7 @@
 
 import logging
 
+from condense.core.errors import InputError
 from condense.data import DATASETS
 
 log = logging.getLogger("condense")
@@ -19,9 +20,9 @@ def data_of(file, given):
     told = made_from(file) or {}
     name = given.dataset or told.get("dataset") or file.dataset
     if name is None:
-        raise ValueError(f"{file.path} does not say which data set it was made from; name it: --dataset CIFAR10")
+        raise InputError(f"{file.path} does not say which data set it was made from; name it: --dataset CIFAR10")
     if name not in DATASETS and not given.dataset:
-        raise ValueError(f"{file.path} is of the data set {name}, as its name says, which is not known here; name "
+        raise InputError(f"{file.path} is of the data set {name}, as its name says, which is not known here; name "
                          f"the nearest of {', '.join(DATASETS)} with --dataset")
     asked = {key: getattr(given, key) for key in FROM_META}
     told_seed = told.get("seed")
@@ -55,5 +56,5 @@ def require_data_of(file, real, given, stored=False):
         log.warning("%s was made from other images than --dataset %s --data_path %s; scored on these all the same",
                     file.path, given.dataset, given.data_path)
         return
-    raise ValueError(f"{given.data_path} holds other data than {file.path} was made from; name the right folder with "
+    raise InputError(f"{given.data_path} holds other data than {file.path} was made from; name the right folder with "
                      f"--data_path, or score it on other data with --dataset {real.name}")

@@ -2,9 +2,10 @@
 
 import re
 
-from condense.results import checked_result
+from condense.core.errors import InputError
+from condense.run.results import checked_result
+from condense.run.stored_steps import read_steps
 from condense.sharing.stored import SetFile, named, stored_set
-from condense.unrolled.stored import read_steps
 
 STEPS = re.compile(r"^cl_.*?(\d+)steps_seed\d+")
 
@@ -76,7 +77,7 @@ def _accuracies(path, accuracies):
     try:
         return {str(model): [float(accuracy) for accuracy in values] for model, values in accuracies.items()}
     except (AttributeError, TypeError, ValueError) as error:
-        raise ValueError(f"{path}: accs_all_exps is not {{network: [fractions]}}; save the set again without it or "
+        raise InputError(f"{path}: accs_all_exps is not {{network: [fractions]}}; save the set again without it or "
                          "with plain numbers") from error
 
 

@@ -5,13 +5,14 @@ import logging
 from dataclasses import dataclass
 from functools import cached_property
 
+from condense.core.errors import InputError
+from condense.core.registry import lookup
 from condense.data import RealData, Whitening
-from condense.evaluation import TensorSet
-from condense.registry import lookup
 from condense.sharing.classes import class_numbers, require_shape
 from condense.sharing.conversion import PUBLISHED, SPACES, Constants, from_pixels, to_pixels
 from condense.sharing.likeness import ASK, nearest_space
 from condense.synthetic.multi_formation import decode as decode_tiles
+from condense.training import TensorSet
 
 __all__ = ["SPACES", "Constants", "Placed", "Spaces", "from_pixels", "place", "space_of", "to_pixels"]
 
@@ -97,7 +98,7 @@ def space_of(file, spaces, space=None):
         return file.space, f"{file.space}: {file.said_by}"
     if file.layout == "idc":                               # statistics are those of whole images, not of mosaics
         pixels = file.sets[0].images
-        raise ValueError(f"{file.path} is named as multi-formation names its raw pixels, but these run from "
+        raise InputError(f"{file.path} is named as multi-formation names its raw pixels, but these run from "
                          f"{float(pixels.min()):.2f} to {float(pixels.max()):.2f}; {ASK}")
     return nearest_space(file, spaces)
 

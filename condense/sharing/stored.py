@@ -6,7 +6,8 @@ from pathlib import Path
 
 import torch
 
-from condense.unrolled.steps import Steps
+from condense.core.errors import InputError
+from condense.training.steps import Steps
 
 NAME = re.compile(r"^(?:res_|cl_res_|cl_)(?P<method>[^_]+)_(?P<dataset>[^_]+)_(?P<model>.+?)_(?P<ipc>\d+)ipc(?=[_.]|$)")
 CHOSEN = "its maker's best iteration, which the published code chooses on the test set: that flatters it"
@@ -32,7 +33,7 @@ class StoredSet:
     def steps_decoded(self, path, factor):
         """Return `steps`; raises ValueError where images of theirs, in the file `path`, are decoded to several."""
         if self.steps is not None and factor != 1:
-            raise ValueError(f"{path} holds steps on its images as they are; leave --decode out")
+            raise InputError(f"{path} holds steps on its images as they are; leave --decode out")
         return self.steps
 
 
@@ -77,7 +78,7 @@ class SetFile:
     def __post_init__(self):
         """Raise ValueError where there is no set at all."""
         if not self.sets and not self.best:
-            raise ValueError(f"{self.path} holds no images; take a set of a run that has finished")
+            raise InputError(f"{self.path} holds no images; take a set of a run that has finished")
 
     @property
     def views(self):
@@ -91,12 +92,12 @@ class SetFile:
         """
         factor = self.decode if asked is None else asked
         if factor is None:
-            raise ValueError(f"{self.path} holds mosaics of multi-formation and does not say of how many images a "
+            raise InputError(f"{self.path} holds mosaics of multi-formation and does not say of how many images a "
                              "side; give --decode 2 (ImageNet: 3), or --decode 1 where there are none")
         for one in self.sets:
             one.steps_decoded(self.path, factor)
         if factor > 1 and self.decoded is not None:
-            raise ValueError(f"{self.path} holds its images decoded already, as networks train on them; leave --decode "
+            raise InputError(f"{self.path} holds its images decoded already, as networks train on them; leave --decode "
                              "out")
         return factor
 
@@ -136,14 +137,14 @@ def checked_scored(where, scored):
     protocols = scored.get("protocols") if isinstance(scored, dict) else None
     if not isinstance(protocols, dict) or not protocols or not all(isinstance(of, dict) for of in protocols.values()) \
             or not all(type(number) is int and number >= 0 for number in numbers):
-        raise ValueError(f"{where}: scored is not protocols with {', '.join(SCORED)}; save the set again")
+        raise InputError(f"{where}: scored is not protocols with {', '.join(SCORED)}; save the set again")
     attack = scored.get("attack")
     if attack is not None and not (isinstance(attack, (list, tuple)) and len(attack) == 2
                                    and all(type(label) is int for label in attack)):
-        raise ValueError(f"{where}: the attack of scored is not two classes; save the set again")
+        raise InputError(f"{where}: the attack of scored is not two classes; save the set again")
     views = scored.get("views", 1)
     if type(views) is not int or views < 1:
-        raise ValueError(f"{where}: scored has views {views!r}, not a number from 1 on; save the set again")
+        raise InputError(f"{where}: scored has views {views!r}, not a number from 1 on; save the set again")
     return {**scored, "views": views, "precision": str(scored.get("precision", "fp32"))}
 
 
@@ -162,38 +163,38 @@ def stored_set(where, images, labels, lr=None, factors=None, steps=None):
     images = checked_images(where, images)
     labels, remark = checked_labels(where, labels)
     if len(labels) != len(images):
-        raise ValueError(f"{where}: {len(images)} images with {len(labels)} labels; give each image one")
+        raise InputError(f"{where}: {len(images)} images with {len(labels)} labels; give each image one")
     return StoredSet(images, labels, checked_lr(where, lr), factors, steps), remark
 
 
 def checked_images(where, images):
     """Return `images` float32 (n, C, H, W); raises ValueError where they are none."""
     if not torch.is_tensor(images) or images.dim() != 4 or not images.is_floating_point():
-        raise ValueError(f"{where}: images are {described(images)}, not floats (n, C, H, W); reorder or convert them")
+        raise InputError(f"{where}: images are {described(images)}, not floats (n, C, H, W); reorder or convert them")
     if 0 in images.shape:
-        raise ValueError(f"{where} holds no images (its tensor is {tuple(images.shape)}); take another file")
+        raise InputError(f"{where} holds no images (its tensor is {tuple(images.shape)}); take another file")
     images = images.detach().to("cpu", torch.float32).contiguous()
     if not bool(images.isfinite().all()):
-        raise ValueError(f"{where}: images hold NaN or infinite values; take the set of an earlier iteration")
+        raise InputError(f"{where}: images hold NaN or infinite values; take the set of an earlier iteration")
     return images
 
 
 def checked_labels(where, labels):
     """Return (labels (n,) int64 or (n, K) float32 probabilities, remark); raises ValueError where they are none."""
     if not torch.is_tensor(labels) or labels.dim() not in (1, 2) or labels.is_complex():
-        raise ValueError(f"{where}: labels are {described(labels)}, not (n,) classes or (n, K) probabilities; give one"
+        raise InputError(f"{where}: labels are {described(labels)}, not (n,) classes or (n, K) probabilities; give one"
                          " for each image")
     labels = labels.detach().cpu()
     labels = labels[:, 0] if labels.dim() == 2 and labels.shape[1] == 1 else labels
     if labels.is_floating_point() and not bool(labels.isfinite().all()):
-        raise ValueError(f"{where}: labels hold NaN or infinite values; take the set of an earlier iteration")
+        raise InputError(f"{where}: labels hold NaN or infinite values; take the set of an earlier iteration")
     return _classes(where, labels) if labels.dim() == 1 else _probabilities(labels.float())
 
 
 def _classes(where, labels):
     whole = labels.to(torch.int64)
     if not torch.equal(whole.to(labels.dtype), labels) or bool((whole < 0).any()):
-        raise ValueError(f"{where}: labels are not whole numbers from 0 on; number the classes 0, 1, ...")
+        raise InputError(f"{where}: labels are not whole numbers from 0 on; number the classes 0, 1, ...")
     return whole, ""
 
 
@@ -209,7 +210,7 @@ def checked_lr(where, lr):
         return None
     value = float(lr) if not torch.is_tensor(lr) or lr.numel() == 1 else float("nan")
     if not 0 < value < float("inf"):
-        raise ValueError(f"{where}: the learned step size is {described(lr)}, not a number above 0")
+        raise InputError(f"{where}: the learned step size is {described(lr)}, not a number above 0")
     return value
 
 

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import torch
 
-from condense.results import save_atomically
+from condense.core.errors import InputError
+from condense.run.results import save_atomically
 
 CLASSES, STEPS = "classes.json", "steps.pt"
 LONGEST = 100                              # characters of a folder's name
@@ -29,7 +30,7 @@ def write_tree(path, pixels, labels, class_names, about=(), replace=False, steps
     no form for, FileExistsError for a folder that is not to be replaced.
     """
     if pixels.shape[1] not in (1, 3):
-        raise ValueError(f"PNG files hold 1 or 3 channels, these images {pixels.shape[1]}; export them as tensors")
+        raise InputError(f"PNG files hold 1 or 3 channels, these images {pixels.shape[1]}; export them as tensors")
     folders = folder_names(class_names)
     digits = max(5, len(str(len(pixels) - 1)))
     stored = (pixels.clamp(0, 1) * 255).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()       # (n, H, W, C)

@@ -4,7 +4,8 @@ import math
 
 import torch
 
-from condense.registry import lookup, unknown
+from condense.core.errors import InputError
+from condense.core.registry import lookup, unknown
 from condense.synthetic.base import SyntheticSet
 from condense.synthetic.hallucinator import HallucinatedBases
 from condense.synthetic.latent_decoder import LatentDecoder
@@ -32,7 +33,7 @@ def build_synthetic(parameterization, real, ipc, init, rng, **options):
     """
     kind = _form(parameterization, ipc)
     if not callable(init) and init not in kind.INITS:
-        raise ValueError(f"--init with --parameterization {parameterization}: {unknown('start', init, kind.INITS)}")
+        raise InputError(f"--init with --parameterization {parameterization}: {unknown('start', init, kind.INITS)}")
     channel, num_classes, im_size = real.spec
     synthetic = kind(num_classes, ipc, channel, im_size, **options)
     if init == "real":
@@ -58,7 +59,7 @@ def outline_synthetic(parameterization, real, ipc, **options):
 def _form(parameterization, ipc):
     kind = lookup(PARAMETERIZATIONS, parameterization, "parameterization")
     if ipc < 1:
-        raise ValueError(f"--ipc must be 1 or larger, not {ipc}")
+        raise InputError(f"--ipc must be 1 or larger, not {ipc}")
     return kind
 
 
@@ -87,7 +88,7 @@ def _require_images(parameterization, real, ipc, number, options):
     below = " or less" if fit and len(fit) == fit[0] > 1 else ""
     mend = f"--ipc {fit[0]}{below}, or --init noise" if fit else "--init noise"
     name = real.class_names[real.class_counts.index(smallest)]
-    raise ValueError(f"--ipc {ipc} with --init real needs {number} images of every class, but class {name!r} has "
+    raise InputError(f"--ipc {ipc} with --init real needs {number} images of every class, but class {name!r} has "
                      f"{smallest}; use {mend}")
 
 
@@ -113,6 +114,6 @@ def _checked_logits(logits, shape):
     """Return soft labels of a file; raises ValueError where they are no finite numbers of `shape` (images, classes)."""
     fit = torch.is_tensor(logits) and logits.is_floating_point() and logits.shape == shape
     if not fit or not bool(logits.isfinite().all()):
-        raise ValueError(f"label_logits are not {shape[1]} finite numbers for each of {shape[0]} images; save the set "
+        raise InputError(f"label_logits are not {shape[1]} finite numbers for each of {shape[0]} images; save the set "
                          "again")
     return logits

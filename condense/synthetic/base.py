@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from condense.core.errors import InputError
+
 # learned beside the images, whatever form those have
 WITH_THE_SET = ("label_logits", "syn_lr", "raw_step_sizes")
 
@@ -22,7 +24,7 @@ class SyntheticSet(nn.Module):
     `start_model`, begin with, or None where any fresh ones will do.
     Subclasses give `images` and hold their parameters; everything else has a default. `INITS` are the ways that
     `init_from` can start, `OPTIONS` what the constructor takes beside (num_classes, ipc, channel, im_size):
-    {name: dict(default=, help=, and further keywords of `condense.options.option`)}. `HAS_FACTORS` says whether
+    {name: dict(default=, help=, and further keywords of `condense.cli.options.option`)}. `HAS_FACTORS` says whether
     it stores something else than images, which `factors` returns; `PIXELS` names parameters that are pixels.
     """
 
@@ -69,7 +71,7 @@ class SyntheticSet(nn.Module):
         """
         for count in set(self.counts):
             if count % distill_steps:
-                raise ValueError(f"--distill_steps {distill_steps} does not divide the {count} images of a class; "
+                raise InputError(f"--distill_steps {distill_steps} does not divide the {count} images of a class; "
                                  f"use --distill_steps {_nearest_divisor(count, distill_steps)}")
         raw = lr + math.log(-math.expm1(-lr))              # where softplus is lr: log(exp(lr) - 1), without overflow
         shape = distill_steps * distill_epochs

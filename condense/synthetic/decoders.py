@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from condense.registry import lookup
+from condense.core.registry import lookup
 
 CODE_SIDE = 4                              # what the smaller side of a code comes as near to as it can
 FEWEST_LAYERS = 2                          # one alone would be linear

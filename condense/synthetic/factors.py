@@ -2,6 +2,8 @@
 
 import torch
 
+from condense.core.errors import InputError
+
 AGAIN = "save the set again"
 
 
@@ -12,11 +14,11 @@ def require_factors(factors, what, numbers, tensors, also=()):
     """
     missing = [name for name in (*numbers, *also, *tensors) if name not in factors]
     if missing:
-        raise ValueError(f"{what} without {' and '.join(missing)}; {AGAIN}")
+        raise InputError(f"{what} without {' and '.join(missing)}; {AGAIN}")
     for name in numbers:
         if type(factors[name]) is not int or factors[name] < 1:
-            raise ValueError(f"{name} of {what} is {factors[name]!r}, not a whole number from 1 on; {AGAIN}")
+            raise InputError(f"{name} of {what} is {factors[name]!r}, not a whole number from 1 on; {AGAIN}")
     for name, dtype in tensors.items():
         kind = getattr(factors[name], "dtype", type(factors[name]).__name__)
         if not torch.is_tensor(factors[name]) or kind != dtype:
-            raise ValueError(f"{name} of {what} is {kind}, not a tensor of {dtype}; {AGAIN}")
+            raise InputError(f"{name} of {what} is {kind}, not a tensor of {dtype}; {AGAIN}")

@@ -10,7 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from condense.registry import lookup, unknown
+from condense.core.errors import InputError
+from condense.core.registry import lookup, unknown
 from condense.synthetic.adversary import Adversary, similarity
 from condense.synthetic.base import SyntheticSet
 from condense.synthetic.budgets import BUDGET
@@ -87,6 +88,7 @@ class HallucinatedBases(SyntheticSet):
     the budget holds no base.
     """
 
+    IN_WORDS = "bases and hallucinators: small networks, which all classes share, restyle each stored image"
     INITS, HAS_FACTORS = ("noise", "real"), True
     OPTIONS = {
         "n_style": {"default": 5, "least": 1, "help": "hallucinators: small maps that all classes share; each base is "
@@ -116,7 +118,7 @@ class HallucinatedBases(SyntheticSet):
             form = num_classes, ipc, channel, im_size, n_style, base_channel
             bases_per_class = lookup(BASES_WITHIN, budget, "budget")(*form)
             if bases_per_class < 1:
-                raise ValueError(_no_room(*form, budget))
+                raise InputError(_no_room(*form, budget))
         number = bases_per_class * n_style
         labels = torch.arange(num_classes).repeat_interleave(number)
         super().__init__(labels, [number] * num_classes, num_classes * ipc * channel * math.prod(im_size))
@@ -148,7 +150,7 @@ class HallucinatedBases(SyntheticSet):
         `build_synthetic` has made sure that every class has enough images. Raises ValueError for an unknown `how`.
         """
         if how not in self.INITS:
-            raise ValueError(f"--init: {unknown('start', how, self.INITS)}")
+            raise InputError(f"--init: {unknown('start', how, self.INITS)}")
         self.hallucinators.draw(rng, self.style_init)
         if how == "real":
             self.start_from(real.sample(real.classes, self.counts[0] // self.views, rng))
@@ -251,13 +253,13 @@ BASES_WITHIN = {"strict": _left_beside, "published": _instead_of_images}       #
 def _check_options(im_size, n_style, single_channel, base_channel):
     """Raise ValueError for numbers that cannot be, and for images that nothing can be seen of."""
     if n_style < 1:
-        raise ValueError(f"--n_style must be 1 or larger, not {n_style}")
+        raise InputError(f"--n_style must be 1 or larger, not {n_style}")
     if base_channel < 0:
-        raise ValueError(f"--base_channel must be 0 or larger, not {base_channel}")
+        raise InputError(f"--base_channel must be 0 or larger, not {base_channel}")
     if single_channel and base_channel > 1:
-        raise ValueError(f"--single_channel is --base_channel 1, not {base_channel}; leave one of the two out")
+        raise InputError(f"--single_channel is --base_channel 1, not {base_channel}; leave one of the two out")
     if min(im_size) < KERNEL:
-        raise ValueError(f"hallucinators see {KERNEL}x{KERNEL} pixels at a time, and images are {im_size[0]}x"
+        raise InputError(f"hallucinators see {KERNEL}x{KERNEL} pixels at a time, and images are {im_size[0]}x"
                          f"{im_size[1]}; use larger ones")
 
 
@@ -284,7 +286,7 @@ def _checked(factors):
     tensors = {name: factors[name] for name in names}
     if not _fit(tensors, factors["bases_per_class"]):
         shapes = ", ".join(f"{name} {list(tensor.shape)}" for name, tensor in tensors.items())
-        raise ValueError(f"{shapes} of hallucinators with {factors['bases_per_class']} bases per class do not fit "
+        raise InputError(f"{shapes} of hallucinators with {factors['bases_per_class']} bases per class do not fit "
                          f"together: bases are (n, c, h, w), the others (J, ...); {AGAIN}")
     return tensors
 

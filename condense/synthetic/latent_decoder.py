@@ -7,7 +7,8 @@ No code was published, and what the paper says about sizes, start and step sizes
 import torch
 from torch import nn
 
-from condense.registry import lookup, unknown
+from condense.core.errors import InputError
+from condense.core.registry import lookup, unknown
 from condense.synthetic.base import SyntheticSet
 from condense.synthetic.budgets import BUDGET
 from condense.synthetic.decoders import ACTIVATIONS, Decoders, num_layers
@@ -32,6 +33,7 @@ class LatentDecoder(SyntheticSet):
     Raises ValueError for sizes that do not go together or do not fit, naming the mend, and for `budget` "published".
     """
 
+    IN_WORDS = "latent codes, decoded by a few small networks that all classes share"
     INITS, HAS_FACTORS = ("noise", "real"), True
     OPTIONS = {
         "latent_grade": {"default": "auto", "choices": ("auto", *GRADES), "help": "size of codes and decoders; auto: "
@@ -60,7 +62,7 @@ class LatentDecoder(SyntheticSet):
                  latent_hidden=(), n_decoder="auto", codes_per_class="auto", decoder_act="relu", out="linear",
                  lr_code=None, lr_decoder=None, warmup_steps=5000, budget="strict"):
         if budget != "strict":
-            raise ValueError(f"--budget {budget}: how this form's paper counts is not known; leave --budget out")
+            raise InputError(f"--budget {budget}: how this form's paper counts is not known; leave --budget out")
         request = Request(num_classes, ipc, channel, tuple(im_size), latent_grade, latent_channels,
                           tuple(latent_hidden), n_decoder, codes_per_class)
         chosen = plan(request)
@@ -130,7 +132,7 @@ class LatentDecoder(SyntheticSet):
         `build_synthetic` has made sure that every class has enough images. Raises ValueError for an unknown `how`.
         """
         if how not in self.INITS:
-            raise ValueError(f"--init: {unknown('start', how, self.INITS)}")
+            raise InputError(f"--init: {unknown('start', how, self.INITS)}")
         self._draw(real, rng)
         return self._fit(real.sample(real.classes), rng) if how == "real" else self
 
@@ -141,7 +143,7 @@ class LatentDecoder(SyntheticSet):
     def _draw(self, real, rng):
         if self.out == "sigmoid":
             if real.zca is not None:
-                raise ValueError("--out sigmoid makes pixels, but --zca whitens images; use --out linear")
+                raise InputError("--out sigmoid makes pixels, but --zca whitens images; use --out linear")
             self.mean.copy_(torch.tensor(real.mean))
             self.std.copy_(torch.tensor(real.std))
         self.codes.copy_(torch.randn(self.codes.shape, generator=rng))
@@ -195,27 +197,27 @@ def _check(factors):
     words = {"decoder_act": ACTIVATIONS, "out": OUTPUTS}
     missing = [name for name in (*sizes, *words, "labels") if name not in factors]
     if missing:
-        raise ValueError(f"codes and decoders without {' and '.join(missing)}; {AGAIN}")
+        raise InputError(f"codes and decoders without {' and '.join(missing)}; {AGAIN}")
     for name, number in sizes.items():
         listed = [factors[name]] if number == 1 else factors[name]
         whole = isinstance(listed, list) and all(type(value) is int and value > 0 for value in listed)
         if name == "channels" and whole:
             number = num_layers(factors["im_size"]) + 1
         if not whole or len(listed) != number:
-            raise ValueError(f"{name} of codes and decoders is {factors[name]!r}, not {number} whole number"
+            raise InputError(f"{name} of codes and decoders is {factors[name]!r}, not {number} whole number"
                              f"{'s' * (number != 1)} from 1 on; {AGAIN}")
     for name, known in words.items():
         lookup(dict.fromkeys(known), factors[name], f"{name} of codes and decoders")
     if not torch.is_tensor(factors["labels"]) or factors["labels"].dim() != 1 or not len(factors["labels"]):
-        raise ValueError(f"labels of codes and decoders are not one for each class; {AGAIN}")
+        raise InputError(f"labels of codes and decoders are not one for each class; {AGAIN}")
     _check_tensor(factors, "labels", torch.int64, factors["labels"].shape)
 
 
 def _check_tensor(factors, name, dtype, shape):
     """Raise ValueError where `factors[name]` is not there, or no tensor of this type and shape."""
     if name not in factors:
-        raise ValueError(f"codes and decoders without {name}; {AGAIN}")
+        raise InputError(f"codes and decoders without {name}; {AGAIN}")
     tensor = factors[name]
     if not torch.is_tensor(tensor) or tensor.dtype != dtype or tensor.shape != shape:
         found = f"{tensor.dtype} {list(tensor.shape)}" if torch.is_tensor(tensor) else type(tensor).__name__
-        raise ValueError(f"{name} of codes and decoders is {found}, not {dtype} {list(shape)}; {AGAIN}")
+        raise InputError(f"{name} of codes and decoders is {found}, not {dtype} {list(shape)}; {AGAIN}")

@@ -6,7 +6,8 @@ The paper that codes and decoders are from (see `condense.synthetic.latent_decod
 import math
 from dataclasses import dataclass
 
-from condense.registry import lookup
+from condense.core.errors import InputError
+from condense.core.registry import lookup
 from condense.synthetic.decoders import Architecture, architecture_for, num_layers, sizes
 
 # name: (channels L of a code, channels between the layers)
@@ -89,21 +90,21 @@ def plan(request):
         if request.fits(architecture, number):
             codes = request.room(architecture, number) if request.codes == "auto" else request.codes
             return Plan(architecture, number, codes)
-    raise ValueError(_no_room(request, *candidates[-1]))
+    raise InputError(_no_room(request, *candidates[-1]))
 
 
 def _check(request):
     """Raise ValueError for a grade, or a number of hidden channels, that the image size does not go with."""
     layers, size = num_layers(request.im_size), "{}x{}".format(*request.im_size)
     if request.hidden and len(request.hidden) != layers - 1:
-        raise ValueError(f"--latent_hidden has {len(request.hidden)} number{'s' * (len(request.hidden) > 1)}, but "
+        raise InputError(f"--latent_hidden has {len(request.hidden)} number{'s' * (len(request.hidden) > 1)}, but "
                          f"decoders of {size} images, of {layers} layers, take {layers - 1}; give {layers - 1}")
     if request.grade == "auto":
         return
     _, hidden = lookup(GRADES, request.grade, "grade")
     if len(hidden) != layers - 1 and not request.hidden:
         fit = [name for name, (_, widths) in GRADES.items() if len(widths) == layers - 1]
-        raise ValueError(f"--latent_grade {request.grade} has {len(hidden) + 1} layers, but decoders of {size} images "
+        raise InputError(f"--latent_grade {request.grade} has {len(hidden) + 1} layers, but decoders of {size} images "
                          f"have {layers}; use one of: {', '.join(['auto', *fit])}")
 
 

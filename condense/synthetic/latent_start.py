@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from tqdm import tqdm
 
-from condense.journal import duration
+from condense.core.words import duration
 
 log = logging.getLogger("condense")
 

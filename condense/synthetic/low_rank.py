@@ -7,7 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from condense.registry import unknown
+from condense.core.errors import InputError
+from condense.core.registry import unknown
 from condense.synthetic.base import SyntheticSet
 from condense.synthetic.factors import AGAIN, require_factors
 
@@ -33,6 +34,7 @@ class LowRank(SyntheticSet):
     Raises ValueError for a rank below 1, and where the budget holds no image.
     """
 
+    IN_WORDS = "low rank: each channel is the product of two thin matrices"
     INITS, HAS_FACTORS = ("noise", "noise_scaled", "real"), True
     OPTIONS = {"rank": {"default": 2, "help": "inner side r of the two factors of each channel; stored are r (h + w) "
                         "numbers instead of h w", "least": 1}}
@@ -40,11 +42,11 @@ class LowRank(SyntheticSet):
     def __init__(self, num_classes, ipc, channel, im_size, rank=2, num_per_class=None):
         height, width = im_size
         if rank < 1:
-            raise ValueError(f"--rank must be 1 or larger, not {rank}")
+            raise InputError(f"--rank must be 1 or larger, not {rank}")
         if num_per_class is None:
             num_per_class = images_within(ipc, im_size, rank)
             if num_per_class == 0:
-                raise ValueError(_no_room(ipc, im_size, rank))
+                raise InputError(_no_room(ipc, im_size, rank))
         labels = torch.arange(num_classes).repeat_interleave(num_per_class)
         super().__init__(labels, [num_per_class] * num_classes, num_classes * ipc * channel * height * width)
         self.ipc, self.rank = ipc, rank
@@ -66,7 +68,7 @@ class LowRank(SyntheticSet):
         `build_synthetic` has made sure that every class has enough images. Raises ValueError for an unknown `how`.
         """
         if how not in self.INITS:
-            raise ValueError(f"--init: {unknown('start', how, self.INITS)}")
+            raise InputError(f"--init: {unknown('start', how, self.INITS)}")
         if how == "real":
             return self.start_from(real.sample(real.classes, self.counts[0], rng))
         scale = self.rank ** -0.25 if how == "noise_scaled" else 1
@@ -134,7 +136,7 @@ def _check(factors):
     require_factors(factors, "a low-rank set", NUMBERS, DTYPES, also=("im_size",))
     if not _fit(**{name: factors[name] for name in (*DTYPES, "num_per_class", "im_size")}):
         shapes = ", ".join(f"{name} {list(factors[name].shape)}" for name in DTYPES)
-        raise ValueError(f"{shapes} of a low-rank set with {factors['num_per_class']} images {factors['im_size']} per "
+        raise InputError(f"{shapes} of a low-rank set with {factors['num_per_class']} images {factors['im_size']} per "
                          f"class do not fit together: a is (n, C, h, r), b (n, C, r, w); {AGAIN}")
 
 

@@ -10,7 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from condense.registry import unknown
+from condense.core.errors import InputError
+from condense.core.registry import unknown
 from condense.synthetic.base import SyntheticSet
 from condense.synthetic.factors import AGAIN, require_factors
 from condense.synthetic.principal_images import principal_images
@@ -38,6 +39,7 @@ class AddressableMemory(SyntheticSet):
     divide both sides, and where the budget holds no image.
     """
 
+    IN_WORDS = "addressable memory: every image is a combination of bases that all classes share"
     INITS, HAS_FACTORS = ("noise", "real"), True
     OPTIONS = {"n_basis": {"default": 16, "least": 1, "help": "images B that all classes share; each synthetic image "
                            "is a combination of them and takes B numbers"},
@@ -50,7 +52,7 @@ class AddressableMemory(SyntheticSet):
             form = num_classes, ipc, channel, im_size, n_basis, downsample_scale
             num_per_class = recalled_within(*form)
             if num_per_class < 1:
-                raise ValueError(_no_room(*form))
+                raise InputError(_no_room(*form))
         labels = torch.arange(num_classes).repeat_interleave(num_per_class)
         super().__init__(labels, [num_per_class] * num_classes, num_classes * ipc * channel * math.prod(im_size))
         self.ipc, self.scale = ipc, downsample_scale
@@ -73,7 +75,7 @@ class AddressableMemory(SyntheticSet):
         if labels.dim() == 1 and labels.dtype == torch.int64:
             return self._combined(table[labels].flatten(0, 1))
         if labels.dim() != 2 or labels.shape[1] != len(table) or not labels.is_floating_point():
-            raise ValueError(f"a memory of {len(table)} classes is asked by classes (m,) int64 or label vectors "
+            raise InputError(f"a memory of {len(table)} classes is asked by classes (m,) int64 or label vectors "
                              f"(m, {len(table)}), not {tuple(labels.shape)} {labels.dtype}")
         return self._combined((labels @ table.flatten(1)).view(-1, self.coefficients.shape[1]))
 
@@ -99,7 +101,7 @@ class AddressableMemory(SyntheticSet):
         `build_synthetic` has made sure that every class has enough images. Raises ValueError for an unknown `how`.
         """
         if how not in self.INITS:
-            raise ValueError(f"--init: {unknown('start', how, self.INITS)}")
+            raise InputError(f"--init: {unknown('start', how, self.INITS)}")
         if how == "real":
             return self.start_from(real.sample(real.classes, self.counts[0], rng))
         for table in (self.bases, self.coefficients):
@@ -149,11 +151,11 @@ def _product(rows, images):
 def _check_options(im_size, n_basis, scale):
     """Raise ValueError for a number of bases or a scale that cannot be."""
     if n_basis < 1:
-        raise ValueError(f"--n_basis must be 1 or larger, not {n_basis}")
+        raise InputError(f"--n_basis must be 1 or larger, not {n_basis}")
     side = math.gcd(*im_size)
     if scale < 1 or side % scale:
         fits = ", ".join(str(s) for s in range(1, side + 1) if side % s == 0)
-        raise ValueError(f"--downsample_scale {scale} does not divide the sides of {im_size[0]}x{im_size[1]} images; "
+        raise InputError(f"--downsample_scale {scale} does not divide the sides of {im_size[0]}x{im_size[1]} images; "
                          f"use one of: {fits}")
 
 
@@ -174,7 +176,7 @@ def _check_factors(factors):
     require_factors(factors, "a memory", NUMBERS, DTYPES)
     if not _fit(*(factors[name] for name in (*DTYPES, "num_per_class"))):
         shapes = ", ".join(f"{name} {list(factors[name].shape)}" for name in DTYPES)
-        raise ValueError(f"{shapes} of a memory with {factors['num_per_class']} images per class do not fit together: "
+        raise InputError(f"{shapes} of a memory with {factors['num_per_class']} images per class do not fit together: "
                          f"bases are (B, C, h, w), coefficients (n, B); {AGAIN}")
 
 

@@ -9,7 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from condense.registry import unknown
+from condense.core.errors import InputError
+from condense.core.registry import unknown
 from condense.synthetic.base import SyntheticSet
 from condense.synthetic.factors import AGAIN, require_factors
 
@@ -30,6 +31,7 @@ class MultiFormation(SyntheticSet):
     at once, and with large ImageNet sets a part of the tiles. Here training and evaluation see the same images.
     """
 
+    IN_WORDS = "multi-formation: each stored image is a mosaic of small ones, enlarged when it is used"
     INITS, HAS_FACTORS, PIXELS = ("noise", "real"), True, ("mosaics",)
     OPTIONS = {"factor": {"default": 2, "least": 1, "help": "tiles f a side that a stored image is cut into, each "
                           "enlarged to a training image (published: 2, for 224 pixels 3)", "aliases": ("f",)}}
@@ -71,7 +73,7 @@ class MultiFormation(SyntheticSet):
         Raises ValueError for an unknown `how`.
         """
         if how not in self.INITS:
-            raise ValueError(f"--init: {unknown('start', how, self.INITS)}")
+            raise InputError(f"--init: {unknown('start', how, self.INITS)}")
         if how == "real":
             return self.start_from(real.sample(real.classes, self.counts[0], rng))
         self._take_grey_of(real)
@@ -132,7 +134,7 @@ def decode(images, factor, pad=GREY):
     """
     height, width = images.shape[2:]
     if not 1 <= factor <= min(height, width):
-        raise ValueError(f"a decode factor for {height}x{width} images is between 1 and {min(height, width)}, not"
+        raise InputError(f"a decode factor for {height}x{width} images is between 1 and {min(height, width)}, not"
                          f" {factor}")
     return _enlarged(_tiles(_padded(images, factor, pad), factor, len(images)), (height, width))
 
@@ -174,10 +176,10 @@ def _check_factor(factor, im_size):
         return all((factor - 1) * -(-side // factor) < side for side in im_size)
 
     if factor < 1:
-        raise ValueError(f"--factor must be 1 or larger, not {factor}")
+        raise InputError(f"--factor must be 1 or larger, not {factor}")
     if not fits(factor):
         smaller = next(f for f in range(factor - 1, 0, -1) if fits(f))
-        raise ValueError(f"--factor {factor} leaves a tile of {im_size[0]}x{im_size[1]} images without a pixel of its "
+        raise InputError(f"--factor {factor} leaves a tile of {im_size[0]}x{im_size[1]} images without a pixel of its "
                          f"own; use --factor {smaller}")
 
 
@@ -186,7 +188,7 @@ def _check_factors(factors):
     require_factors(factors, "a multi-formation set", NUMBERS, DTYPES)
     if not _fit(*(factors[name] for name in (*DTYPES, "ipc"))):
         shapes = ", ".join(f"{name} {list(factors[name].shape)}" for name in DTYPES)
-        raise ValueError(f"{shapes} of a multi-formation set with {factors['ipc']} mosaics per class do not fit "
+        raise InputError(f"{shapes} of a multi-formation set with {factors['ipc']} mosaics per class do not fit "
                          f"together: mosaics are (n, C, H, W), grey is (C, 1, 1); {AGAIN}")
 
 

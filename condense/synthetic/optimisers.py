@@ -2,7 +2,7 @@
 
 import torch
 
-from condense.registry import lookup
+from condense.core.registry import lookup
 
 OPTIMIZERS = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam}
 BETA2 = 0.999                              # of Adam; the first beta is each group's momentum

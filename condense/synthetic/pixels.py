@@ -3,12 +3,14 @@
 import torch
 from torch import nn
 
+from condense.core.errors import InputError
 from condense.synthetic.base import SyntheticSet
 
 
 class Pixels(SyntheticSet):
     """`ipc` free images for each of `num_classes` classes, (n, channel, *im_size) float32, unconstrained."""
 
+    IN_WORDS = "pixels"
     INITS, PIXELS = ("noise", "real"), ("pixels",)
 
     def __init__(self, num_classes, ipc, channel, im_size):
@@ -31,7 +33,7 @@ class Pixels(SyntheticSet):
         elif how == "real":
             self.start_from(real.sample(real.classes, self.counts[0], rng))
         else:
-            raise ValueError(f"--init must be noise or real, not {how!r}")
+            raise InputError(f"--init must be noise or real, not {how!r}")
         return self
 
     @torch.no_grad()

@@ -8,11 +8,12 @@ import torch
 
 from condense.continual.memory import Part, memory_of, original_labels, part_of_result, part_of_rows
 from condense.continual.view import SeenClasses
+from condense.core.randomness import Streams
 from condense.data import load_data
-from condense.device import Compute
-from condense.evaluation import Protocol, TensorSet, evaluate
-from condense.evaluation.minibatches import TrainingDraws
-from condense.randomness import Streams
+from condense.evaluation import evaluate
+from condense.operators import Compute
+from condense.training import Protocol, TensorSet
+from condense.training.minibatches import TrainingDraws
 
 
 def test_labels_become_the_original_ids():

@@ -3,10 +3,11 @@
 import pytest
 
 import continual
+from condense.cli.options import parse
 from condense.continual.methods import find_method, given_options, refuse_unused
 from condense.continual.plan import methods_of, sources_of
+from condense.core.errors import OptionError
 from condense.data import load_data
-from condense.options import OptionError, parse
 from condense.synthetic import LowRank
 
 REAL_IMAGES = ("herding", "k-center", "k-means")

@@ -6,7 +6,7 @@ import logging
 import pytest
 
 from condense.continual.previous import read_previous, refuse_other, refuse_other_files, with_rows_kept
-from condense.options import OptionError
+from condense.core.errors import OptionError
 
 SCORED = {"num_eval": 3, "epoch_eval_train": 9, "lr_net": 0.01, "batch_train": 256, "dsa_strategy": "auto",
           "precision": "fp32"}

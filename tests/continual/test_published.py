@@ -6,10 +6,10 @@ import pytest
 import torch
 
 import continual
+from condense.cli.options import parse
 from condense.continual.order import class_order
 from condense.continual.plan import methods_of, sources_of
 from condense.data import load_data
-from condense.options import parse
 
 NAME = "cl_DM_Digits_ConvNet_{}ipc_5steps_seed{}.pt"
 NORMALISED = ("--cl_space", "normalised")

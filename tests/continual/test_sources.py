@@ -4,11 +4,12 @@ import pytest
 import torch
 
 import continual
+from condense.cli.options import parse
 from condense.continual.order import class_order
 from condense.continual.plan import methods_of, sources_of
 from condense.continual.sources import file_name
+from condense.core.errors import OptionError
 from condense.data import load_data
-from condense.options import OptionError, parse
 
 
 @pytest.fixture

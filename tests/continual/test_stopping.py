@@ -6,9 +6,9 @@ import signal
 import pytest
 import torch
 
-from condense.checkpoints import Checkpoint
 from condense.continual import scoring
-from condense.runtime import Run
+from condense.run.checkpoints import Checkpoint
+from tests.conftest import runs_begun
 from tests.test_continual import ONE_STEP, ONLY_RANDOM, STEM, error_line, run, step_files
 
 
@@ -17,9 +17,9 @@ def test_a_stopped_set_goes_on_from_its_checkpoint(tmp_path, monkeypatch, capsys
 
     def save_and_stop(checkpoint, **state):
         save(checkpoint, **state)
-        Run.latest.stop.number = signal.SIGTERM            # as if it came just then
+        runs[-1].stop.number = signal.SIGTERM            # as if it came just then
 
-    save = Checkpoint.save
+    save, runs = Checkpoint.save, runs_begun(monkeypatch)
     with monkeypatch.context() as patch, pytest.raises(SystemExit) as stop:
         patch.setattr(Checkpoint, "save", save_and_stop)
         run(tmp_path, *flags)

@@ -8,14 +8,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from condense.continual.figure import COLOURS, MARKERS, draw, save_figure
+from condense.comparison.tables import FORMATS
 from condense.continual.order import class_order
 from condense.continual.pace import Pace
+from condense.continual.plot import COLOURS, MARKERS, draw, save_figure
 from condense.continual.scoring import ScoreBook
 from condense.continual.summary import figures, notes_of, save_summary, table_of
-from condense.evaluation import Protocol, Score
-from condense.randomness import Streams
-from condense.tables import FORMATS
+from condense.core.randomness import Streams
+from condense.evaluation import Score
+from condense.training import Protocol
 
 
 def scores_of(order, rights, tests=20):

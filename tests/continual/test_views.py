@@ -7,13 +7,14 @@ import pytest
 import torch
 
 import continual
-from condense.cli import run_script
 from condense.continual.order import class_order
+from condense.core.randomness import Streams
 from condense.data import load_data
-from condense.device import Compute
-from condense.evaluation import TensorSet, evaluate, siamese_protocols
-from condense.randomness import Streams
-from condense.results import load_result
+from condense.evaluation import evaluate
+from condense.operators import Compute
+from condense.run.results import load_result
+from condense.run.script import run_script
+from condense.training import TensorSet, siamese_protocols
 
 FLAGS = ["--dataset", "Digits", "--model", "ConvNetD1", "--ipc", "4", "--steps", "2", "--seeds", "1", "--num_eval", "2",
          "--epoch_eval_train", "4", "--batch_train", "8", "--batch_real", "8", "--Iteration", "2", "--n_style", "3",

@@ -7,9 +7,9 @@ import torch
 
 import buffer
 import main_MTT
+from condense.cli.options import build
 from condense.data import RealData, load_data, select_classes
 from condense.data.classes import parse_classes
-from condense.options import build
 from tests.conftest import Script
 from tests.data.test_real import make_real
 

@@ -7,8 +7,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from condense.coresets import choose_coreset
 from condense.data import RealData, Whitening, load_data, zca
+from condense.data.coresets import choose_coreset
 from tests.data.whitened_by_hand import random_pixels, reference
 
 # The map

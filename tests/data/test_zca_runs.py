@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from condense.data import Whitening, load_data
-from condense.results import describe, load_result, save_result
+from condense.run.results import describe, load_result, save_result
 from tests.data.whitened_by_hand import reference
 
 RESULT = "res_DM_Digits_ConvNetW32_2ipc.pt"

@@ -7,13 +7,14 @@ from functools import partial
 import pytest
 import torch
 
-from condense.device import Compute
-from condense.evaluation import Protocol, Scorer, TensorSet, evaluate
+from condense.core.randomness import Streams
+from condense.evaluation import Scorer, evaluate
 from condense.evaluation import score as score_module
-from condense.evaluation.train import train_network
 from condense.networks import get_network, reset
-from condense.randomness import Streams
+from condense.operators import Compute
 from condense.synthetic import build_synthetic
+from condense.training import Protocol, TensorSet
+from condense.training.train import train_network
 
 QUICK = Protocol(epochs=2, lr=0.05, batch_size=8, strategy="color_crop_cutout_scale_rotate")
 POOL = ("MLP", "ConvNetD1", "ConvNetW32")

@@ -5,12 +5,13 @@ from functools import partial
 import pytest
 import torch
 
+from condense.core.randomness import Streams
 from condense.data import load_data
-from condense.device import Compute
-from condense.evaluation import Protocol, TensorSet, choose_lr, evaluate
+from condense.evaluation import choose_lr, evaluate
 from condense.evaluation import search as search_module
 from condense.evaluation.selection import SelectionImages
-from condense.randomness import Streams
+from condense.operators import Compute
+from condense.training import Protocol, TensorSet
 
 QUICK = Protocol(epochs=3, lr=123.0, batch_size=16, augmentation="none")
 POOL = {"MLP": QUICK, "ConvNetD1": QUICK}

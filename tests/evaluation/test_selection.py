@@ -5,11 +5,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from condense.core.randomness import Streams
 from condense.data import RealData, load_data
 from condense.evaluation.score import Score
 from condense.evaluation.selection import SELECTION_IMAGES, SelectionImages
-from condense.outcome import Best
-from condense.randomness import Streams
+from condense.run.outcome import Best
 
 
 def seeded(seed=0):

@@ -6,11 +6,11 @@ import os
 import pytest
 import torch
 
+from condense.core.errors import OptionError
+from condense.core.files import locked
 from condense.experts import store
 from condense.experts.folder import replay_files
 from condense.experts.store import ExpertStore
-from condense.files import locked
-from condense.options import OptionError
 
 ABOUT = {"format_version": 1, "dataset": "Digits", "fingerprint": "ab", "zca": None, "model": "MLP",
          "parameters": [["w", [2, 3]]], "options": {"mom": 0.0}, "first_epoch": 0}

@@ -6,13 +6,13 @@ import pytest
 import torch
 from torch import nn
 
+from condense.core.randomness import Streams
 from condense.data import RealData, load_data
-from condense.device import Compute
-from condense.evaluation import minibatches
 from condense.experts.recipe import Recipe
 from condense.experts.training import Alone, Stacked, experts_at_once, networks_of_experts
 from condense.networks import get_network, reset
-from condense.randomness import Streams
+from condense.operators import Compute
+from condense.training import minibatches
 
 FULL = "color_crop_cutout_flip_scale_rotate"
 PLAIN = Recipe(epochs=3, last=3, lr=0.05, batch_size=64, augmentation="none")

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from condense.core.randomness import Streams
 from condense.experts import replay, trajectories
-from condense.randomness import Streams
 from tests.experts.buffers import SHAPES, describe, expert_in, opened, trajectory, value, write
 
 

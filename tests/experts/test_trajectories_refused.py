@@ -5,10 +5,10 @@ import logging
 import pytest
 import torch
 
+from condense.core.randomness import Streams
 from condense.data import load_data
 from condense.experts.trajectories import open_buffer, open_experts
 from condense.networks import get_network
-from condense.randomness import Streams
 from tests.experts.buffers import ABOUT, OURS, SHAPES, describe, expert_in, opened, write
 
 

@@ -8,12 +8,12 @@ import torch
 import torch.nn.functional as F
 
 from condense.augmentation import FULL_STRATEGY, draw_siamese
-from condense.device import Compute
 from condense.matching.class_gradients import PerClass, Vectorised, matching_over_classes, mean_gradients
 from condense.matching.gradients import METRICS, class_distances, gradient_distance
 from condense.networks import get_network
 from condense.networks.batchnorm import freeze_batchnorm, has_batchnorm
 from condense.networks.convnet import ConvNet
+from condense.operators import Compute
 
 COUNTS_REAL, COUNTS_SYN = [5, 5, 3], [2, 2, 2]
 FORMS = [(PerClass, 1), (PerClass, 2), (PerClass, 100), (Vectorised, 1), (Vectorised, 16), (Vectorised, 100)]

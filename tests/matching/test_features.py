@@ -9,9 +9,9 @@ import torch
 from condense.augmentation import draw_siamese
 from condense.augmentation.siamese import FULL_STRATEGY, OPERATORS
 from condense.data import load_data
-from condense.device import Compute, can_compile
 from condense.matching.features import class_means
 from condense.networks import ConvNet, reset
+from condense.operators import Compute, can_compile
 from condense.synthetic import build_synthetic
 
 RAGGED_REAL, RAGGED_SYNTHETIC = [7, 3, 10, 1, 5], [2, 4, 1, 3, 3]

@@ -5,10 +5,10 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from condense.device import Compute
 from condense.matching.inner_sgd import InnerSGD
 from condense.matching.trajectories import Student
 from condense.matching.unrolling import MODES, draw_window, unroll
+from condense.operators import Compute
 
 EXACT = ("full", "checkpoint", "constant")
 NAMES = ("images", "label logits", "step sizes")

@@ -9,7 +9,6 @@ import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 
-from condense.device import Compute
 from condense.matching.class_gradients import PerClass, matching_over_classes
 from condense.matching.refined import (
     REFINED_METRICS,
@@ -21,6 +20,7 @@ from condense.matching.refined import (
     refined_settings,
 )
 from condense.networks.convnet import ConvNet
+from condense.operators import Compute
 from condense.synthetic.pixels import Pixels
 
 # two convolutions, a bias, a norm's scale, a linear weight and its bias

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from condense.data import load_data
-from condense.device import Compute, start_compute
 from condense.matching.trajectories import Student, start_epochs, student_minibatches
 from condense.networks import get_network
+from condense.operators import Compute, start_compute
 from main_MTT import matching_loss
 
 

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from torch import nn
 
 from benchmarks.timing import LiveTensors
-from condense.device import Compute
 from condense.matching.trajectories import Student, student_minibatches
 from condense.matching.unrolling import MODES, choose_mode, gradient, unroll
+from condense.operators import Compute
 from main_MTT import matching_loss, student_step
 
 EXACT = ("full", "checkpoint", "constant")

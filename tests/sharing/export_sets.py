@@ -2,13 +2,13 @@
 
 import torch
 
+from condense.cli.options import build
 from condense.data import load_data
-from condense.evaluation import siamese_protocols
-from condense.options import build
-from condense.results import describe, save_result
+from condense.run.results import describe, save_result
 from condense.sharing.bundle import Source
 from condense.sharing.layouts import read_set
 from condense.synthetic import build_synthetic, stored_factors
+from condense.training import siamese_protocols
 
 NAME = "res_DM_Digits_ConvNetD1_2ipc.pt"
 

@@ -14,20 +14,13 @@ import torch
 from PIL import Image
 
 import main_DM
-from condense.options import parse, with_forms
-from condense.sharing.card import METHODS, card, command, small_picture, write_card
+from condense.cli.options import parse, with_forms
+from condense.methods import METHODS
+from condense.sharing.card import card, command, small_picture, write_card
 from condense.sharing.card_scores import load_scores
 from condense.sharing.export import Choice
 from condense.synthetic import PARAMETERIZATIONS
-from tests.sharing.export_sets import (
-    NAME,
-    drawn,
-    foreign_result,
-    low_rank_result,
-    own_result,
-    soft_labels,
-    source_of,
-)
+from tests.sharing.export_sets import NAME, drawn, foreign_result, low_rank_result, own_result, soft_labels, source_of
 
 REPOSITORY = Path(main_DM.__file__).parent
 HARD = torch.arange(10).repeat_interleave(2)
@@ -168,7 +161,7 @@ def test_command_on_the_card_gives_the_same_options(flags):
 
 @pytest.mark.parametrize("method", METHODS)
 def test_command_gives_the_defaults_of_every_script_under_every_form_again(method):
-    script = METHODS[method][0]
+    script = METHODS[method].script
     config = with_forms(importlib.import_module(script.removesuffix(".py")).Config, PARAMETERIZATIONS)
     forms = next((field.metadata["choices"] for field in fields(config) if field.name == "parameterization"), (None,))
     for form in forms:                                     # coresets have none
@@ -178,9 +171,9 @@ def test_command_gives_the_defaults_of_every_script_under_every_form_again(metho
 
 
 def test_every_method_names_a_script_that_is_there():
-    for script, papers in METHODS.values():
-        assert script is None or (REPOSITORY / script).is_file()
-        assert all(re.search(r" (19|20)\d\d$", paper) for paper in papers)
+    for row in METHODS.values():
+        assert (REPOSITORY / row.script).is_file()
+        assert all(re.search(r" (19|20)\d\d$", paper) for paper in row.papers)
 
 
 def test_sets_of_others_have_no_recipe_but_a_sha256_and_scores(tmp_path):

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from condense.data import Whitening, load_data
-from condense.results import load_result
+from condense.run.results import load_result
 from condense.sharing.conversion import PUBLISHED
 from condense.sharing.export import Choice, beside, write_folder, write_reference, write_safetensors, write_tensors
 from condense.sharing.formats import FORMATS

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from condense.results import describe, save_result
+from condense.run.results import describe, save_result
 from condense.sharing.layouts import read_set
 from condense.synthetic import build_synthetic, stored_factors
 

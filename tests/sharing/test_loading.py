@@ -9,7 +9,7 @@ import torch
 from torch.utils.data import DataLoader, TensorDataset
 
 from condense.data import load_data
-from condense.results import describe, save_result
+from condense.run.results import describe, save_result
 from condense.sharing import loading
 from condense.sharing.loading import load_synthetic_set
 from condense.sharing.spaces import from_pixels

@@ -6,16 +6,17 @@ from functools import partial
 import pytest
 import torch
 
+from condense.comparison.scored_set import Changes, ScoredSet
+from condense.core.randomness import Streams
 from condense.data import load_data
-from condense.device import Compute
-from condense.evaluation import TensorSet, evaluate
-from condense.evaluation.scored_set import Changes, ScoredSet
-from condense.randomness import Streams
+from condense.evaluation import evaluate
+from condense.operators import Compute
 from condense.sharing.card import card
 from condense.sharing.export import Choice, write_folder, write_reference, write_safetensors, write_tensors
 from condense.sharing.layouts import read_set
 from condense.sharing.loading import load_synthetic_set
 from condense.sharing.spaces import Spaces, place
+from condense.training import TensorSet
 from tests.sharing.export_sets import own_result, source_of
 from tests.unrolled_sets import ITERATION, NAME, PROTOCOL, SEED, unrolled_result
 

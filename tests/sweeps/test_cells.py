@@ -7,8 +7,8 @@ import pytest
 
 import main_DD
 import main_IDC
-from condense.evaluation import eval_pool
 from condense.networks import NETWORKS
+from condense.training import eval_pool
 from tests.sweep_runs import ONE, parsed
 
 pytestmark = pytest.mark.skipif(shutil.which("bash") is None or os.name != "posix", reason="sweeps need bash")

@@ -10,10 +10,10 @@ import buffer
 import main_DD
 import main_IDC
 import main_MTT
-from condense.options import parse
-from condense.results import load_result
+from condense.cli.options import parse
+from condense.run.results import load_result
 from condense.synthetic import PARAMETERIZATIONS
-from condense.unrolled.settings import settle_steps
+from condense.training.unrolled_options import settle_steps
 from tests.sweep_runs import ONE, contents, finish, parsed
 
 pytestmark = pytest.mark.skipif(shutil.which("bash") is None or os.name != "posix", reason="sweeps need bash")

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from condense.files import locked
+from condense.core.files import locked
 from tests.sweep_runs import LONG, REPOSITORY, SWEEPS, contents, finish, is_free, wait_until
 
 pytestmark = pytest.mark.skipif(shutil.which("bash") is None or os.name != "posix", reason="sweeps need bash")

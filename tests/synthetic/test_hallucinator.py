@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from torch import nn
 
 from condense.data import load_data
-from condense.device import Compute
 from condense.matching.features import class_means
 from condense.networks import get_network
+from condense.operators import Compute
 from condense.synthetic import build_synthetic
 from condense.synthetic.hallucinator import BASES_WITHIN, HallucinatedBases, Hallucinators, floats_of_one
 from tests.synthetic.hallucinator_sets import as_layers, random_set, seeded

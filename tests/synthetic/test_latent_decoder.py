@@ -9,11 +9,11 @@ from torch import nn
 from torch.func import functional_call
 
 from condense.augmentation import draw_siamese
-from condense.device import Compute
 from condense.matching.class_gradients import class_gradients, matching_over_classes
 from condense.matching.features import class_means
 from condense.matching.gradients import class_distances
 from condense.networks import get_network
+from condense.operators import Compute
 from condense.synthetic import build_synthetic
 from condense.synthetic.latent_decoder import LatentDecoder
 from condense.synthetic.optimisers import build_optimizer

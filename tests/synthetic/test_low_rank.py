@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 
 from condense.augmentation import draw_siamese
 from condense.data import RealData
-from condense.device import Compute
 from condense.matching.class_gradients import class_gradients, matching_over_classes
 from condense.matching.features import class_means
 from condense.matching.gradients import class_distances
 from condense.networks import get_network
+from condense.operators import Compute
 from condense.synthetic import Pixels
 from condense.synthetic.low_rank import LowRank, images_within
 from tests.synthetic.low_rank_sets import random_set, seeded

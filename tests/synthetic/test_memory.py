@@ -10,11 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from condense.augmentation import draw_siamese
-from condense.device import Compute
 from condense.matching.class_gradients import class_gradients, matching_over_classes
 from condense.matching.features import class_means
 from condense.matching.gradients import class_distances
 from condense.networks import get_network
+from condense.operators import Compute
 from condense.synthetic import Pixels
 from condense.synthetic.memory import AddressableMemory, recalled_within
 from tests.synthetic.memory_sets import random_memory, seeded

@@ -1,0 +1,1 @@
+"""The command line: options, YAML files, --help, and the one place that exits."""

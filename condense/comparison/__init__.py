@@ -1,0 +1,1 @@
+"""What a set is held against: baselines, their rows, tables, intervals and rankings."""

@@ -1,0 +1,1 @@
+"""What every room stands on: devices, random streams, registries, files, stopping, the journal."""

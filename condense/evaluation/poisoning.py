@@ -1,0 +1,48 @@
+"""Data poisoning: images on which trained networks unlearn one class and stay right elsewhere.
+
+Wang, Zhu, Torralba & Efros, "Dataset Distillation", 2018: the loss behind the steps is that on real data whose class K
+is labelled T; the labels of the synthetic images stay as they are.
+"""
+
+from functools import partial
+
+import torch
+
+from condense.core.errors import InputError
+
+
+def poisoned(attacked, target, num_classes):
+    """Return (function that relabels, function from confusion counts to figures) of an attack on class `attacked`.
+
+    Raises ValueError unless the two are different classes of `num_classes`.
+    """
+    require_classes(attacked, target, num_classes)
+    how = {"attacked": attacked, "target": target}
+    return partial(relabelled, **how), partial(attack_figures, **how)
+
+
+def relabelled(labels, attacked, target):
+    """Return a copy of `labels` (n,) in which class `attacked` is called `target`."""
+    return torch.where(labels == attacked, target, labels)
+
+
+def require_classes(attacked, target, num_classes):
+    """Raise ValueError unless the two are different classes of `num_classes`."""
+    for flag, number in (("attack_class", attacked), ("target_class", target)):
+        if not 0 <= number < num_classes:
+            raise InputError(f"--{flag} {number} is none of the classes 0..{num_classes - 1}; choose one of them")
+    if attacked == target:
+        raise InputError(f"--attack_class and --target_class are both {target}; choose two classes")
+
+
+def attack_figures(confusion, attacked, target):
+    """Return what an attack comes to, fractions by name, from test images counted (K, K): row = true class.
+
+    `accuracy` on true labels and `relabelled_accuracy` on those that the attack wants; `attacked_class_accuracy`, and
+    `attacked_as_target`, the share of the attacked class that is called the target; 0 where no test image is of it.
+    """
+    total, members = sum(map(sum, confusion)), max(1, sum(confusion[attacked]))
+    right = sum(row[label] for label, row in enumerate(confusion))
+    kept, taken = confusion[attacked][attacked], confusion[attacked][target]
+    return {"accuracy": right / total, "relabelled_accuracy": (right - kept + taken) / total,
+            "attacked_class_accuracy": kept / members, "attacked_as_target": taken / members}

@@ -1,0 +1,80 @@
+"""Banks of networks that are trained already: the experts of a folder as they ended, to learn for and to score on.
+
+Wang, Zhu, Torralba & Efros, "Dataset Distillation", 2018: fixed and random pre-trained networks. `buffer.py` makes
+them; a folder whose experts keep their last snapshot alone is as good as one of whole trajectories.
+"""
+
+import torch
+
+from condense.core.errors import InputError
+from condense.experts.trajectories import open_experts
+
+HELD_BYTES = 1 << 30                       # opening a file anew takes as long as some steps
+
+
+class Bank:
+    """`number` networks from `first` on, of `experts` (an `ExpertBuffer`), each as its last snapshot has it.
+
+    bank[i] is one of them, flat parameters (P,) float32 on `device` in the order of `net.parameters()`; read only. It
+    comes from the disk when it is first asked for, and then stays in the host's memory, as long as 1 GiB holds them.
+    """
+
+    def __init__(self, experts, first, number, device="cpu"):
+        self.experts, self.first, self.number, self.device = experts, first, number, device
+        self._held = {}
+
+    def __len__(self):
+        return self.number
+
+    def __getitem__(self, i):
+        if not 0 <= i < self.number:
+            raise IndexError(f"network {i} of a bank of {self.number}")
+        theta = self._held.get(i)
+        if theta is None:
+            theta = self.experts.snapshot(self.first + i, self.experts.last_epoch)
+            if (len(self._held) + 1) * theta.nbytes <= HELD_BYTES:
+                self._held[i] = theta
+        return theta.to(self.device)
+
+    @property
+    def source(self):
+        """Plain values that say which experts these and their neighbours are, for the `meta` of a result."""
+        return self.experts.source
+
+    def together(self):
+        """Return all of them, (number, P)."""
+        return torch.stack([self[i] for i in range(self.number)])
+
+
+def open_banks(buffer_path, net, source, model, n_nets, num_eval, device="cpu", **how):
+    """Return (`Bank` to learn for, `Bank` to score on), of networks like `net` that were trained on `source`.
+
+    The first `n_nets` experts of `source` (`RealData`) and the network named `model` below `buffer_path`, and the
+    `num_eval` next ones, which nothing is learned for; of one network alone (`n_nets` 1) both are that. `how` goes on
+    to `open_experts`, which says what it raises; where there are too few, the command that makes them.
+    """
+    alone = n_nets == 1
+    experts = open_experts(buffer_path, net, source, model, None, number=n_nets if alone else n_nets + num_eval, **how)
+    training = Bank(experts, 0, n_nets, device)
+    return training, training if alone else Bank(experts, n_nets, num_eval, device)
+
+
+def require_alike(source, target):
+    """Raise ValueError where networks that were trained on `source` cannot take the images of `target`, or its classes.
+
+    Both are `RealData`. Colour can be told apart from grey, and one size be brought to the other.
+    """
+    if source.im_size != target.im_size:
+        sides = ["x".join(map(str, of.im_size)) for of in (source, target)]
+        raise InputError(f"images of --source_dataset {source.name} are {sides[0]}, those of {target.name} {sides[1]}; "
+                         f"bring both to one size: --im_size {max(*source.im_size, *target.im_size)}")
+    if source.channel != target.channel:
+        raise InputError(f"images of --source_dataset {source.name} have {_channels(source)}, those of {target.name} "
+                         f"{_channels(target)}; choose two data sets that are both grey or both in colour")
+    if source.num_classes != target.num_classes:
+        raise InputError(f"--source_dataset {source.name} has {source.num_classes} classes and {target.name} has "
+                         f"{target.num_classes}; choose two data sets of as many, or keep some --classes")
+
+
+def _channels(real):
+    return f"{real.channel} channel{'s' * (real.channel > 1)}"

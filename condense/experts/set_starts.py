@@ -1,0 +1,56 @@
+"""What experts give a synthetic set to begin with: real images that they get right, and their soft labels.
+
+Guo et al., "Towards Lossless Dataset Distillation via Difficulty-Aligned Trajectory Matching" (DATM), ICLR 2024.
+"""
+
+import torch
+
+from condense.core.errors import InputError
+from condense.data import RealBatch
+
+
+def right_images(real, student, experts, number, rng):
+    """Return `number` random real images of each class among those that one expert's last snapshot gets right.
+
+    The expert is drawn, too. A `RealBatch`, class after class. Raises ValueError where a class has too few.
+    """
+    expert = int(torch.randint(len(experts), (), generator=rng))
+    right = _gets_right(student, experts.snapshot(expert, experts.last_epoch, real.device),
+                        real.sample(real.classes))
+    rows = []
+    for c in real.classes:
+        own = real.indices_of(c)
+        own = own[right[own]]
+        if len(own) < number:
+            raise InputError(f"--init samples_predicted_correctly needs {number} images of every class, but expert "
+                             f"{expert} gets {len(own)} of class {real.class_names[c]!r} right; use --init real, or "
+                             "experts trained for longer")
+        rows.append(own[torch.randperm(len(own), generator=rng)[:number].to(own.device)])
+    rows = torch.cat(rows)
+    return RealBatch(real, rows, real.labels[rows], [number] * real.num_classes)
+
+
+def _gets_right(student, theta, batch):
+    """Return a bool for each image of `batch`, which is taken a chunk at a time."""
+    size = 16 * (student.chunk or 64)
+    guesses = [student.logits_of(theta, batch.images(slice(first, first + size))).argmax(1)
+               for first in range(0, len(batch), size)]
+    return torch.cat(guesses) == batch.labels
+
+
+@torch.no_grad()
+def expert_labels(synthetic, student, experts, averaged):
+    """Return logits (n, K) of experts' last snapshots on the images of `synthetic`, as soft labels begin with.
+
+    Those of the first expert; with `averaged`, of each image the mean over all experts that get it right, and over
+    all of them where none does.
+    """
+    images, classes = synthetic.images(), synthetic.hard_labels
+    total = weight = everyone = 0
+    for expert in range(len(experts) if averaged else 1):
+        logits = student.logits_of(experts.snapshot(expert, experts.last_epoch, images.device), images)
+        right = (logits.argmax(1) == classes).to(logits.dtype)[:, None]                   # (n, 1)
+        total, weight, everyone = total + right * logits, weight + right, everyone + logits
+    if not averaged:
+        return everyone
+    return torch.where(weight > 0, total / weight.clamp(min=1), everyone / len(experts))

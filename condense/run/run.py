@@ -1,0 +1,354 @@
+"""A run from start to result: random streams, progress, due evaluations, checkpoints, signals, saving.
+
+A method script reads as its paper's algorithm because everything around the algorithm is here, once.
+"""
+
+import dataclasses
+import logging
+import math
+import statistics
+from pathlib import Path
+
+from tqdm import tqdm
+
+from condense.cli.options import dead_flags
+from condense.core.errors import Finished, Interrupted, RunError
+from condense.core.journal import Journal, log_to_terminal
+from condense.core.randomness import Streams
+from condense.core.stopping import StopRequest
+from condense.core.words import duration
+from condense.operators import start_compute
+from condense.run.checkpoints import (
+    Checkpoint,
+    check_writable,
+    copy_state,
+    refuse_other_images,
+    refuse_other_result,
+    refuse_result_of_others,
+    restore_state,
+)
+from condense.run.outcome import Best, Outcome, as_stored
+from condense.run.pace import Pace
+from condense.run.reports import nonsense, report_result, report_scores, stored, time_needed, warn_of_extremes
+from condense.run.results import describe, draw_set, result_stem
+
+log = logging.getLogger("condense")
+
+LOG_EVERY = 10                            # iterations between loss figures, as in the reference
+LONG_S = 30                               # an evaluation from here on is announced
+
+
+class Run:
+    """One command: `cfg` resolved to device, streams and files. See `start_run`."""
+
+    def __init__(self, cfg, method):
+        log_to_terminal()
+        self.cfg, self.method, self.options = cfg, method, cfg.identity()
+        self.compute = start_compute(cfg.device, cfg.precision, cfg.compile, cfg.chunk, cfg.deterministic)
+        self.device, self.rng = self.compute.device, Streams(cfg.seed)
+        folder, stem = Path(cfg.save_path), result_stem(method, cfg.dataset, cfg.model, cfg.ipc)
+        check_writable(folder)
+        self.result_path, self.unfinished_path = folder / f"{stem}.pt", folder / f"{stem}_unfinished.pt"
+        self.journal_path, self.picture_stem = folder / f"{stem}.jsonl", folder / stem.replace("res_", "vis_", 1)
+        refuse_other_result(self.result_path, self.options, cfg.overwrite)
+        self.checkpoint = Checkpoint(folder / f"{stem}.ckpt", self.options)
+        self.state = self.checkpoint.load(cfg.resume, cfg.overwrite)
+        self.midway = self.state["exp"] if self.state and self.state["owners"] else None       # to restore
+        self.outcome, self.stop, self.pace = Outcome(cfg.save), StopRequest(), Pace(self.device)
+        # what `begin` is told
+        self.real = self.scorer = self.eval_every = self.select_on = None
+        self.sources, self.length = {}, cfg.Iteration
+        # the experiment under way
+        self.exp = self.owners = self.best = self.bar = self.good = None
+        self.it, self.step, self.skipped, self.losses, self.learned = 0, None, 0, [], {}
+        # the whole run
+        self.journal = self.storage = self.measured_steps = self.per_evaluation = None
+        self.announced = False
+        for line in dead_flags(cfg):
+            log.info(line)
+
+    def begin(self, real, scorer, eval_every, select_on=None, iterations=None, **sources):
+        """Say what the run works on, after every other check and before the first experiment.
+
+        `scorer(synthetic, exp, it)` returns {network: scores}, `scorer.estimate(synthetic)` the seconds that
+        takes. `eval_every` is the cadence of evaluations; 0 evaluates the last iteration only. `select_on` "val" or
+        "test" keeps the best of the iterations evaluated, beside the last. `iterations` is how many there are where
+        --Iteration does not say. `sources` are plain values that say what else all experiments are made from; they go
+        into `meta`, as what `note` says. Raises OptionError where going on
+        would mix or replace what was made from other images or sources, and Finished where nothing is left to do.
+        """
+        self.real, self.scorer, self.eval_every, self.select_on = real, scorer, eval_every, select_on
+        self.sources, self.length = sources, self.cfg.Iteration if iterations is None else iterations
+        refuse_other_images(self.checkpoint.path, self.state, real.fingerprint)
+        if not self.cfg.overwrite and self.result_path.exists():
+            refuse_result_of_others(self.result_path, real.fingerprint, sources)
+            if self.cfg.resume and not self.state:
+                raise Finished(f"already finished: {self.result_path}")
+        if self.state:
+            self.outcome.restore(self.state["outcome"])
+            self.outcome.note(self.state["exp"], sources, of_all=True)
+            log.info("going on at experiment %d, iteration %d", self.state["exp"], self.state["iteration"])
+
+    def experiments(self):
+        """Yield the experiments still to do."""
+        yield from range(self.state["exp"] if self.state else 0, self.cfg.num_exp)
+
+    def start_of(self, exp, init):
+        """Return how to start the set of experiment `exp`: by `init`, or cheaply where a checkpoint takes its place."""
+        return "noise" if exp == self.midway else init
+
+    def note(self, exp, **facts):
+        """Put plain values about experiment `exp` into the result's `meta`, where each is a list over experiments."""
+        self.outcome.note(exp, facts)
+
+    def iterations(self, exp, synthetic, *optimizers):
+        """Yield the iterations of one experiment, 0..K-1; evaluates, saves and stops where due.
+
+        The set is evaluated at 0, at every multiple of the cadence and at K = --Iteration (or what `begin` was told),
+        always before the update of that iteration: what is evaluated at K is what is stored.
+        """
+        self.exp, self.owners = exp, (synthetic, *optimizers)
+        if self.measured_steps is not None:
+            yield from self._measure()
+        if self.journal is None:                          # nothing is written before everything is known to fit
+            position = self.state["journal"] if self.state else None
+            self.journal = Journal(self.journal_path, self.cfg.tensorboard, position)
+            self.journal.write_start(self.options, self.device)
+        self.outcome.note(exp, self.sources, of_all=True)
+        self.good, self.skipped = None, 0
+        self.best = Best(self.select_on, len(self.scorer.selection or ())) if self.select_on else None
+        first = self._take_up(exp)
+        self._tell_storage(synthetic)
+        with self.stop.listening():
+            yield from self._steps(first, self.length)
+        self._finish(exp, synthetic)
+
+    def _steps(self, first, last):
+        with tqdm(total=last, initial=first, unit="it", dynamic_ncols=True,
+                  desc=f"{self.method} experiment {self.exp + 1}/{self.cfg.num_exp}",
+                  disable=None if self.cfg.progress else True) as self.bar:
+            for it in range(first, last + 1):
+                self.it = it
+                if first < it < last and self.checkpoint.due(it, self.cfg.checkpoint_every):
+                    self._save_checkpoint()
+                self._stop_if_asked()
+                if self._evaluation_due(it):
+                    self._evaluate()
+                if it == last:
+                    break
+                self.losses = []
+                self.pace.begin()
+                yield it
+                self.pace.end(last=it == last - 1)
+                self._announce(first)
+                self._write_step()
+                self.bar.update()
+
+    def outer_steps(self, number):
+        """Yield the outer steps of one iteration, 0..number-1, for methods that have several.
+
+        Between two of them the run can stop, too; it then goes back to where the iteration began.
+        """
+        before = copy_state(*self.owners)
+        for step in range(number):
+            if self.stop.number is not None:
+                restore_state(before, *self.owners)
+            self._stop_if_asked()
+            self.step = f"{step + 1}/{number}"
+            self.pace.step(number)
+            yield step
+
+    def log(self, loss):
+        """Take note of the `loss` in front of a step; stops the run where it, or a learned step size, is no use.
+
+        May be a tensor: it is read in every tenth iteration, and on a CPU, where that is free, in all of them.
+        The journal gets the mean over an iteration's steps.
+        """
+        if self.it % LOG_EVERY and self.device.type != "cpu":
+            return
+        self._require_step_size()
+        self.losses.append(float(loss))
+        if not math.isfinite(self.losses[-1]):
+            self._stop_at_nonsense(f"the loss is {self.losses[-1]}")
+        self.good, self.learned = (self.it, copy_state(self.owners[0])), self._learned()
+        more = {"step": self.step} if self.step else {}
+        more |= {name: f"{value:.4g}" for name, value in self.learned.items()}
+        self.bar.set_postfix({"loss": f"{self.losses[-1]:.4g}", **more}, refresh=bool(self.step))
+
+    def skip(self):
+        """Count an update that the method leaves out."""
+        self.skipped += 1
+
+    def _learned(self):
+        """Return {"syn_lr": value} where the set learns its step size, of many the mean, else nothing."""
+        syn_lr = self.owners[0].mean_step_size()
+        return {} if syn_lr is None else {"syn_lr": syn_lr}
+
+    def _require_step_size(self):
+        for syn_lr in self._learned().values():
+            if not (math.isfinite(syn_lr) and syn_lr > 0):
+                self._stop_at_nonsense(f"the learned step size is {syn_lr:.4g}")
+
+    def _write_step(self):
+        if self.losses and self.it % LOG_EVERY == 0:
+            self.journal.write("step", exp=self.exp, iteration=self.it, loss=statistics.fmean(self.losses),
+                               **self.learned)
+
+    def save(self):
+        """Write the result, clear what only an unfinished run needs, and return the result's content."""
+        meta = self._meta(self.outcome)
+        self.outcome.save(self.result_path, meta)
+        self.unfinished_path.unlink(missing_ok=True)
+        self.checkpoint.remove()
+        report_result(self.outcome, self.journal)
+        self.journal.write("end")
+        self.journal.close()
+        log.info("synthetic set: %s (%s bytes)", self.result_path, f"{self.result_path.stat().st_size:,}")
+        return {"data": self.outcome.data, "accs_all_exps": self.outcome.accuracies, "meta": meta}
+
+    def _meta(self, outcome):
+        step_sizes = outcome.facts.get("syn_lr")               # one of each experiment: the recipe has their mean
+        protocols = self.scorer.protocols_with(statistics.fmean(step_sizes) if step_sizes else None)
+        return describe(self.real, self.method, self.options, self.storage, num_exp=len(outcome), **outcome.facts,
+                        protocols={model: dataclasses.asdict(protocol) for model, protocol in protocols.items()})
+
+    def _evaluation_due(self, it):
+        return it == self.length or (self.eval_every > 0 and it % self.eval_every == 0)
+
+    def _evaluate(self):
+        """Score and draw the current set; an interruption in here loses nothing but this evaluation."""
+        synthetic, exp, it = self.owners[0], self.exp, self.it
+        images = synthetic.images().detach()
+        if not bool(images.isfinite().all()):
+            self._stop_at_nonsense("the images are not finite")
+        warn_of_extremes(images, it)
+        self._require_step_size()
+        self._foretell_evaluation()
+        picture = self.picture_stem.with_name(f"{self.picture_stem.name}_exp{exp}_iter{it}.png")
+        draw_set(picture, images, self.real)
+        self._stop_if_asked()
+        try:
+            with self.stop.at_once():
+                scores = self.scorer(synthetic, exp, it)
+        except Interrupted:
+            self._stop_if_asked()
+        report_scores(scores, self.journal, exp, it, picture, self._learned().get("syn_lr"))
+        if self.best:
+            self.best.offer(scores, it, lambda: as_stored(synthetic), self._learned().get("syn_lr"))
+        if it == self.length:
+            for model, of_model in scores.items():
+                self.outcome.accuracies.setdefault(model, []).extend(score.test_accuracy for score in of_model)
+
+    def _foretell_evaluation(self):
+        """Time an epoch of evaluation before the first one, and say how long that will take where it is long."""
+        if self.per_evaluation is None:
+            self.per_evaluation = self.scorer.estimate(self.owners[0])
+            if self.per_evaluation >= LONG_S:
+                log.info("an evaluation takes about %s; shorter with --num_eval, --epoch_eval_train",
+                         duration(self.per_evaluation))
+
+    def measure(self, steps):
+        """Make this a run that saves nothing: it goes through `steps` iterations of its first experiment.
+
+        Then `pace.per_iteration` and `per_evaluation` are known, in seconds, and Finished says how long the whole
+        command would take.
+        """
+        self.measured_steps = steps
+
+    def _measure(self):
+        with tqdm(total=self.measured_steps, disable=True) as self.bar:
+            for it in range(self.measured_steps):
+                self.it, self.losses = it, []
+                self.pace.begin()
+                yield it
+                self.pace.end(last=it == self.measured_steps - 1)
+        self.per_evaluation = self.scorer.estimate(self.owners[0])
+        raise Finished(self._time_needed(0))
+
+    def _tell_storage(self, synthetic):
+        first, self.storage = self.storage is None, synthetic.storage()
+        if first:
+            log.info(stored(self.storage, max(synthetic.counts)))
+
+    def _announce(self, first):
+        """Say, once and as soon as it is known, how long the whole command takes that began at iteration `first`."""
+        if self.announced or self.pace.per_iteration is None:
+            return
+        self.announced = True
+        if self.per_evaluation is None:
+            self.per_evaluation = self.scorer.estimate(self.owners[0])
+        log.info(self._time_needed(first))
+
+    def _time_needed(self, first):
+        evaluations = sum(map(self._evaluation_due, range(self.length + 1)))
+        left, per_iteration = self.cfg.num_exp - len(self.outcome), self.pace.per_iteration
+        total = left * (self.length * per_iteration + evaluations * self.per_evaluation) - first * per_iteration
+        return time_needed(total, left, self.length, per_iteration, evaluations, self.per_evaluation)
+
+    def _take_up(self, exp):
+        """Return the iteration to begin with; restores the checkpoint that belongs to this experiment."""
+        state, self.state = self.state, None
+        if exp != self.midway:
+            return 0
+        restore_state(state["owners"], *self.owners)
+        self.skipped = state["skipped"]
+        if self.best:
+            self.best.found = state["best"]
+        return state["iteration"]
+
+    def _save_checkpoint(self, exp=None):
+        """Save the state in front of the current iteration, or (with `exp`) in front of a new experiment."""
+        if exp is None and not bool(self.owners[0].images().isfinite().all()):
+            self._stop_at_nonsense("the images are not finite")
+        if exp is None:
+            self._require_step_size()
+        owners = copy_state(*self.owners) if exp is None else []
+        where = {"exp": self.exp, "iteration": self.it} if exp is None else {"exp": exp, "iteration": 0}
+        best = self.best.found if self.best and exp is None else None
+        self.checkpoint.save(**where, owners=owners, best=best, skipped=self.skipped, outcome=self.outcome.state(),
+                             journal=self.journal.position(), fingerprint=self.real.fingerprint)
+
+    def _finish(self, exp, synthetic):
+        if self.skipped:
+            log.info("experiment %d: %d of %d updates were skipped", exp, self.skipped, self.length)
+            self.journal.write("skipped", exp=exp, updates=self.skipped)
+        self.note(exp, **self._learned())
+        self.outcome.add(synthetic, self.best)
+        if exp + 1 < self.cfg.num_exp:
+            self._save_unfinished(self.outcome)
+            self._save_checkpoint(exp + 1)
+
+    def _save_unfinished(self, outcome):
+        outcome.save(self.unfinished_path, {**self._meta(outcome), "unfinished": True})
+
+    def _outcome_so_far(self):
+        """Return the outcome with the set of the experiment under way."""
+        so_far = self.outcome.with_current(self.owners[0], self.best)
+        so_far.note(self.exp, self._learned())
+        return so_far
+
+    def _stop_at_nonsense(self, what):
+        """Keep the last set whose loss was finite, and raise RunError that says what to lower."""
+        what, mend = nonsense(what, self._learned().get("syn_lr"), self.cfg)
+        kept = "no finite set was seen"
+        if self.good:
+            restore_state(self.good[1], self.owners[0])
+            self._save_unfinished(self._outcome_so_far())
+            kept = f"the set of iteration {self.good[0]} is in {self.unfinished_path}"
+        raise RunError(f"{what} at experiment {self.exp}, iteration {self.it}; {kept}; {mend}")
+
+    def _stop_if_asked(self):
+        if self.stop.number is None:
+            return
+        self._save_checkpoint()
+        self._save_unfinished(self._outcome_so_far())
+        raise Interrupted(f"stopped before iteration {self.it} of experiment {self.exp}; the set so far is in "
+                          f"{self.unfinished_path}; go on with the same command and --resume", self.stop.number)
+
+
+def start_run(cfg, method):
+    """Return the `Run` of `cfg`; raises OptionError or ValueError, before anything is written, where it cannot be.
+
+    `method` names the result file (res_<method>_<dataset>_<model>_<ipc>ipc.pt).
+    """
+    return Run(cfg, method)

@@ -1,0 +1,52 @@
+"""Shuffled passes over the real images: the minibatches that outer losses are taken on."""
+
+import math
+
+import torch
+import torch.nn.functional as F
+
+from condense.core.randomness import generator_on
+
+PADDING = 4                                # pixels, of the random crop
+
+
+class Passes:
+    """Minibatches of `size` real images, pass after pass in a new order; the last of a pass may be smaller.
+
+    `rng_of(epoch)` returns the generator of a pass's order, so that any step can be asked for.
+    """
+
+    def __init__(self, real, size, rng_of):
+        self.real, self.size, self.rng_of = real, size, rng_of
+        self.epoch = self.order = None
+
+    @property
+    def length(self):
+        """How many minibatches a pass has."""
+        return math.ceil(len(self.real) / self.size)
+
+    def batch(self, step):
+        """Return the minibatch of outer step `step`, a `RealBatch`."""
+        epoch, position = divmod(step, self.length)
+        if epoch != self.epoch:
+            order = torch.randperm(len(self.real), generator=self.rng_of(epoch))
+            self.epoch, self.order = epoch, order.to(self.real.device)
+        return self.real.batch_of(self.order[position * self.size:(position + 1) * self.size])
+
+
+def crop_and_flip(images, rng, padding=PADDING):
+    """Return `images` (n, C, H, W), each cropped at random from itself with `padding` mirrored, half of them flipped.
+
+    The crop has the images' own size. `rng` is a CPU generator; the draws are made on the images' device.
+    """
+    number, _, height, width = images.shape
+    rng = generator_on(images.device, rng)
+    draw = {"generator": rng, "device": images.device}
+    top, left = torch.randint(2 * padding + 1, (2, number, 1), **draw)
+    columns = torch.arange(width, device=images.device).expand(number, width)
+    flipped = torch.rand(number, 1, **draw) < 0.5
+    columns = left + torch.where(flipped, width - 1 - columns, columns)
+    rows = top + torch.arange(height, device=images.device)
+    padded = F.pad(images, [padding] * 4, mode="reflect").permute(0, 2, 3, 1)
+    which = torch.arange(number, device=images.device)[:, None, None]
+    return padded[which, rows[:, :, None], columns[:, None]].permute(0, 3, 1, 2)

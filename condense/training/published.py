@@ -1,0 +1,231 @@
+"""The published evaluation protocols by name: what a set is scored by, whoever made it.
+
+An accuracy means something only together with its protocol: IDC's is much stronger than DC's on the same images.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+from condense.augmentation.classic import classic_strategy
+from condense.augmentation.siamese import DIGIT_STRATEGY, default_strategy
+from condense.core.errors import InputError
+from condense.core.registry import lookup
+from condense.training.pools import eval_pool
+from condense.training.protocols import AUGMENTATIONS, NamedProtocol, Protocol, StepProtocol
+
+LARGE_SIDE = 64                            # pixels: above it IDC takes images for ImageNet's
+LARGE_EPOCHS = ((1, 3000), (10, 2000), (50, 1500), (200, 1000), (500, 500))    # IDC's: at most so many a class, epochs
+FULL_EPOCHS, FULL_DIGITS = {"epochs": 100}, {"epochs": 30, "batch_size": 32}
+BY_NAME = {name: name for name in AUGMENTATIONS}
+DCBENCH = {"none": "none", "dsa": "siamese", "autoaugment": "autoaugment", "randaugment": "randaugment",
+           "imagenet": "jitter", "cifar": "cifar"}          # its names of augmentations -> ours
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What a protocol may depend on beside the network; None: not known, or of `epochs`: none are asked for.
+
+    `num_images` are the training images per class; `factor` of them a side are in the place of one.
+    """
+
+    dataset: str
+    side: int | None = None
+    num_classes: int | None = None
+    num_images: int | None = None
+    epochs: int | None = None
+    factor: int = 1
+
+    @property
+    def num_stored(self):
+        """How many images of a class are stored, None where that is not known."""
+        return None if self.num_images is None else self.num_images // self.factor**2
+
+    @property
+    def large(self):
+        """Whether these are ImageNet's images, or as large as those."""
+        return self.dataset == "ImageNet" or (self.side or 0) > LARGE_SIDE
+
+
+@dataclass(frozen=True)
+class Published:
+    """A published protocol: `build(model, setting, kind)` makes it, `kind` an augmentation other than its own, or None.
+
+    `pool` is the evaluation mode that its networks come from where none is asked for. `augmentations` {name: kind}
+    are those it can be varied by. With `learned` networks are trained with the step size that a set has learned.
+    """
+
+    about: str
+    source: str
+    build: Callable
+    pool: str = "S"
+    augmentations: dict = field(default_factory=lambda: {"dsa": "siamese", **BY_NAME})
+    learned: bool = False
+
+
+def named_protocols(name, models, dataset, *, epochs=None, lr=None, batch_size=None, augmentation=None,
+                    num_images=None, lr_learned=None, factor=1):
+    """Return {network name: `Protocol`} of the protocol called `name` in PROTOCOLS, for `models`.
+
+    `dataset` is a data set's name, or the `RealData` itself: IDC goes by the size of the images and the number of
+    classes, too. `num_images` is the number of training images per class (of a set with several images in the place
+    of one, all of them), and `factor` how many of them a side are in the place of one: IDC goes by both. `lr_learned`
+    is the step size that the set has learned: mtt trains with it, and so does dd where no steps come with the set.
+    `epochs`, `lr`, `batch_size` and `augmentation` take the place of the protocol's own. Raises ValueError for an
+    unknown name, where IDC lacks a figure, and for what dd has not.
+    """
+    record, setting = lookup(PROTOCOLS, name, "protocol"), _setting(dataset, num_images, epochs, factor)
+    kind = None if augmentation is None else lookup(record.augmentations, augmentation, f"augmentation of {name}")
+    given = {key: value for key, value in (("epochs", epochs), ("lr", lr), ("batch_size", batch_size))
+             if value is not None}
+    built = {model: replace(record.build(model, setting, kind), **given) for model in models}
+    if record.learned and lr is None and lr_learned is not None:
+        return {model: protocol.taught(lr_learned) for model, protocol in built.items()}
+    return built
+
+
+def varied(protocol, name, augmentation, model, real):
+    """Return `protocol`, of the kind called `name`, with another augmentation of those that kind has.
+
+    Raises ValueError for one that it has not.
+    """
+    kind = lookup(lookup(PROTOCOLS, name, "protocol").augmentations, augmentation, f"augmentation of {name}")
+    strategy = strategy_of(kind, _setting(real), model, cutmix=protocol.cutmix > 0)
+    return replace(protocol, augmentation=kind, strategy=strategy)
+
+
+def default_models(name, model):
+    """Return the networks that protocol `name` scores a set condensed with `model` on, a tuple."""
+    return eval_pool(lookup(PROTOCOLS, name, "protocol").pool, model)
+
+
+def strategy_of(kind, setting, model, cutmix=False):
+    """Return the `strategy` that augmentation `kind` has on this data; `cutmix`: cutout gives way to CutMix."""
+    if kind == "classic":
+        return classic_strategy(setting.dataset, model)
+    if kind == "autoaugment":
+        return "imagenet" if setting.large or setting.dataset == "TinyImageNet" else "cifar10"
+    if kind == "cifar":
+        return "cutout"
+    if kind not in ("siamese", "composed"):
+        return "none"
+    names = default_strategy(setting.dataset).split("_")
+    return "_".join(name for name in names if not (cutmix and name == "cutout"))
+
+
+def _setting(dataset, num_images=None, epochs=None, factor=1):
+    if isinstance(dataset, str):
+        return Setting(dataset, num_images=num_images, epochs=epochs, factor=factor)
+    return Setting(dataset.name, min(dataset.im_size), dataset.num_classes, num_images, epochs, factor)
+
+
+def dc(model, setting, kind=None):
+    """DC: SGD 0.01, momentum 0.9, weight decay 5e-4, minibatches of 256, 300 epochs, or 1000 where it augments.
+
+    It augments MNIST, and wherever it trains ConvNetBN, by its own operations.
+    """
+    kind = kind or "classic"
+    strategy = strategy_of(kind, setting, model)
+    idle = kind == "none" or (kind == "classic" and strategy == "none")
+    return Protocol(300 if idle else 1000, augmentation=kind, strategy=strategy)
+
+
+def dsa(model, setting, kind=None):
+    """DSA and DM: as DC, 1000 epochs, with DSA's augmentation; digits are not flipped."""
+    kind = kind or "siamese"
+    return Protocol(augmentation=kind, strategy=strategy_of(kind, setting, model))
+
+
+def idc(model, setting, kind=None):
+    """IDC: SGD 0.01, momentum 0.9, weight decay 5e-4, minibatches of 64; the learning rate falls to a fifth twice.
+
+    Images up to 64 pixels: 1000 epochs, CutMix on every other minibatch, after flip (digits: none), colour and one of
+    crop, scale and rotate; DenseNet 400 epochs on sets of several images in the place of one, from 50 stored ones per
+    class on. SVHN at one image per class: no CutMix, but cutout, as published. MNIST with several images in the place
+    of one: neither. Larger ones: ImageNet's augmentation, CutMix on every minibatch, epochs by the images per class; of
+    100 classes and more two thirds of them, rounded down to hundreds, at learning rate 0.1, weight decay 1e-4 and
+    minibatches of 128.
+
+    The published program tests four times and prints the best of the four beside the last; the best is chosen on the
+    test set, which flatters, so the last is what counts here.
+    """
+    if setting.large:
+        return _idc_large(model, setting, kind)
+    if setting.dataset == "SVHN" and setting.num_images == 1 and kind is None:
+        return Protocol(1000, batch_size=64, augmentation="composed", strategy=DIGIT_STRATEGY, schedule="idc")
+    kind, mosaics = kind or "composed", setting.factor > 1
+    epochs = 400 if model == "DenseNet" and mosaics and (setting.num_stored or 0) >= 50 else 1000
+    return Protocol(epochs, batch_size=64, augmentation=kind, strategy=strategy_of(kind, setting, model, cutmix=True),
+                    schedule="idc", cutmix=0.0 if setting.dataset == "MNIST" and mosaics else 0.5)
+
+
+def _idc_large(model, setting, kind):
+    kind, many = kind or "imagenet", (setting.num_classes or 10) >= 100
+    protocol = Protocol(_large_epochs(setting, many), batch_size=64, augmentation=kind, schedule="idc", cutmix=1.0,
+                        strategy=strategy_of(kind, setting, model, cutmix=True))
+    return replace(protocol, lr=0.1, weight_decay=1e-4, batch_size=128) if many else protocol
+
+
+def _large_epochs(setting, many):
+    """Return the epochs that are asked for, or those of IDC's table."""
+    if setting.epochs is not None:
+        return setting.epochs
+    if setting.num_images is None:
+        raise InputError("IDC's epochs on large images depend on the images per class; give num_images, or epochs")
+    epochs = next((epochs for most, epochs in LARGE_EPOCHS if setting.num_images <= most), 300)
+    return 2 * epochs // 300 * 100 if many else epochs
+
+
+def dcbench(model, setting, kind=None):
+    """DC-BENCH: SGD 0.01, momentum 0.9, weight decay 5e-4, minibatches of 256, five networks, DC's schedule.
+
+    One recipe for the sets of every method, varied by the augmentation: none (the evaluator's default) with 300 epochs,
+    any other with 1000. Its names: dsa; autoaugment (CIFAR's policy, ImageNet's for Tiny ImageNet); randaugment (one
+    operation); imagenet (crop with padding 4, flip, jitter of brightness, contrast and saturation by 0.4 and of hue by
+    0.2); cifar (crop with padding 4, flip, then a hole of 16 x 16 filled with the mean colour). All but dsa are drawn
+    once for a whole minibatch, on 8-bit pixels. The published comparisons report the best and the mean over
+    augmentations. (Its program cuts to 8 bits, ours rounds; its Adam at 0.003 is an option that no default takes.)
+    """
+    kind = kind or "none"
+    return Protocol(300 if kind == "none" else 1000, augmentation=kind, strategy=strategy_of(kind, setting, model))
+
+
+def full(model, setting, kind=None):
+    """How the whole training set is trained: DSA's optimiser and augmentation, 100 epochs.
+
+    Digits, which are few: 30 epochs and minibatches of 32, so that there are enough steps.
+    """
+    return replace(dsa(model, setting, kind), **(FULL_DIGITS if setting.dataset == "Digits" else FULL_EPOCHS))
+
+
+def dd(model, setting, kind=None):
+    """Dataset Distillation: plain descent along the steps of a set, 10 batches 3 times over where it has none."""
+    return StepProtocol()
+
+
+def rtp(model, setting, kind=None):
+    """RTP: SGD 0.01, momentum 0.9, no weight decay, minibatches of 640, 300 epochs at one learning rate, ten networks.
+
+    As published without augmentation, or with one that is drawn anew for every step and image (siamese). The number of
+    updates follows the number of images: a set of up to 640 has one in an epoch.
+    """
+    kind = kind or "none"
+    return NamedProtocol(300, batch_size=640, weight_decay=0.0, augmentation=kind,
+                         strategy=strategy_of(kind, setting, model), schedule="constant", name="rtp")
+
+
+PROTOCOLS = {
+    "dc": Published("300 epochs without augmentation; 1000 where DC augments",
+                    "Zhao, Mopuri & Bilen, ICLR 2021", dc),
+    "dsa": Published("1000 epochs with DSA's augmentation; also DM's", "Zhao & Bilen, ICML 2021 and WACV 2023", dsa),
+    "mtt": Published("as dsa, at the step size that the set has learned", "Cazenavette et al., CVPR 2022", dsa,
+                     learned=True),
+    "idc": Published("stronger augmentation, CutMix, minibatches of 64", "Kim et al., ICML 2022", idc),
+    "dcbench": Published("one recipe for all methods, varied by the augmentation",
+                         "Cui et al., NeurIPS 2022 Datasets and Benchmarks; github.com/justincui03/dc_benchmark",
+                         dcbench, augmentations=DCBENCH),
+    "dd": Published("a few steps of plain descent, learned with the set, from a fresh or its own start",
+                    "Wang et al., 2018", dd, augmentations={"none": "none"}, learned=True),
+    "rtp": Published("300 epochs at one learning rate, minibatches of 640, neither augmentation nor weight decay",
+                     "Deng & Russakovsky, NeurIPS 2022", rtp),
+    "full": Published("the whole training set: 100 epochs of dsa", "this toolkit", full),
+}

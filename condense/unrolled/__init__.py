@@ -1,1 +1,0 @@
-"""Unrolled training: a few steps of descent on the set, differentiated to the loss on real images behind them."""
