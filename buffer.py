@@ -11,34 +11,21 @@ Du et al. (FTD), "Minimizing the Accumulated Trajectory Error to Improve Dataset
 """
 
 from dataclasses import dataclass, replace
-from typing import ClassVar
 
-from augment import default_strategy
-from networks import get_network, network_for
-from utils import (
-    CLASSIC_STRATEGY,
-    LOSSES,
-    ExpertRun,
-    OptionError,
-    Recipe,
-    RunConfig,
-    Streams,
-    dead_flags,
-    default_side,
-    expert_folder,
-    load_data,
-    option,
-    parse_epochs,
-    redefault,
-    run_script,
-    start_compute,
-)
+from condense import cli
+from condense.cli import OptionError, auto, dead_flags, flags, option, redefault
+from condense.core.randomness import Streams
+from condense.experts import CLASSIC_STRATEGY, LOSSES, ExpertRun, Recipe, expert_folder, parse_epochs
+from condense.operators import start_compute
+from condense.run import run_script
+from networks import get_network
+from utils import load_data
 
 TRUE_OR_FALSE = ("True", "False")          # words, as in the published scripts
 
 
 @dataclass(frozen=True)
-class Config(RunConfig):
+class Config(cli.DataOptions, cli.ComputeOptions, cli.CommandOptions, flags.BUFFER):
     model: str = redefault("model", "auto", help="network of the experts; auto: a ConvNet as deep as the images need, "
                            "3 blocks at 32 pixels, 4 at 64, 5 at 128")
     num_experts: int = option(100, "experts in all; with --resume, those that are missing are made, and put into new "
@@ -81,20 +68,7 @@ class Config(RunConfig):
     compile: bool = redefault("compile", False, neutral=True)
     deterministic: bool = redefault("deterministic", False, neutral=True)
     chunk: int | None = redefault("chunk", None, neutral=True)
-    batch_real: int | None = option(None, "", dead="--batch_real has no effect: experts train on minibatches of "
-                                    "--batch_train")
-    ipc: ClassVar[None] = None                                   # options of condensation
-    parameterization: ClassVar[str] = "pixels"
-    init: ClassVar[None] = None
-    save: ClassVar[None] = None
-    clip_grad: ClassVar[None] = None
-    eval_mode: ClassVar[None] = None
-    num_exp: ClassVar[None] = None
-    num_eval: ClassVar[None] = None
-    epoch_eval_train: ClassVar[None] = None
-    lr_net: ClassVar[None] = None
-    save_path: ClassVar[None] = None
-    tensorboard: ClassVar[None] = None
+    seed: int = redefault("seed", 0)
 
 
 def settled(cfg):
@@ -107,10 +81,10 @@ def settled(cfg):
         raise OptionError("--decay_factor belongs to --decay_epochs; give both")
     if cfg.init_param != Config.init_param and cfg.net_init != "xavier":
         raise OptionError("--init_param is the gain of --net_init xavier; give both")
-    side = default_side(cfg.dataset, cfg.im_size)
-    strategy = default_strategy(cfg.dataset) if cfg.dsa_strategy == "auto" else cfg.dsa_strategy
+    model = auto.model_for(cfg.model, cfg.dataset, cfg.im_size)
+    strategy = auto.strategy_for(cfg.dsa_strategy, cfg.dataset)
     first, last = parse_epochs(cfg.keep_epochs, cfg.train_epochs)
-    return replace(cfg, model=network_for(side) if cfg.model == "auto" else cfg.model, keep_epochs=f"{first}-{last}",
+    return replace(cfg, model=model, keep_epochs=f"{first}-{last}",
                    dsa_strategy=strategy if cfg.dsa == "True" else "none")
 
 
@@ -128,9 +102,8 @@ def recipe_of(cfg):
 def main(cfg):
     cfg = settled(cfg)
     recipe = recipe_of(cfg)
-    compute = start_compute(cfg.device, cfg.precision, cfg.compile, cfg.chunk, cfg.deterministic)
-    real = load_data(cfg.dataset, cfg.data_path, compute.device, im_size=cfg.im_size, resize=cfg.resize, seed=cfg.seed,
-                     progress=cfg.progress, zca=cfg.zca, subset=cfg.subset, classes=cfg.classes)
+    compute = start_compute(**cfg.compute)
+    real = load_data(cfg.data, device=compute.device)
     net = get_network(cfg.model, *real.spec)
     folder = expert_folder(cfg.buffer_path, cfg.dataset, cfg.model, zca=cfg.zca, subset=cfg.subset,
                            side=real.im_size[0])

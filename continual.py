@@ -18,18 +18,18 @@ import signal
 import statistics
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
 
 from tqdm import tqdm
 
-from augment import default_strategy, parse_strategy
+from condense import cli
 from condense import methods as registry
-from condense.cli.options import DATA, EVALUATION, RUN
+from condense.cli import auto, flags, option, redefault
+from condense.cli.option import DATA, EVALUATION, RUN
 from condense.comparison.tables import FORMATS
 from condense.continual.methods import StepMethod, with_method_options
 from condense.continual.order import class_order, require_equal_steps
 from condense.continual.pace import Pace, timed
-from condense.continual.plan import NO_ZCA, RANDOM, methods_of, sources_of, used_options
+from condense.continual.plan import RANDOM, methods_of, sources_of, used_options
 from condense.continual.plot import save_figure
 from condense.continual.previous import read_previous, refuse_other, refuse_other_files, with_rows_kept
 from condense.continual.published import PUBLISHED, SPACES
@@ -37,10 +37,13 @@ from condense.continual.scoring import ScoreBook
 from condense.continual.summary import save_summary, summarise, table_of
 from condense.core.errors import Interrupted
 from condense.core.journal import log_to_terminal
+from condense.core.randomness import Streams
 from condense.core.words import duration
+from condense.operators import start_compute
+from condense.run import run_script
 from condense.run.checkpoints import check_writable
 from networks import get_network
-from utils import RunConfig, Streams, load_data, option, redefault, run_script, siamese_protocols, start_compute
+from utils import load_data, siamese_protocols
 
 log = logging.getLogger("condense")
 
@@ -49,9 +52,8 @@ METHODS = {name: StepMethod(row) for name, row in registry.METHODS.items() if ro
 
 
 @dataclass(frozen=True)
-class Options(RunConfig):
+class Options(cli.SourceOptions, cli.CellOptions, cli.ComputeOptions, cli.CommandOptions, flags.CONTINUAL):
     dataset: str = redefault("dataset", "CIFAR100")
-    zca: bool = redefault("zca", False, dead=NO_ZCA)             # refused: neither paper whitens
     model: str = redefault("model", "ConvNet", help="network of condensing and of scoring")
     ipc: int = redefault("ipc", 20, help="images per class: what the memory may store of each")
     steps: int = option(5, "steps in which the classes come, equally many in each", group=DATA, least=1)
@@ -76,17 +78,10 @@ class Options(RunConfig):
     overwrite: bool = redefault("overwrite", False, help="remove what is there, and make and score everything anew; "
                                 "once stopped, go on without it")
     format: str = option("text", "how the table is printed", group=RUN, choices=tuple(FORMATS), neutral=True)
-    classes: ClassVar[None] = None                               # options of other runs are none of this one
-    parameterization: ClassVar[str] = "pixels"
-    init: ClassVar[None] = None                                  # of the methods that have it, see below
-    save: ClassVar[None] = None
-    optimizer: ClassVar[None] = None
-    clip_grad: ClassVar[None] = None
-    eval_mode: ClassVar[None] = None
-    num_exp: ClassVar[None] = None
-    eval_every: ClassVar[None] = None
-    resume: ClassVar[None] = None
-    tensorboard: ClassVar[bool] = False
+    epoch_eval_train: int = redefault("epoch_eval_train", 1000)
+    seed: int = redefault("seed", 0)
+    save_path: str = redefault("save_path", "result")
+    checkpoint_every: int = redefault("checkpoint_every", 500)
 
 
 Config = with_method_options(Options, METHODS)
@@ -94,22 +89,21 @@ Config = with_method_options(Options, METHODS)
 
 def main(cfg):
     log_to_terminal()
-    parse_strategy("none" if cfg.dsa_strategy == "auto" else cfg.dsa_strategy)
+    auto.check_strategy(cfg.dsa_strategy)
     methods = methods_of(cfg, METHODS)
-    compute = start_compute(cfg.device, cfg.precision, cfg.compile, cfg.chunk, cfg.deterministic)
+    compute = start_compute(**cfg.compute)
     stem = f"{cfg.dataset}_{cfg.model}_{cfg.ipc}ipc_{cfg.steps}steps" + "_published" * (cfg.cl_data_path is not None)
     folder, summary_path = Path(cfg.save_path) / f"cl_{stem}", Path(cfg.save_path) / f"scores_{stem}.json"
     check_writable(Path(cfg.save_path))
     before, used = None if cfg.overwrite else read_previous(summary_path), used_options(cfg.methods, METHODS)
-    real = load_data(cfg.dataset, cfg.data_path, compute.device, im_size=cfg.im_size, resize=cfg.resize, seed=cfg.seed,
-                     progress=cfg.progress, subset=cfg.subset)
+    real = load_data(cfg.data, device=compute.device)
     if before:
         of_one = used ^ used_options(before["options"]["methods"], METHODS)
         refuse_other(summary_path, before, cfg.identity(), real.fingerprint, of_one)
     require_equal_steps(real.num_classes, cfg.steps)
     get_network(cfg.model, *real.spec)                           # better refused now than after the first step
     orders = [class_order(real.num_classes, cfg.steps, seed) for seed in range(cfg.seeds)]
-    strategy = default_strategy(real.name) if cfg.dsa_strategy == "auto" else cfg.dsa_strategy
+    strategy = auto.strategy_for(cfg.dsa_strategy, real.name)
     (protocol,) = siamese_protocols((cfg.model,), cfg.epoch_eval_train, cfg.lr_net, cfg.batch_train, strategy).values()
     sources = sources_of(cfg, methods, real, folder)
     for source in sources:

@@ -12,27 +12,22 @@ import logging
 from dataclasses import dataclass
 from functools import partial
 
-from augment import default_strategy, draw_siamese, parse_strategy
+from augment import draw_siamese
+from condense import cli
+from condense.cli import auto, option, redefault
+from condense.matching import class_distances, class_gradients, matching_over_classes
+from condense.run import run_script, start_run
+from condense.synthetic import build_optimizer, build_synthetic
 from networks import freeze_batchnorm, get_network, has_batchnorm, reset
 from utils import (
     Protocol,
-    RunConfig,
     Scorer,
     TensorSet,
-    build_optimizer,
-    build_synthetic,
-    class_distances,
-    class_gradients,
     dc_protocols,
     eval_pool,
     get_loops,
     load_data,
-    matching_over_classes,
-    option,
-    redefault,
-    run_script,
     siamese_protocols,
-    start_run,
     train_network,
 )
 
@@ -40,7 +35,7 @@ BATCHNORM_IMAGES = 16                     # real images per class that set batch
 
 
 @dataclass(frozen=True)
-class Config(RunConfig):
+class Config(cli.DataOptions, cli.SetOptions, cli.EvaluationOptions, cli.ComputeOptions, cli.RunOptions):
     method: str = option("DC", "DC, or DSA: with Siamese augmentation", choices=("DC", "DSA"))
     Iteration: int = option(1000, "iterations, each with a fresh network", least=0)
     outer_loop: int | str = option("auto", "matching steps per iteration; auto: as published for the ipc",
@@ -69,7 +64,7 @@ def recipes(cfg, pool, real):
     how = cfg.epoch_eval_train, cfg.lr_net, cfg.batch_train
     if cfg.method == "DC":
         return "none", dc_protocols(pool, real.name, *how)
-    strategy = default_strategy(real.name) if cfg.dsa_strategy == "auto" else cfg.dsa_strategy
+    strategy = auto.strategy_for(cfg.dsa_strategy, real.name)
     return strategy, siamese_protocols(pool, *how, strategy)
 
 
@@ -82,12 +77,11 @@ def loops(cfg):
 
 def main(cfg, name=None):
     pool = eval_pool(cfg.eval_mode, cfg.model)
-    parse_strategy("none" if cfg.dsa_strategy == "auto" else cfg.dsa_strategy)
+    auto.check_strategy(cfg.dsa_strategy)
     run = start_run(cfg, name or cfg.method)
     if cfg.method == "DC" and cfg.dsa_strategy not in ("auto", "none"):
         logging.getLogger("condense").info("--dsa_strategy has no effect with --method DC, which does not augment")
-    real = load_data(cfg.dataset, cfg.data_path, run.device, im_size=cfg.im_size, resize=cfg.resize, seed=cfg.seed,
-                     progress=cfg.progress, zca=cfg.zca, subset=cfg.subset, classes=cfg.classes)
+    real = load_data(cfg.data, device=run.device)
     strategy, protocols = recipes(cfg, pool, real)
     scorer = Scorer(real, protocols, cfg.num_eval, run.compute, run.rng, cfg.progress)
     net = run.compute.prepare(get_network(cfg.model, *real.spec))
@@ -98,9 +92,7 @@ def main(cfg, name=None):
     outer_loop, inner_loop = loops(cfg)
     training = Protocol(inner_loop, cfg.lr_net, cfg.batch_train, momentum=0, weight_decay=0, strategy=strategy,
                         schedule="constant")
-    batch_real = None if cfg.batch_real == "all" else cfg.batch_real
-    cadence = 500 if cfg.eval_mode in ("S", "SS") else 0
-    run.begin(real, scorer, cadence if cfg.eval_every == "auto" else cfg.eval_every)
+    run.begin(real, scorer, auto.cadence_for(cfg.eval_every, 500, cfg.eval_mode))
 
     for exp in run.experiments():
         synthetic = build_synthetic(cfg.parameterization, real, cfg.ipc, run.start_of(exp, cfg.init),
@@ -114,7 +106,7 @@ def main(cfg, name=None):
                     some = real.sample(real.classes, BATCHNORM_IMAGES, run.rng("data", *key, 1))
                     freeze_batchnorm(net, some.images(), forward)
                 augment = draw_siamese(strategy, real.num_classes, run.rng("augmentation", *key), run.device)
-                batch = real.sample(real.classes, batch_real, run.rng("data", *key, 0))
+                batch = real.sample(real.classes, auto.number_or_all(cfg.batch_real), run.rng("data", *key, 0))
                 loss = matching_over_classes(distance, gradients, batch, synthetic, augment)
                 loss = loss + synthetic.extra_loss(augment, run.rng("set", *key, 0))
                 run.log(loss=loss.detach() / real.num_classes)

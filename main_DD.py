@@ -1,70 +1,38 @@
 """DD: learn images, and the size of each step on them, such that a few steps of descent train a network.
 
 Wang, Zhu, Torralba & Efros, "Dataset Distillation", 2018 (arXiv 1811.10959), algorithm 1 with many steps and epochs.
-With --train_nets_type loaded networks are trained before, and what they learn is said by --objective.
-With --inner_steps training goes on for many steps, on minibatches of the set, with momentum: Deng & Russakovsky,
-"Remember the Past", NeurIPS 2022; with --window through its last steps alone: Feng, Vedantam & Kempe (RaT-BPTT), ICLR
-2024.
+With --train_nets_type loaded, networks were trained before, and --objective says what they are to learn.
 
     python main_DD.py --dataset MNIST --ipc 1 --distill_steps 1 --train_nets_type known_init
     python main_DD.py --config configs/DD/CIFAR10_ipc10.yaml
     python main_DD.py --config configs/DD/MNIST_ipc10_from_Digits.yaml      # networks of buffer.py
-    python main_DD.py --config configs/RTP/CIFAR10_ipc1.yaml
 """
 
-from dataclasses import dataclass, replace
-from functools import partial
+import logging
+from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 
 from augment import draw_siamese
-from networks import get_network, has_batchnorm
-from utils import (
-    NUM_EVAL,
-    OBJECTIVES,
-    REGIMES,
-    BeforeAfter,
-    InnerSGD,
-    OptionError,
-    Passes,
-    RunConfig,
-    Scorer,
-    Starts,
-    StepProtocol,
-    Student,
-    accuracy_alone,
-    build_optimizer,
-    build_synthetic,
-    choose_mode,
-    class_minibatches,
-    crop_and_flip,
-    draw_classes,
-    draw_window,
-    eval_pool,
-    load_data,
-    named_protocols,
-    num_steps_of,
-    open_banks,
-    option,
-    outline_synthetic,
-    poisoned,
-    redefault,
-    require_alike,
-    run_script,
-    settle_steps,
-    split_steps,
-    start_run,
-)
+from condense import cli
+from condense.cli import flags, is_given, option, redefault
+from condense.evaluation import BeforeAfter, accuracy_alone, poisoned
+from condense.experts import REGIMES, NetworkStarts, open_banks
+from condense.matching import InnerSGD, Student, choose_mode, draw_window, inner_gradient, real_loss
+from condense.methods import METHODS
+from condense.run import run_script, start_run
+from condense.synthetic import build_optimizer, build_synthetic, outline_synthetic
+from condense.training import Passes, StepProtocol, crop_and_flip, split_steps
+from condense.training.unrolled_options import NUM_EVAL, OBJECTIVES, refuse_batchnorm, settle_steps, source_of
+from networks import get_network
+from utils import Scorer, eval_pool, load_data
 
 MOMENTUM = 0.5                             # of the updates of the set: Adam's first beta, and with SGD, as published
 REAL_CHUNK = 256                           # real images at a time: fewer take longer, with networks of few channels
-BATCH_REAL = 64                            # real images per class and update of Remember the Past
-ELSEWHERE = "--{} has no effect: {}"
 
 
 @dataclass(frozen=True)
-class Config(RunConfig):
+class Config(cli.DataOptions, cli.SetOptions, cli.ComputeOptions, cli.RunOptions, flags.DD):
     dataset: str = redefault("dataset", "MNIST")
     data_path: str = redefault("data_path", "data", aliases=("dataset_root",))
     model: str = redefault("model", "LeNet", aliases=("arch",), help="network to condense with; published: LeNet, and "
@@ -76,17 +44,10 @@ class Config(RunConfig):
                                  least=1)
     distill_lr: float = option(0.02, "step size of each of the S E steps to begin with; all are learned (published "
                                "for CIFAR-10: 0.001)", above=0)
-    inner_steps: int | None = option(None, "steps T on minibatches drawn from the set, in the place of S batches E "
-                                     "times; --distill_lr is the size of each and stays (Remember the Past: 150, 0.01)",
-                                     least=1, aliases=("bptt_inner_steps",))
-    batch_syn: int | None = option(None, "images of each class in such a minibatch; all if not given, or -1", least=-1,
-                                   aliases=("compressor_minibatch_size",))
-    batch_real: int | None = option(None, "real images of each class in an update with --inner_steps; "
-                                    f"{BATCH_REAL} if not given", least=1)
-    task_sampler_nc: int | None = option(None, "classes drawn for such an update; all if not given, or -1", least=-1)
+    inner_steps: int | None = option(None, "many steps on minibatches drawn from the set, in the place of S E steps: "
+                                     "runs main_RTP.py", least=1, aliases=("bptt_inner_steps",), neutral=True)
     dsa_strategy: str = option("none", "operators, joined by _: one draw in an update for all synthetic and real "
-                               "images; with --inner_steps, networks that are scored draw per image",
-                               aliases=("interventions",))
+                               "images", aliases=("interventions",))
     lr: float = option(0.01, "learning rate of images and step sizes", above=0, aliases=("lr_img", "compressor_lr"))
     epochs: int = option(400, "passes over the real images", least=0)
     Iteration: int | None = option(None, "updates of the synthetic images, in the place of --epochs", least=0)
@@ -128,108 +89,32 @@ class Config(RunConfig):
     eval_every: int = redefault("eval_every", 2000, least=0, help="updates between evaluations, 0: only the last")
     seed: int = redefault("seed", 0, aliases=("base_seed",))
     save_path: str = redefault("save_path", "result", aliases=("results_dir",))
-    lr_net: float | None = redefault("lr_net", None, help="of protocol rtp, by which a set of --inner_steps is scored; "
-                                     "0.01 if not given")
-    epoch_eval_train: int | None = redefault("epoch_eval_train", None, help="the same; 300 if not given")
-    batch_train: int | None = redefault("batch_train", None, help="the same; 640 if not given")
-    distilled_images_per_class_per_step: int | None = option(None, "", dead="--distilled_images_per_class_per_step is "
-                                                             "refused")
     mode: str | None = option(None, "", choices=tuple(OBJECTIVES.values()), dead="--mode is called --objective here")
-    phase: str | None = option(None, "", choices=("train",), dead=ELSEWHERE.format("phase", "evaluate.py scores a set"))
-    test_nets_type: str | None = option(None, "", dead=ELSEWHERE.format("test_nets_type", "--train_nets_type says it"))
-    test_batch_size: int | None = option(None, "", dead=ELSEWHERE.format("test_batch_size", "see --chunk"))
-    test_niter: int | None = option(None, "", dead=ELSEWHERE.format("test_niter", "all test images count"))
-    log_interval: int | None = option(None, "", dead=ELSEWHERE.format("log_interval", "losses are logged as they come"))
-    checkpoint_interval: int | None = option(None, "", dead=ELSEWHERE.format("checkpoint_interval", "see "
-                                                                             "--checkpoint_every, in updates"))
-    num_workers: int | None = option(None, "", dead=ELSEWHERE.format("num_workers", "images are on the device"))
-    device_id: int | None = option(None, "", dead=ELSEWHERE.format("device_id", "see --device"))
-    world_size: int | None = option(None, "", dead=ELSEWHERE.format("world_size", "one process does it all"))
-    no_log: bool = option(False, "", dead=ELSEWHERE.format("no_log", "the journal is beside the result"))
 
 
-def real_loss(student, theta, images, labels, chunk):
-    """Return (CE(f(x; theta_T), y), its gradient lambda_T by theta_T (P,)): the mean over a real minibatch.
-
-    It is taken after the last step alone, of first order, and `chunk` images at a time.
-    """
-    theta, total = theta.detach().requires_grad_(), 0
-    for x, y in zip(images.split(chunk), labels.split(chunk)):
-        loss = F.cross_entropy(student.logits(theta, x), y, reduction="sum") / len(images)
-        loss.backward()
-        total = total + loss.detach()
-    return total, theta.grad
-
-
-def inner_gradient(student, rows, augment):
-    """Return the gradient that step t descends, that of the mean cross-entropy on images rows[t]: (t, theta, x, y)."""
-    def gradient(t, theta, images, labels):
-        return student.gradient(theta, augment(images[rows[t]]), labels[rows[t]])
-    return gradient
-
-
-def or_all(number):
-    """Return `number`, or None for -1, the original's word for all."""
-    return None if number == -1 else number
-
-
-def method_of(cfg):
-    """Return the name that results bear: DD, or with --inner_steps BPTT, and RTP where the set is a memory."""
-    if not cfg.inner_steps:
-        return "DD"
-    return "RTP" if cfg.parameterization == "memory" else "BPTT"
-
-
-def protocols_of(cfg, pool, real):
-    """Return {network name: `Protocol`}: the learned steps, or with --inner_steps those of Remember the Past."""
-    if not cfg.inner_steps:
-        return dict.fromkeys(pool, StepProtocol(cfg.distill_epochs, momentum=cfg.inner_momentum, net_init=cfg.net_init,
-                                                distill_steps=cfg.distill_steps, gain=cfg.init_param))
-    protocols = named_protocols("rtp", pool, real, epochs=cfg.epoch_eval_train, lr=cfg.lr_net,
-                                batch_size=cfg.batch_train)
-    if cfg.dsa_strategy == "none":
-        return protocols
-    return {model: replace(protocol, augmentation="siamese", strategy=cfg.dsa_strategy)
-            for model, protocol in protocols.items()}
-
-
-def load_banks(cfg, net, real, device):
-    """Return the networks that are trained already, (to learn for, to score on); None where there are none."""
-    if cfg.train_nets_type != "loaded":
-        return None
-    source, path = real, cfg.source_data_path or cfg.data_path
-    subset = cfg.subset if (cfg.source_dataset or cfg.dataset) == "ImageNet" else None
-    if cfg.source_dataset:
-        source = load_data(cfg.source_dataset, path, im_size=cfg.im_size, resize=cfg.resize, seed=cfg.seed,
-                           progress=cfg.progress, zca=cfg.zca, subset=subset, classes=cfg.classes)
-        require_alike(source, real)
-    return open_banks(cfg.buffer_path, net, source, cfg.model, cfg.n_nets, cfg.num_eval, device, subset=subset,
-                      data_path=None if path == Config.data_path else path, seed=cfg.seed, resize=cfg.resize)
-
-
-def main(cfg, name=None):
+def main(cfg, name="DD"):
     cfg = settle_steps(cfg)
-    descent, num_steps = InnerSGD(cfg.inner_momentum), num_steps_of(cfg)
+    descent, num_steps = InnerSGD(cfg.inner_momentum), cfg.distill_steps * cfg.distill_epochs
     pool = eval_pool(cfg.eval_mode, cfg.model)
-    run = start_run(cfg, name or method_of(cfg))
-    real = load_data(cfg.dataset, cfg.data_path, run.device, im_size=cfg.im_size, resize=cfg.resize, seed=cfg.seed,
-                     progress=cfg.progress, zca=cfg.zca, subset=cfg.subset, classes=cfg.classes)
+    run = start_run(cfg, name)
+    real = load_data(cfg.data, device=run.device)
     outline = outline_synthetic(cfg.parameterization, real, cfg.ipc, **cfg.form_options())
-    if not cfg.inner_steps:                                      # refuses steps that it cannot be cut into
-        outline.learn_step_sizes(cfg.distill_lr, cfg.distill_steps, cfg.distill_epochs)
+    outline.learn_step_sizes(cfg.distill_lr, cfg.distill_steps, cfg.distill_epochs)     # refuses what cannot be cut
     net = run.compute.prepare(get_network(cfg.model, *real.spec))
-    if has_batchnorm(net):
-        raise OptionError(f"--model {cfg.model} has batch norm, whose statistics no step learns; choose one with "
-                          "another norm")
+    refuse_batchnorm(net, cfg.model)
     student = Student(net, run.compute, run.compute.chunk_for(real.im_size))
     chunk = cfg.chunk or max(REAL_CHUNK, run.compute.chunk_for(real.im_size))
-    banks, number = load_banks(cfg, net, real, run.device), cfg.sample_n_nets or cfg.n_nets
-    starts = Starts(net, cfg.train_nets_type, cfg.n_nets, number, cfg.net_init, cfg.init_param, run.rng, banks)
-    augmented = cfg.augment_real == "crop_flip" or (cfg.augment_real == "auto" and real.name == "CIFAR10"
-                                                    and not cfg.inner_steps)
+    banks, number = None, cfg.sample_n_nets or cfg.n_nets
+    if cfg.train_nets_type == "loaded":                          # (to learn for, to score on)
+        banks = open_banks(cfg.buffer_path, net, real, cfg.model, cfg.n_nets, cfg.num_eval, cfg.data, run.device,
+                           source_of(cfg))
+    starts = NetworkStarts(net, cfg.train_nets_type, cfg.n_nets, number, cfg.net_init, cfg.init_param, run.rng, banks)
+    augmented = cfg.augment_real == "crop_flip" or (cfg.augment_real == "auto" and real.name == "CIFAR10")
     per_epoch = Passes(real, cfg.batch_size, None).length
     iterations = cfg.epochs * per_epoch if cfg.Iteration is None else cfg.Iteration
-    scorer = Scorer(real, protocols_of(cfg, pool, real), cfg.num_eval, run.compute, run.rng, cfg.progress)
+    protocols = dict.fromkeys(pool, StepProtocol(cfg.distill_epochs, momentum=cfg.inner_momentum, gain=cfg.init_param,
+                                                 net_init=cfg.net_init, distill_steps=cfg.distill_steps))
+    scorer = Scorer(real, protocols, cfg.num_eval, run.compute, run.rng, cfg.progress)
     relabel, figures = (lambda labels: labels), accuracy_alone
     if cfg.objective == "poison":                                # of the outer loss alone, not of the synthetic images
         relabel, figures = poisoned(cfg.attack_class, cfg.target_class, real.num_classes)
@@ -240,15 +125,11 @@ def main(cfg, name=None):
     for exp in run.experiments():
         synthetic = build_synthetic(cfg.parameterization, real, cfg.ipc, run.start_of(exp, cfg.init),
                                     run.rng("init", exp), **cfg.form_options())
-        groups = synthetic.param_groups(cfg.lr, MOMENTUM)
-        if cfg.inner_steps:
-            drawn = partial(class_minibatches, synthetic.counts, or_all(cfg.batch_syn), device=run.device,
-                            views=synthetic.views)
-            batches = drawn(1, run.rng("data", exp, 0, 1))
-        else:
-            synthetic.learn_step_sizes(cfg.distill_lr, cfg.distill_steps, cfg.distill_epochs)
-            groups += [{"params": [synthetic.raw_step_sizes], "lr": cfg.lr, "momentum": MOMENTUM}]
-            batches = split_steps(synthetic.hard_labels, cfg.distill_steps)                  # S tensors of indices
+        synthetic.learn_step_sizes(cfg.distill_lr, cfg.distill_steps, cfg.distill_epochs)
+        groups = [*synthetic.param_groups(cfg.lr, MOMENTUM),
+                  {"params": [synthetic.raw_step_sizes], "lr": cfg.lr, "momentum": MOMENTUM}]
+        batches = split_steps(synthetic.hard_labels, cfg.distill_steps)                  # S tensors of indices
+        rows = batches * cfg.distill_epochs
         fixed = starts.fixed(exp)                                # (n_nets, P) or as many to read, or None
         synthetic.start_from_networks(cfg.model, starts.scored(fixed))
         optimizer = build_optimizer(cfg.optimizer, groups, cfg.clip_grad)
@@ -256,25 +137,18 @@ def main(cfg, name=None):
         mode = choose_mode(cfg.unroll, cfg.window or num_steps, len(batches[0]), real.im_size, run.device)
         run.note(exp, unroll=mode, iterations=iterations)
         for it in run.iterations(exp, synthetic, optimizer):     # progress, due evaluations, checkpoints
-            if cfg.inner_steps:
-                classes = draw_classes(real.num_classes, or_all(cfg.task_sampler_nc), run.rng("data", exp, it, 0))
-                rows = drawn(num_steps, run.rng("data", exp, it, 1), classes)
-                batch = real.sample(classes, cfg.batch_real or BATCH_REAL, run.rng("data", exp, it, 2))
-            else:
-                rows, batch = batches * cfg.distill_epochs, passes.batch(it)
-                for group in optimizer.param_groups:             # falls where an epoch ends, not where it begins
-                    decayed = cfg.decay_factor ** (it // per_epoch // cfg.decay_epochs)
-                    group["lr"] = group.setdefault("initial_lr", group["lr"]) * decayed
+            batch = passes.batch(it)
+            for group in optimizer.param_groups:                 # falls where an epoch ends, not where it begins
+                decayed = cfg.decay_factor ** (it // per_epoch // cfg.decay_epochs)
+                group["lr"] = group.setdefault("initial_lr", group["lr"]) * decayed
             augment = draw_siamese(cfg.dsa_strategy, 1, run.rng("augmentation", exp, it, 1), run.device)
             x = batch.images()
             x = augment(crop_and_flip(x, run.rng("augmentation", exp, it)) if augmented else x)
             steps, first = num_steps, 0
             if cfg.window:
                 steps, first = draw_window(cfg.window, num_steps, run.rng("set", exp, it, 2))
-            sizes = torch.tensor(cfg.distill_lr, device=run.device) if cfg.inner_steps else synthetic.step_sizes
-            images = synthetic.images()                          # (n, C, H, W); sizes () or (T,)
-            learned = [tensor for tensor in (images, sizes) if tensor.requires_grad]
-            loss, gradients = 0, [0] * len(learned)
+            learned = images, sizes = synthetic.images(), synthetic.step_sizes           # (n, C, H, W), (S E,)
+            loss, gradients = 0, [0, 0]
             for theta in starts.of_step(exp, it, fixed):         # (P,), one network after another: memory of one
                 theta = descent.unroll(inner_gradient(student, rows, augment), theta, sizes, steps,
                                        (images, synthetic.labels), mode, first)
@@ -292,5 +166,15 @@ def main(cfg, name=None):
     return run.save()
 
 
+def start(argv=None):
+    """Run this script; asked for --inner_steps, run main_RTP.py in its place, with the defaults of this one."""
+    if not is_given(Config, "inner_steps", argv):
+        return run_script(main, Config, __doc__, argv)
+    logging.getLogger("condense").info("--inner_steps: many steps on minibatches of the set are those of main_RTP.py, "
+                                       "which runs now")
+    other = METHODS["RTP"].load()
+    return run_script(other.main, other.Config, other.__doc__, argv, defaults=other.AS_DD)
+
+
 if __name__ == "__main__":
-    run_script(main, Config, __doc__)
+    start()

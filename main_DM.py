@@ -10,26 +10,18 @@ from dataclasses import dataclass
 
 import torch
 
-from augment import default_strategy, draw_siamese, parse_strategy
+from augment import draw_siamese
+from condense import cli
+from condense.cli import auto, flags, option, redefault
+from condense.matching import class_means
+from condense.run import run_script, start_run
+from condense.synthetic import build_optimizer, build_synthetic
 from networks import get_network, has_batchnorm, reset
-from utils import (
-    RunConfig,
-    Scorer,
-    build_optimizer,
-    build_synthetic,
-    class_means,
-    eval_pool,
-    load_data,
-    option,
-    redefault,
-    run_script,
-    siamese_protocols,
-    start_run,
-)
+from utils import Scorer, eval_pool, load_data, siamese_protocols
 
 
 @dataclass(frozen=True)
-class Config(RunConfig):
+class Config(cli.DataOptions, cli.SetOptions, cli.EvaluationOptions, cli.ComputeOptions, cli.RunOptions, flags.DM):
     ipc: int = redefault("ipc", 50)
     init: str = redefault("init", "real")
     Iteration: int = option(20000, "updates of the synthetic images", least=0)
@@ -40,7 +32,6 @@ class Config(RunConfig):
     eval_mode: str = redefault("eval_mode", "SS")
     eval_every: int | str = redefault("eval_every", "auto", choices=("auto",), least=0, help="iterations between "
                                       "evaluations, 0: only the last; auto: 2000, for pools only the last")
-    dis_metric: str | None = option(None, "", dead="--dis_metric has no effect: DM compares features, not gradients")
 
 
 def matching_loss(mean_real, mean_syn):
@@ -50,19 +41,16 @@ def matching_loss(mean_real, mean_syn):
 
 def main(cfg, name="DM"):
     pool = eval_pool(cfg.eval_mode, cfg.model)
-    parse_strategy("none" if cfg.dsa_strategy == "auto" else cfg.dsa_strategy)
+    auto.check_strategy(cfg.dsa_strategy)
     run = start_run(cfg, name)
-    real = load_data(cfg.dataset, cfg.data_path, run.device, im_size=cfg.im_size, resize=cfg.resize, seed=cfg.seed,
-                     progress=cfg.progress, zca=cfg.zca, subset=cfg.subset, classes=cfg.classes)
-    strategy = default_strategy(real.name) if cfg.dsa_strategy == "auto" else cfg.dsa_strategy
+    real = load_data(cfg.data, device=run.device)
+    strategy = auto.strategy_for(cfg.dsa_strategy, real.name)
     protocols = siamese_protocols(pool, cfg.epoch_eval_train, cfg.lr_net, cfg.batch_train, strategy)
     scorer = Scorer(real, protocols, cfg.num_eval, run.compute, run.rng, cfg.progress)
     net = run.compute.prepare(get_network(cfg.model, *real.spec)).requires_grad_(False)
     embed = run.compute.wrap(net.embed)
     chunk = None if has_batchnorm(net) else run.compute.chunk_for(real.im_size)     # batch norm mixes all classes
-    batch_real = None if cfg.batch_real == "all" else cfg.batch_real
-    cadence = 2000 if cfg.eval_mode in ("S", "SS") else 0
-    run.begin(real, scorer, cadence if cfg.eval_every == "auto" else cfg.eval_every)
+    run.begin(real, scorer, auto.cadence_for(cfg.eval_every, 2000, cfg.eval_mode))
 
     for exp in run.experiments():
         synthetic = build_synthetic(cfg.parameterization, real, cfg.ipc, run.start_of(exp, cfg.init),
@@ -71,7 +59,7 @@ def main(cfg, name="DM"):
         for it in run.iterations(exp, synthetic, optimizer):     # progress, due evaluations, checkpoints
             reset(net, run.rng("nets", exp, it))                 # a fresh random network, in place
             augment = draw_siamese(strategy, real.num_classes, run.rng("augmentation", exp, it), run.device)
-            batch = real.sample(real.classes, batch_real, run.rng("data", exp, it))
+            batch = real.sample(real.classes, auto.number_or_all(cfg.batch_real), run.rng("data", exp, it))
             with torch.no_grad():                                # no gradient flows to real images
                 mean_real = class_means(embed, batch, augment, chunk)         # (K, D)
             mean_syn = class_means(embed, synthetic, augment, chunk)          # same augmentation for both

@@ -10,54 +10,38 @@ anew for each step, not in passes, and networks with batch norm are matched with
 """
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 
 import torch
 
-from augment import draw_composed, parse_strategy
-from networks import freeze_batchnorm, get_network, has_batchnorm
-from utils import (
-    MIXUPS,
+from augment import draw_composed
+from condense import cli
+from condense.cli import OptionError, auto, flags, option, redefault
+from condense.experts import open_expert_starts
+from condense.matching import (
     REFINED_METRICS,
-    ContinuedTraining,
-    OptionError,
-    Passes,
-    RunConfig,
-    Scorer,
-    build_optimizer,
-    build_synthetic,
     class_gradients,
     class_means,
-    eval_pool,
-    following_protocol,
-    idc_protocols,
     image_step,
-    is_large,
     is_matched,
-    load_data,
     matching_over_classes,
-    open_beginnings,
-    option,
-    outline_synthetic,
     part_of_each,
-    redefault,
     refined_distances,
-    refined_settings,
-    run_script,
-    start_run,
 )
+from condense.run import run_script, start_run
+from condense.synthetic import build_optimizer, build_synthetic, outline_synthetic
+from condense.training import MIXUPS, ContinuedTraining, Passes, following_protocol, idc_protocols, is_large
+from condense.training.idc_options import SETTLED, check, iterations_of, settled, tiles
+from networks import freeze_batchnorm, get_network, has_batchnorm
+from utils import Scorer, eval_pool, load_data
 
 BATCHNORM_IMAGES = 16                     # real images per class that set batch norm's statistics
 AUTO, TRUE_OR_FALSE = ("auto",), ("True", "False")
-SETTLED = ("metric", "lr_img", "n_data", "early", "aug_type", "mixup_net")        # what auto came to, for the result
-AUG_TYPE = "color_crop_cutout"
-UNMIXED = {"aug_type": "color_crop", "mixup_net": "vanilla", "mixup": "vanilla"}     # where mosaics are scored so
-ELSEWHERE = "--{} has no effect: {}"
 
 
 @dataclass(frozen=True)
-class Config(RunConfig):
+class Config(cli.DataOptions, cli.SetOptions, cli.EvaluationOptions, cli.ComputeOptions, cli.RunOptions, flags.IDC):
     dataset: str = redefault("dataset", "CIFAR10", aliases=("d",))
     data_path: str = redefault("data_path", "data", aliases=("data_dir", "imagenet_dir"))
     im_size: int | None = redefault("im_size", None, aliases=("res", "size"))
@@ -115,53 +99,6 @@ class Config(RunConfig):
     eval_every: int | str = redefault("eval_every", "auto", choices=AUTO, least=0, help="iterations between "
                                       "evaluations, 0: only the last; auto: 500, for pools only the last")
     checkpoint_every: int = redefault("checkpoint_every", 10)
-    beta: float = option(1.0, "", dead="--beta is refused")
-    decode_type: str = option("single", "", dead="--decode_type is refused")
-    nclass: int | None = option(None, "", aliases=("dseed",), dead="--nclass is refused")
-    reproduce: bool = option(False, "", dead="--reproduce is refused")
-    dsa: str | None = option(None, "", dead=ELSEWHERE.format("dsa", "see --dsa_strategy"))
-    rrc: str | None = option(None, "", dead=ELSEWHERE.format("rrc", "protocol idc crops ImageNet, and nothing else"))
-    same_compute: str | None = option(None, "", dead=ELSEWHERE.format("same_compute", "see --epoch_eval_train"))
-    weight_decay: float | None = option(None, "", aliases=("weight-decay", "wd", "momentum"), dead=ELSEWHERE.format(
-        "weight_decay (nor --momentum)", "networks train as published for the data"))
-    norm_type: str | None = option(None, "", dead=ELSEWHERE.format("norm_type", "name it in --model: ConvNetBN"))
-    depth: int | None = option(None, "", dead=ELSEWHERE.format("depth", "name it in --model: ConvNetD4"))
-    width: float | None = option(None, "", dead=ELSEWHERE.format("width", "name it in --model: ConvNetW64"))
-    tag: str | None = option(None, "", dead=ELSEWHERE.format("tag", "see --save_path"))
-    f_idx: str | None = option(None, "", dead=ELSEWHERE.format("f_idx", "--match feat compares the last features"))
-    nclass_sub: int | None = option(None, "", aliases=("phase",), dead=ELSEWHERE.format(
-        "nclass_sub", "classes are matched one after another, in the memory of one"))
-    epochs: int | None = option(None, "", dead=ELSEWHERE.format("epochs", "see --epoch_eval_train"))
-    slct_type: str | None = option(None, "", dead=ELSEWHERE.format("slct_type", "evaluate.py scores sets of others"))
-    load_memory: str | None = option(None, "", aliases=("workers",), dead=ELSEWHERE.format(
-        "load_memory", "images are on the device"))
-
-
-def check(cfg):
-    """Raise ValueError for options that do not go together."""
-    for strategy in (cfg.aug_type, cfg.dsa_strategy):
-        parse_strategy("none" if strategy == "auto" else strategy)
-    if cfg.zca:
-        raise OptionError("IDC keeps pixels between 0 and 1, which whitened ones are not; leave --zca out")
-    if cfg.beta != 1:
-        raise OptionError(f"--beta {cfg.beta:g} is not offered: CutMix draws areas by Beta(1, 1); leave it out")
-    if cfg.decode_type != "single":
-        raise OptionError(f"--decode_type {cfg.decode_type} is not offered: training would see other images than "
-                          "evaluation; leave it out")
-    if cfg.nclass is not None:
-        raise OptionError("--nclass and --dseed choose classes of ImageNet: name them, by --subset imagenet10, "
-                          "--subset imagenet100 or --classes")
-    if cfg.reproduce:
-        raise OptionError("--reproduce stands for the published settings: give --config configs/IDC/CIFAR10_ipc10.yaml"
-                          ", or another one from there or configs/IDC_I")
-    if cfg.n_data == 0:
-        raise OptionError("--n_data 0 leaves the network as it begins; say so by --net_epoch 0")
-    if cfg.mix_p != "auto" and cfg.mix_p > 1:
-        raise OptionError(f"--mix_p is a probability, not {cfg.mix_p:g}; lower it")
-    if cfg.match == "feat" and (cfg.metric not in ("auto", "mse") or "True" in (cfg.bias, cfg.fc)):
-        raise OptionError("--match feat compares features by squared distances; leave --metric, --bias and --fc out")
-    if cfg.pt_from < 0 and cfg.pt_num > 1:
-        raise OptionError(f"--pt_num {cfg.pt_num} counts epochs from --pt_from on; give that, too")
 
 
 def matching_loss(gradients_real, gradients_syn, metric, bias, fc):
@@ -172,11 +109,6 @@ def matching_loss(gradients_real, gradients_syn, metric, bias, fc):
 def feature_loss(mean_real, mean_syn):
     """Squared distance of class means, summed over features and classes. (K, D), (K, D) -> scalar."""
     return (mean_real - mean_syn).square().sum()
-
-
-def tiles(cfg):
-    """Return how many training images a side of a stored one holds."""
-    return cfg.form_options().get("factor", 1)
 
 
 def method_name(cfg):
@@ -195,31 +127,11 @@ def images_per_class(cfg, real):
     return max(outline.counts) // outline.views
 
 
-def settled(cfg, real):
-    """Return `cfg` with what it leaves to the data; raises ValueError for a step size that nobody knows."""
-    published = refined_settings(real.name, real.channel, real.num_classes, is_large(real))
-    if cfg.lr_img == "auto" and (cfg.match == "feat" or cfg.metric not in ("auto", published.metric)):
-        raise OptionError(f"--lr_img auto is for gradients by --metric {published.metric} on these images; give a "
-                          "--lr_img for what is matched here")
-    auto = {"niter": published.niter, "metric": published.metric, "lr_img": published.lr_img, "aug_type": AUG_TYPE,
-            "n_data": published.n_data, "early": 0 if cfg.pt_from >= 0 else published.early, "mixup_net": "cut"}
-    scored = idc_protocols([cfg.model], real, None, epochs=1, factor=tiles(cfg))[cfg.model]
-    if not scored.cutmix:                                        # MNIST with several images in the place of one
-        auto |= {**UNMIXED, "dsa_strategy": scored.strategy}
-    return replace(cfg, **{name: value for name, value in auto.items() if getattr(cfg, name) == "auto"})
-
-
-def iterations_of(cfg):
-    """Return how many iterations there are."""
-    return 100 * cfg.niter // cfg.inner_loop if cfg.Iteration is None else cfg.Iteration
-
-
 def main(cfg, name=None):
     check(cfg)
     pool = eval_pool(cfg.eval_mode, cfg.model)
     run = start_run(cfg, name or method_name(cfg))
-    real = load_data(cfg.dataset, cfg.data_path, run.device, im_size=cfg.im_size, resize=cfg.resize, seed=cfg.seed,
-                     progress=cfg.progress, subset=cfg.subset, classes=cfg.classes)
+    real = load_data(cfg.data, device=run.device)
     cfg = settled(cfg, real)
     protocols = idc_protocols(pool, real, images_per_class(cfg, real), cfg.epoch_eval_train, cfg.lr_net,
                               cfg.batch_train, cfg.mixup, cfg.mix_p, cfg.dsa_strategy, factor=tiles(cfg))
@@ -234,16 +146,12 @@ def main(cfg, name=None):
     follow = following_protocol(cfg.model, real, cfg.aug_type, cfg.lr_net, cfg.batch_train, cfg.mixup_net, cfg.mix_p)
     training = ContinuedTraining(net, follow, forward, chunk)
     n_data = math.ceil(cfg.n_data / follow.batch_size) * follow.batch_size          # whole minibatches, as published
-    data_path = None if cfg.data_path == Config.data_path else cfg.data_path
-    beginnings = open_beginnings(cfg.pt_from, cfg.pt_num, cfg.buffer_path, net, real, cfg.model, subset=cfg.subset,
-                                 data_path=data_path, seed=cfg.seed, resize=cfg.resize)
+    starts = open_expert_starts(cfg.pt_from, cfg.pt_num, cfg.buffer_path, net, real, cfg.model, data=cfg.data)
     step_size = image_step(cfg.lr_img, cfg.ipc, real.name, real.im_size, real.std, is_large(real))
     low, high = ([(level - mean) / std for mean, std in zip(real.mean, real.std)] for level in (0, 1))
-    batch_real = None if cfg.batch_real == "all" else cfg.batch_real
     iterations = iterations_of(cfg)
-    cadence = 500 if cfg.eval_mode in ("S", "SS") else 0
-    run.begin(real, scorer, cadence if cfg.eval_every == "auto" else cfg.eval_every, iterations=iterations,
-              **beginnings.sources)
+    run.begin(real, scorer, auto.cadence_for(cfg.eval_every, 500, cfg.eval_mode), iterations=iterations,
+              **starts.sources)
 
     for exp in run.experiments():
         synthetic = build_synthetic(cfg.parameterization, real, cfg.ipc, run.start_of(exp, cfg.init),
@@ -253,7 +161,7 @@ def main(cfg, name=None):
         run.note(exp, iterations=iterations, settings={name: getattr(cfg, name) for name in SETTLED})
         for it in run.iterations(exp, synthetic, optimizer, net, training.optimizer):   # evaluations, checkpoints
             if is_fresh(cfg, it):
-                beginnings.draw(net, run.rng("nets", exp, it))              # in place
+                starts.begin(net, run.rng("nets", exp, it))                 # in place
                 training.restart()
                 for epoch in range(cfg.early):
                     training.epoch(real.sample(real.classes), run.rng("nets", exp, it, epoch))
@@ -264,7 +172,7 @@ def main(cfg, name=None):
                     some = real.sample(real.classes, BATCHNORM_IMAGES, run.rng("data", *key, 1))
                     freeze_batchnorm(net, some.images(), forward)
                 augment = draw_composed(cfg.aug_type, real.num_classes, run.rng("augmentation", *key), run.device)
-                batch = real.sample(real.classes, batch_real, run.rng("data", *key, 0))
+                batch = real.sample(real.classes, auto.number_or_all(cfg.batch_real), run.rng("data", *key, 0))
                 part = part_of_each(synthetic, cfg.batch_syn_max, run.rng("set", *key, 2))
                 if cfg.match == "feat":
                     with torch.no_grad():

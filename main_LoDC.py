@@ -10,7 +10,8 @@ main_DC.py with --parameterization low_rank. The loops follow from --ipc, the st
 from dataclasses import dataclass
 
 import main_DC
-from utils import redefault, run_script
+from condense.cli import redefault
+from condense.run import run_script
 
 
 @dataclass(frozen=True)

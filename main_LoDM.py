@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from functools import partial
 
 import main_DM
-from utils import redefault, run_script
+from condense.cli import redefault
+from condense.run import run_script
 
 
 @dataclass(frozen=True)

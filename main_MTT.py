@@ -11,46 +11,26 @@ epochs, --lr_y and --threshold: Guo et al. (DATM), ICLR 2024.
 
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import ClassVar
 
 import torch
 
-from augment import default_strategy, draw_independent, parse_strategy
-from networks import get_network, has_batchnorm, network_for
-from utils import (
-    MODES,
-    InnerSGD,
-    OptionError,
-    RandomTrajectories,
-    RunConfig,
-    Scorer,
-    SelectionImages,
-    Student,
-    build_optimizer,
-    build_synthetic,
-    choose_mode,
-    default_side,
-    eval_pool,
-    expert_labels,
-    load_data,
-    mtt_protocols,
-    open_experts,
-    option,
-    redefault,
-    right_images,
-    run_script,
-    start_epochs,
-    start_run,
-    student_minibatches,
-    unroll,
-)
+from augment import draw_independent
+from condense import cli
+from condense.cli import OptionError, auto, flags, option, redefault
+from condense.experts import RandomTrajectories, expert_labels, open_experts, right_images
+from condense.experts.options import check
+from condense.matching import MODES, InnerSGD, Student, choose_mode, start_epochs, student_minibatches, unroll
+from condense.run import run_script, start_run
+from condense.synthetic import build_optimizer, build_synthetic
+from networks import get_network, has_batchnorm
+from utils import Scorer, SelectionImages, eval_pool, load_data, mtt_protocols
 
 MOMENTUM_LABELS = 0.9                      # of soft labels, as published
 TRUE_OR_FALSE = ("True", "False")
 
 
 @dataclass(frozen=True)
-class Config(RunConfig):
+class Config(cli.DataOptions, cli.SetOptions, cli.ScoringOptions, cli.ComputeOptions, cli.RunOptions, flags.MTT):
     model: str = redefault("model", "auto", help="network of experts and student; auto: a ConvNet as deep as the "
                            "images need, 3 blocks at 32 pixels (and at an unknown size), 4 at 64, 5 at 128")
     init: str = redefault("init", "real", aliases=("pix_init",), help="start from noise, from real images, or from "
@@ -95,38 +75,6 @@ class Config(RunConfig):
     num_eval: int = redefault("num_eval", 5)
     eval_every: int = redefault("eval_every", 100, least=0, aliases=("eval_it",), help="iterations between "
                                 "evaluations, 0: only the last")
-    lr_net: ClassVar[None] = None                          # networks are trained with the learned step size
-    lr_init: float | None = option(None, "", dead="--lr_init has no effect: the step size begins as --lr_teacher")
-    batch_real: int | None = option(None, "", dead="--batch_real has no effect: real images are seen by experts alone")
-    force_save: bool = option(False, "", dead="--force_save has no effect: every set is saved and drawn")
-    texture: bool = option(False, "", dead="--texture is refused")
-    canvas_size: int | None = option(None, "", dead="--canvas_size has no effect without --texture")
-    canvas_samples: int | None = option(None, "", dead="--canvas_samples has no effect without --texture")
-
-
-def check(cfg):
-    """Raise ValueError for options that do not go together."""
-    if cfg.texture:
-        raise OptionError("--texture, the original's tileable textures, is not offered here; leave it out")
-    if cfg.dsa == "False" and cfg.dsa_strategy != "auto":
-        raise OptionError(f"--dsa_strategy {cfg.dsa_strategy} belongs to --dsa True; leave one of the two out")
-    parse_strategy("none" if cfg.dsa_strategy == "auto" else cfg.dsa_strategy)
-    if cfg.min_start_epoch >= cfg.max_start_epoch:
-        raise OptionError(f"--min_start_epoch {cfg.min_start_epoch} leaves no epoch before --max_start_epoch "
-                          f"{cfg.max_start_epoch}; lower it")
-    InnerSGD(cfg.inner_momentum).check(cfg.unroll)
-    if (cfg.current_max_start_epoch is None) != (cfg.expansion_end_epoch is None):
-        raise OptionError("--current_max_start_epoch and --expansion_end_epoch go together; give both or neither")
-    if cfg.expansion_end_epoch and not cfg.min_start_epoch < cfg.current_max_start_epoch <= cfg.max_start_epoch:
-        raise OptionError(f"--current_max_start_epoch must be above --min_start_epoch {cfg.min_start_epoch} and at "
-                          f"most --max_start_epoch {cfg.max_start_epoch}, not {cfg.current_max_start_epoch}")
-    if cfg.lr_y and cfg.teacher_label:
-        raise OptionError("--lr_y learns the labels, --teacher_label sets them anew in each iteration; leave one out")
-    if cfg.random_trajectory and (cfg.lr_y or cfg.teacher_label or cfg.init == "samples_predicted_correctly"):
-        raise OptionError("--random_trajectory has no experts to ask for labels or images; leave it out")
-    if cfg.random_trajectory and (cfg.load_all or cfg.skip_bad or cfg.max_files or cfg.max_experts):
-        raise OptionError("--random_trajectory reads no experts; leave --load_all, --skip_bad, --max_files and "
-                          "--max_experts out")
 
 
 def matching_loss(student, start, target):
@@ -141,7 +89,7 @@ def strategies(cfg, dataset):
     """Return the augmentation of the student's steps and that of evaluation ("none": DC's, see `mtt_protocols`)."""
     if cfg.dsa == "False":
         return "none", "none"
-    strategy = default_strategy(dataset) if cfg.dsa_strategy == "auto" else cfg.dsa_strategy
+    strategy = auto.strategy_for(cfg.dsa_strategy, dataset)
     return strategy if cfg.no_aug == "False" else "none", strategy
 
 
@@ -150,10 +98,8 @@ def find_experts(cfg, net, real):
     if cfg.random_trajectory:
         return RandomTrajectories(net)
     needs = cfg.min_start_epoch, cfg.max_start_epoch - 1 + cfg.expert_epochs
-    data_path = None if cfg.data_path == Config.data_path else cfg.data_path
-    return open_experts(cfg.buffer_path, net, real, cfg.model, needs, subset=cfg.subset, data_path=data_path,
-                        seed=cfg.seed, resize=cfg.resize, skip_bad=cfg.skip_bad, max_files=cfg.max_files,
-                        max_experts=cfg.max_experts, load_all=cfg.load_all)
+    return open_experts(cfg.buffer_path, net, real, cfg.model, needs, cfg.data, skip_bad=cfg.skip_bad,
+                        max_files=cfg.max_files, max_experts=cfg.max_experts, load_all=cfg.load_all)
 
 
 def student_step(student, rows, augment, descent=InnerSGD()):
@@ -179,12 +125,10 @@ def parameter_groups(cfg, synthetic):
 
 def main(cfg, name="MTT"):
     check(cfg)
-    if cfg.model == "auto":
-        cfg = replace(cfg, model=network_for(default_side(cfg.dataset, cfg.im_size)))
+    cfg = replace(cfg, model=auto.model_for(cfg.model, cfg.dataset, cfg.im_size))
     pool = eval_pool(cfg.eval_mode, cfg.model, "MTT")
     run = start_run(cfg, name)
-    real = load_data(cfg.dataset, cfg.data_path, run.device, im_size=cfg.im_size, resize=cfg.resize, seed=cfg.seed,
-                     progress=cfg.progress, zca=cfg.zca, subset=cfg.subset, classes=cfg.classes)
+    real = load_data(cfg.data, device=run.device)
     strategy, eval_strategy = strategies(cfg, real.name)
     protocols = mtt_protocols(pool, real.name, cfg.epoch_eval_train, cfg.lr_teacher, cfg.batch_train, eval_strategy,
                               siamese=cfg.dsa == "True")

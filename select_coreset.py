@@ -9,32 +9,17 @@ The result is one like a condensed set's, scored alike; its meta["indices"] says
 import logging
 from dataclasses import dataclass
 from functools import partial
-from typing import ClassVar
 
 import torch
 from tqdm import tqdm
 
-from augment import default_strategy, parse_strategy
+from condense import cli
+from condense.cli import OptionError, auto, option, redefault
+from condense.data.coresets import CORESET_METHODS, choose_coreset, require_images
+from condense.run import run_script, start_run
+from condense.synthetic import Pixels
 from networks import get_network, reset
-from utils import (
-    CORESET_METHODS,
-    OptionError,
-    Pixels,
-    Protocol,
-    RunConfig,
-    Scorer,
-    choose_coreset,
-    dc_protocols,
-    eval_pool,
-    load_data,
-    option,
-    redefault,
-    require_images,
-    run_script,
-    siamese_protocols,
-    start_run,
-    train_network,
-)
+from utils import Protocol, Scorer, dc_protocols, eval_pool, load_data, siamese_protocols, train_network
 
 log = logging.getLogger("condense")
 
@@ -42,7 +27,7 @@ FEATURE_EPOCHS, FEATURE_BATCH = 20, 128   # SGD 0.01, momentum 0.9, weight decay
 
 
 @dataclass(frozen=True)
-class Config(RunConfig):
+class Config(cli.DataOptions, cli.CellOptions, cli.ScoringOptions, cli.ComputeOptions, cli.ResultOptions):
     model: str = redefault("model", "ConvNet", help="network of the feature space, and to score with")
     ipc: int = redefault("ipc", 1, help="images chosen per class")
     method: str = option("herding", "how to choose: random, herding (the mean of the chosen follows the class mean), "
@@ -59,19 +44,12 @@ class Config(RunConfig):
                              "features vary, herding and k-center on pixels do not")
     epoch_eval_train: int | str = redefault("epoch_eval_train", "auto", choices=("auto",), help="epochs an evaluation "
                                             "network trains; auto: 1000, for dc without augmentation 300")
-    Iteration: ClassVar[int] = 0                                 # chosen images are never updated, so that these
-    parameterization: ClassVar[str] = "pixels"
-    save: ClassVar[str] = "images"
-    optimizer: ClassVar[None] = None
-    clip_grad: ClassVar[None] = None
-    init: ClassVar[None] = None                                  # options of other runs are none of this one
-    eval_every: ClassVar[int] = 0
-    checkpoint_every: ClassVar[int] = 1
+    lr_net: float = redefault("lr_net", 0.01)
 
 
 def check(cfg):
     """Raise ValueError for options that do not go together."""
-    parse_strategy("none" if cfg.dsa_strategy == "auto" else cfg.dsa_strategy)
+    auto.check_strategy(cfg.dsa_strategy)
     if cfg.method == "random" and cfg.space != "pixels":
         raise OptionError(f"--method random measures no distances, so --space {cfg.space} cannot matter; leave it out")
     if cfg.space != "trained" and cfg.feature_epochs != FEATURE_EPOCHS:
@@ -85,8 +63,7 @@ def protocols(cfg, pool, real):
     how = cfg.epoch_eval_train, cfg.lr_net, cfg.batch_train
     if cfg.protocol == "dc":
         return dc_protocols(pool, real.name, *how)
-    strategy = default_strategy(real.name) if cfg.dsa_strategy == "auto" else cfg.dsa_strategy
-    return siamese_protocols(pool, *how, strategy)
+    return siamese_protocols(pool, *how, auto.strategy_for(cfg.dsa_strategy, real.name))
 
 
 def feature_space(cfg, net, real, run, exp):
@@ -126,13 +103,12 @@ def main(cfg):
     check(cfg)
     pool = eval_pool(cfg.eval_mode, cfg.model)
     run = start_run(cfg, cfg.method)
-    real = load_data(cfg.dataset, cfg.data_path, run.device, im_size=cfg.im_size, resize=cfg.resize, seed=cfg.seed,
-                     progress=cfg.progress, zca=cfg.zca, subset=cfg.subset, classes=cfg.classes)
+    real = load_data(cfg.data, device=run.device)
     require_images(real, cfg.ipc)
     scorer = Scorer(real, protocols(cfg, pool, real), cfg.num_eval, run.compute, run.rng, cfg.progress)
     net = run.compute.prepare(get_network(cfg.model, *real.spec))
     chunk = run.compute.chunk_for(real.im_size)
-    run.begin(real, scorer, cfg.eval_every)
+    run.begin(real, scorer, eval_every=0, iterations=0)
     if cfg.num_exp > 1 and cfg.method in ("herding", "k-center") and cfg.space == "pixels":
         log.info("%s on pixels draws nothing: all %d selections are the same", cfg.method, cfg.num_exp)
 

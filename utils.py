@@ -3,7 +3,7 @@
 `get_network` here is the reference's (on the GPU, from the global generator); `networks.get_network` is ours.
 """
 
-from condense.cli.options import RunConfig, dead_flags, option, redefault
+from condense.cli import dead_flags, option, redefault
 from condense.comparison.baselines import save_baselines
 from condense.comparison.beside import BASELINES, Baselines
 from condense.comparison.rows import load_rows, merge_rows, save_rows, show_rows
@@ -48,8 +48,8 @@ from condense.evaluation.selection import SelectionImages
 from condense.experts import CLASSIC_STRATEGY, LOSSES, ExpertRun, Recipe, expert_folder, open_experts, parse_epochs
 from condense.experts.banks import open_banks, require_alike
 from condense.experts.control import RandomTrajectories
-from condense.experts.expert_starts import open_beginnings
-from condense.experts.network_starts import REGIMES, Starts
+from condense.experts.expert_starts import open_expert_starts
+from condense.experts.network_starts import REGIMES, NetworkStarts
 from condense.experts.set_starts import expert_labels, right_images
 from condense.matching.class_gradients import class_gradients, matching_over_classes
 from condense.matching.features import class_means
@@ -86,15 +86,15 @@ from condense.training.published import PROTOCOLS, named_protocols
 from condense.training.sampled_minibatches import class_minibatches, draw_classes
 from condense.training.steps import split_steps
 from condense.training.train import train_network
-from condense.training.unrolled_options import NUM_EVAL, OBJECTIVES, num_steps_of, settle_steps
+from condense.training.unrolled_options import OBJECTIVES, settle_steps
 
 __all__ = [
     "AUGMENT_FNS", "BASELINES", "Baselines", "BeforeAfter", "CLASSIC_STRATEGY", "CORESET_METHODS", "Changes",
     "Compute", "ContinuedTraining", "DATASETS", "DiffAugment", "ExpertRun", "InnerSGD", "Interrupted", "LAYOUTS",
-    "LOSSES", "LoadedSet", "MIXUPS", "MODES", "MissingFile", "NUM_EVAL", "OBJECTIVES", "OptionError",
+    "LOSSES", "LoadedSet", "MIXUPS", "MODES", "MissingFile", "OBJECTIVES", "OptionError",
     "PARAMETERIZATIONS", "PROTOCOLS", "ParamDiffAug", "Passes", "Pixels", "Protocol", "REFINED_METRICS", "REGIMES",
-    "RandomTrajectories", "RealBatch", "RealData", "Recipe", "RunConfig", "SPACES", "ScoredSet", "Scorer",
-    "Scoring", "SelectionImages", "Spaces", "Starts", "StepProtocol", "Streams", "Student", "SyntheticSet",
+    "RandomTrajectories", "RealBatch", "RealData", "Recipe", "SPACES", "ScoredSet", "Scorer",
+    "Scoring", "SelectionImages", "Spaces", "NetworkStarts", "StepProtocol", "Streams", "Student", "SyntheticSet",
     "TensorDataset", "TensorSet", "Whitening", "accuracy_alone", "augment", "build_optimizer", "build_synthetic",
     "check_writable", "choose_coreset", "choose_lr", "choose_mode", "class_distances", "class_gradients",
     "class_means", "class_minibatches", "crop_and_flip", "data_of", "dc_protocols", "dead_flags", "default_side",
@@ -103,7 +103,7 @@ __all__ = [
     "get_default_convnet_setting", "get_eval_pool", "get_loops", "get_network", "get_time", "gradient_distance",
     "idc_protocols", "image_step", "is_large", "is_matched", "load_data", "load_result", "load_rows",
     "load_synthetic_set", "local_copy", "log_to_terminal", "match_loss", "matching_over_classes", "merge_rows",
-    "mtt_protocols", "named_protocols", "num_steps_of", "open_banks", "open_beginnings", "open_experts", "option",
+    "mtt_protocols", "named_protocols", "open_banks", "open_expert_starts", "open_experts", "option",
     "outline_synthetic", "parse_epochs", "part_of_each", "place", "poisoned", "rand_brightness", "rand_contrast",
     "rand_crop", "rand_cutout", "rand_flip", "rand_rotate", "rand_saturation", "rand_scale", "read_set",
     "redefault", "refined_distances", "refined_settings", "require_alike", "require_data_of", "require_images",

@@ -240,7 +240,7 @@ def digit_experts(session_folder):
     """A folder of expert trajectories: three ConvNetW32, three epochs on Digits, two in a file."""
     def make(folder):
         import buffer
-        from condense.cli.options import build
+        from condense.cli import build
         buffer.main(build(buffer.Config, {"dataset": "Digits", "model": "ConvNetW32", "num_experts": 3,
                                           "train_epochs": 3, "save_interval": 2, "buffer_path": str(folder),
                                           "device": "cpu", "progress": False}))
@@ -253,7 +253,7 @@ def able_experts(session_folder):
     """The same of three ConvNetD1 in minibatches of 64, which then get most digits right."""
     def make(folder):
         import buffer
-        from condense.cli.options import build
+        from condense.cli import build
         buffer.main(build(buffer.Config, {"dataset": "Digits", "model": "ConvNetD1", "num_experts": 3,
                                           "train_epochs": 3, "batch_train": 64, "save_interval": 2,
                                           "buffer_path": str(folder), "device": "cpu", "progress": False}))

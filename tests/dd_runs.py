@@ -9,9 +9,9 @@ FIXED = ["--train_nets_type", "known_init"]
 LAST = ["--eval_every", "0"]                               # as few evaluations as there are
 
 
-def script(*flags, settings=SETTINGS):
-    """Return main_DD.py with `settings` and `flags`."""
-    one = Script(main_DD)
+def script(*flags, settings=SETTINGS, module=main_DD):
+    """Return main_DD.py, or another `module`, with `settings` and `flags`."""
+    one = Script(module)
     one.settings = [*settings, *flags]
     return one
 

@@ -1,7 +1,7 @@
 """What the tests of main_IDC.py share: runs of seconds on Digits with a network of one block."""
 
 import main_IDC
-from condense.cli.options import parse, with_forms
+from condense.cli import parse, with_forms
 from condense.synthetic import PARAMETERIZATIONS
 from tests.conftest import Script
 

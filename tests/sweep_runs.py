@@ -9,7 +9,7 @@ import main_DD
 import main_DM
 import main_IDC
 import main_MTT
-from condense.cli.options import parse, with_forms
+from condense.cli import parse, with_forms
 from condense.synthetic import PARAMETERIZATIONS
 
 REPOSITORY = Path(main_DM.__file__).parent

@@ -8,19 +8,12 @@ import pytest
 
 import continual
 import main_DC
-import main_DD
 import main_DM
-import main_HaBa
-import main_IDC
-import main_KFS
-import main_LoDC
-import main_LoDM
-import main_LoMTT
-import main_MTT
 from condense.augmentation import parse_strategy
-from condense.cli.options import parse, with_forms
+from condense.cli import parse, with_forms
 from condense.continual.plan import methods_of
 from condense.data import DATASETS
+from condense.methods import METHODS
 from condense.networks import NETWORKS
 from condense.synthetic import PARAMETERIZATIONS, LowRank
 from condense.training import eval_pool
@@ -31,10 +24,7 @@ CONTINUAL = [path for path in CONFIGS if path.parent.name == "CL"]
 CELLS = [path for path in CONFIGS if path.parent.name not in ("configs", "CL")]        # one per published run
 MATCHING = [path for path in CELLS if path.parent.name in ("DC", "DSA")]
 LOW_RANK = [path for path in CELLS if path.parent.name in ("LoDC", "LoDSA", "LoDM", "LoMTT")]
-SCRIPTS = {"DC": main_DC, "DSA": main_DC, "DM": main_DM, "LoDC": main_LoDC, "LoDSA": main_LoDC, "LoDM": main_LoDM,
-           "MTT": main_MTT, "LoMTT": main_LoMTT, "DATM": main_MTT, "TESLA": main_MTT, "CL": continual,
-           "DD": main_DD, "RTP": main_DD, "BPTT": main_DD, "IDC": main_IDC, "IDC_I": main_IDC,
-           "KFS": main_KFS, "HaBa": main_HaBa, "configs": main_DM}
+SCRIPTS = {**{name.replace("-", "_"): row.load() for name, row in METHODS.items()}, "CL": continual, "configs": main_DM}
 TRAJECTORY = ("MTT", "LoMTT", "DATM", "TESLA")             # more about these in test_trajectory_configs.py
 
 OTHERS = (*TRAJECTORY, "DD", "RTP", "BPTT", "IDC", "IDC_I", "KFS", "HaBa")     # named and scored in ways of their own

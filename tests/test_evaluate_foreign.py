@@ -9,7 +9,7 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 import torch
 
-from condense.cli.options import build
+from condense.cli import build
 from condense.data import load_data
 from tests.evaluated import QUICK, normalised, real_pixels, write_layout
 

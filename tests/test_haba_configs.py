@@ -9,7 +9,7 @@ import pytest
 import buffer
 import main_HaBa
 import main_MTT
-from condense.cli.options import parse, with_forms
+from condense.cli import parse, with_forms
 from condense.experts import expert_folder, parse_epochs
 from condense.synthetic import PARAMETERIZATIONS
 from condense.synthetic.hallucinator import HallucinatedBases

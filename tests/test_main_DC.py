@@ -13,7 +13,7 @@ import torch.nn.functional as F
 
 import main_DC
 from condense.augmentation.siamese import DIGIT_STRATEGY, FULL_STRATEGY, OPERATORS, Strengths, draw_siamese
-from condense.cli.options import parse
+from condense.cli import parse
 from condense.comparison.baselines import random_real
 from condense.core.randomness import Streams
 from condense.data import load_data

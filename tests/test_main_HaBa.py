@@ -10,7 +10,7 @@ import main_DC
 import main_DM
 import main_HaBa
 import main_MTT
-from condense.cli.options import parse, with_forms
+from condense.cli import parse, with_forms
 from condense.core.randomness import Streams
 from condense.data import load_data
 from condense.evaluation import evaluate

@@ -13,7 +13,7 @@ import main_DM
 import main_IDC
 import main_KFS
 import main_MTT
-from condense.cli.options import parse, with_forms
+from condense.cli import parse, with_forms
 from condense.core.errors import OptionError
 from condense.run.results import load_result
 from condense.run.run import Run

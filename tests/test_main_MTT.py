@@ -11,7 +11,7 @@ from torch.func import functional_call
 
 import main_MTT
 from condense.augmentation.siamese import DIGIT_STRATEGY, draw_independent
-from condense.cli.options import parse, with_forms
+from condense.cli import parse, with_forms
 from condense.core.randomness import Streams
 from condense.data import load_data
 from condense.evaluation import Scorer, evaluate

@@ -12,7 +12,7 @@ from PIL import Image
 import buffer
 import main_MTT
 from condense.augmentation.siamese import DIGIT_STRATEGY
-from condense.cli.options import parse, with_forms
+from condense.cli import parse, with_forms
 from condense.experts import expert_folder, open_experts
 from condense.synthetic import PARAMETERIZATIONS
 from tests.mtt_runs import UNSCORED, same_sets

@@ -12,7 +12,7 @@ import main_DM
 import main_LoDC
 import main_LoDM
 import main_MTT
-from condense.cli.options import parse, with_forms
+from condense.cli import parse, with_forms
 from condense.run.results import load_result
 from condense.run.script import run_script
 from condense.synthetic import PARAMETERIZATIONS

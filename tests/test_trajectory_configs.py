@@ -14,7 +14,7 @@ import pytest
 import buffer
 import main_LoMTT
 import main_MTT
-from condense.cli.options import parse, with_forms
+from condense.cli import parse, with_forms
 from condense.data import default_side
 from condense.experts import expert_folder, parse_epochs
 from condense.networks import network_for

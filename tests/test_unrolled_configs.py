@@ -7,12 +7,13 @@ import pytest
 
 import buffer
 import main_DD
-from condense.cli.options import parse, with_forms
+import main_RTP
+from condense.cli import parse, with_forms
 from condense.data import default_side
 from condense.experts import expert_folder
 from condense.synthetic import PARAMETERIZATIONS
 from condense.synthetic.memory import recalled_within
-from condense.training.unrolled_options import settle_steps
+from condense.training.unrolled_options import check_sampled, settle_steps
 
 TRAINED = sorted(path for path in Path("configs/DD").glob("*_*_*.yaml") if not path.stem.endswith("fixed"))
 UNROLLED = sorted(path for path in Path("configs/DD").glob("*.yaml") if path not in TRAINED)
@@ -22,8 +23,9 @@ RECIPES = {("MNIST", "LeNet"): (40, 20, 2e-4), ("CIFAR10", "AlexCifarNet"): (50,
 
 
 def read(path):
-    """Return the options that the config at `path` gives main_DD.py."""
-    return parse(with_forms(main_DD.Config, PARAMETERIZATIONS), ["--config", str(path)])
+    """Return the options that the config at `path` gives its script."""
+    script = main_RTP if path.parent.name in ("RTP", "BPTT") else main_DD
+    return parse(with_forms(script.Config, PARAMETERIZATIONS), ["--config", str(path)])
 
 
 @pytest.mark.parametrize("path", UNROLLED, ids=str)
@@ -76,8 +78,8 @@ def test_the_command_in_front_makes_the_networks_that_the_run_looks_for(path):
 @pytest.mark.parametrize("path", PAST, ids=str)
 def test_remembering_the_past_runs_on_the_published_settings(path):
     cfg = read(path)
-    settle_steps(cfg)
-    assert main_DD.method_of(cfg) == path.parent.name and path.stem == f"{cfg.dataset}_ipc{cfg.ipc}"
+    check_sampled(cfg)
+    assert main_RTP.method_of(cfg) == path.parent.name and path.stem == f"{cfg.dataset}_ipc{cfg.ipc}"
     assert (cfg.inner_steps, cfg.inner_momentum, cfg.distill_lr, cfg.net_init) == (150, 0.9, 0.01, "default")
     assert (cfg.optimizer, cfg.lr, cfg.clip_grad, cfg.batch_real, cfg.num_eval) == ("sgd", 0.1, 2, 64, 10)
     assert (cfg.batch_syn, cfg.zca) == {"RTP": (32, False), "BPTT": (10, True)}[path.parent.name]

@@ -4,7 +4,7 @@ import logging
 import sys
 import traceback
 
-from condense.cli.options import parse
+from condense.cli.parsing import parse
 from condense.core.errors import Finished, Interrupted, UserError
 from condense.core.journal import log_to_terminal
 
@@ -13,8 +13,8 @@ log = logging.getLogger("condense")
 REPORT = "this is a defect of the toolkit, not of your command: please report it with the lines above"
 
 
-def command_line(main, config_class, description, argv=None):
-    """Parse `argv` into `config_class`, call `main(cfg)` and exit.
+def command_line(main, config_class, description, argv=None, defaults=None):
+    """Parse `argv` into `config_class`, where `defaults` replace some of its own, call `main(cfg)` and exit.
 
     Exit code 0: done; 2: something that the user can mend, said in one line (with a traceback under --debug); 1: a
     defect of ours, with its traceback, which an open journal gets, too; 128 + n: stopped by signal n.
@@ -22,7 +22,7 @@ def command_line(main, config_class, description, argv=None):
     log_to_terminal()
     debug = "--debug" in (sys.argv if argv is None else argv)
     try:
-        main(parse(config_class, argv, description))
+        main(parse(config_class, argv, description, defaults))
     except Finished as done:
         print(done)
     except Interrupted as stop:

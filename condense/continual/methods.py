@@ -5,7 +5,9 @@ from functools import cache, reduce
 from operator import or_
 from typing import get_origin, get_type_hints
 
-from condense.cli.options import METHOD, RunConfig, build, option, with_forms
+from condense.cli import build, option, with_forms
+from condense.cli.groups import SHARED as GROUPED
+from condense.cli.option import METHOD, is_hidden
 from condense.core.errors import OptionError
 from condense.core.registry import unknown
 from condense.methods import EXPERTS_SCRIPT, Method
@@ -123,8 +125,8 @@ def _fields(config_class):
 def _is_passed_on(field):
     """Say whether a script's option is one that a user may set for the condensation of all steps."""
     meta = field.metadata
-    shared = field.name in RunConfig.__dataclass_fields__ and field.name != "init"
-    hidden = meta["dead"] is not None or (meta["neutral"] and field.name not in OF_EXPERTS)
+    shared = field.name in GROUPED and field.name != "init"
+    hidden = is_hidden(field) or (meta["neutral"] and field.name not in OF_EXPERTS)
     return not (shared or hidden or field.name in (*NOT_PASSED_ON, *SHARED, *SCORING))
 
 

@@ -9,14 +9,10 @@ from condense.core.errors import OptionError
 from condense.synthetic import PARAMETERIZATIONS
 
 RANDOM = "random"
-NO_ZCA = ("--zca: whitened by each step's own images, every step would live in another space, and whitening by all "
-          "classes looks ahead; leave --zca out")
 
 
 def methods_of(cfg, registry):
     """Return [(name, `StepMethod` of `registry`; None for random)] of --methods; raises OptionError for misfits."""
-    if cfg.zca:
-        raise OptionError(NO_ZCA)
     if not cfg.methods or len(set(cfg.methods)) < len(cfg.methods):
         raise OptionError("--methods names each method once, and at least one")
     rows = [(name, None if name == RANDOM else find_method(name, registry)) for name in cfg.methods]

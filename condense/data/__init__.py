@@ -9,13 +9,13 @@ from condense.data.digits import load_digits
 from condense.data.folder import load_folder
 from condense.data.imagenet import SIDE, SUBSETS, load_imagenet
 from condense.data.real import RealBatch, RealData
-from condense.data.request import Request
+from condense.data.request import DataChoice, Request
 from condense.data.tensor_file import load_tensor_file
 from condense.data.tiny import load_tiny_imagenet
 from condense.data.torchvision_sets import ROWS, load_torchvision
 from condense.data.zca import Whitening, fitted_whitening, require_practical
 
-__all__ = ["DATASETS", "SUBSETS", "RealBatch", "RealData", "Whitening", "default_side", "load_data",
+__all__ = ["DATASETS", "SUBSETS", "DataChoice", "RealBatch", "RealData", "Whitening", "default_side", "load_data",
            "select_classes"]
 
 # A loader takes a `Request` and returns a `RealData`. A new data set is a file beside these, and a line here.
@@ -38,30 +38,27 @@ SIDES = {"Digits": 8, **{name: row.size for name, row in ROWS.items()}, "TinyIma
 OWN = ("folder", "file")                                 # of which nothing is known before loading
 
 
-def load_data(name, data_path="data", device="cpu", *, im_size=None, resize="auto", seed=0, progress=True,
-              zca=False, subset=None, classes=None):
+def load_data(name, data_path="data", device="cpu", **how):
     """Load a data set of DATASETS on `device`, as a `RealData`.
 
-    `data_path` is the folder of data sets, or for "folder" and "file" the folder or file itself.
-    `im_size` (an int N) and `resize` ("crop": short side to N, then the centre; "squash": both sides to N;
-    "auto": squash for ImageNet, else crop) bring images to one size, bilinearly with antialiasing; without `im_size`
-    they keep theirs. `seed` decides what is held out where there is no test part; `progress` shows a bar while images
-    are decoded. `zca` whitens both parts by the training part in place of normalising them. `subset` names some classes
-    of ImageNet (SUBSETS). `classes` keeps some classes alone, named as `parse_classes` reads them and renumbered in
-    that order; mean and std stay those of all, `zca` is fitted on the ones kept. Raises ValueError or
+    `name` is that of the data set, with `data_path` and, by keyword, the other fields of a `DataChoice` (im_size,
+    resize, seed, progress, zca, subset, classes); or it is such a choice itself. Raises ValueError or
     FileNotFoundError in one line with the mend.
     """
-    loader, side = lookup(DATASETS, name, "dataset"), default_side(name, im_size)
-    if subset is not None and name != "ImageNet":
-        raise InputError(f"--subset {subset} is one of --dataset ImageNet, not of {name}; leave it out")
-    if zca and side:                                     # what is too large anyhow need not be decoded first
+    choice = name if isinstance(name, DataChoice) else DataChoice(name, data_path, **how)
+    name, side = choice.name, default_side(choice.name, choice.im_size)
+    if choice.subset is not None and name != "ImageNet":
+        raise InputError(f"--subset {choice.subset} is one of --dataset ImageNet, not of {name}; leave it out")
+    if choice.zca and side:                              # what is too large anyhow need not be decoded first
         require_practical(1 if name in OWN else 3, side, side)
+    resize = choice.resize
     if resize == "auto":
         resize = "squash" if name == "ImageNet" else "crop"
-    real = loader(Request(name, Path(data_path), device, im_size, resize, seed, progress, subset))
-    if classes is not None:
-        real = choose_classes(real, classes)
-    if zca:
+    real = DATASETS[name](Request(name, Path(choice.data_path), device, choice.im_size, resize, choice.seed,
+                                  choice.progress, choice.subset))
+    if choice.classes is not None:
+        real = choose_classes(real, choice.classes)
+    if choice.zca:
         real.whiten(fitted_whitening(real))
     return real
 

@@ -1,4 +1,4 @@
-"""What a loader is asked for, and the two answers that several loaders share."""
+"""Which data are asked for, of `load_data` and of its loaders, and the two answers that several loaders share."""
 
 import logging
 from dataclasses import dataclass
@@ -15,8 +15,32 @@ log = logging.getLogger("condense")
 
 
 @dataclass(frozen=True)
+class DataChoice:
+    """Which images `load_data` is to load, in which size and space.
+
+    `data_path` is the folder of data sets, or for "folder" and "file" the folder or file itself.
+    `im_size` (an int N) and `resize` ("crop": short side to N, then the centre; "squash": both sides to N;
+    "auto": squash for ImageNet, else crop) bring images to one size, bilinearly with antialiasing; without `im_size`
+    they keep theirs. `seed` decides what is held out where there is no test part; `progress` shows a bar while images
+    are decoded. `zca` whitens both parts by the training part in place of normalising them. `subset` names some classes
+    of ImageNet (SUBSETS). `classes` keeps some classes alone, named as `parse_classes` reads them and renumbered in
+    that order; mean and std stay those of all, `zca` is fitted on the ones kept.
+    """
+
+    name: str
+    data_path: str | Path = "data"
+    im_size: int | None = None
+    resize: str = "auto"
+    seed: int = 0
+    progress: bool = True
+    zca: bool = False
+    subset: str | None = None
+    classes: str | None = None
+
+
+@dataclass(frozen=True)
 class Request:
-    """One call of `load_data`: `im_size` and `resize` say which size images come in, `seed` what is held out.
+    """What a loader is asked for: `im_size` and `resize` say which size images come in, `seed` what is held out.
 
     `subset` names classes of ImageNet.
     """

@@ -7,6 +7,7 @@ them; a folder whose experts keep their last snapshot alone is as good as one of
 import torch
 
 from condense.core.errors import InputError
+from condense.data import load_data
 from condense.experts.trajectories import open_experts
 
 HELD_BYTES = 1 << 30                       # opening a file anew takes as long as some steps
@@ -46,15 +47,21 @@ class Bank:
         return torch.stack([self[i] for i in range(self.number)])
 
 
-def open_banks(buffer_path, net, source, model, n_nets, num_eval, device="cpu", **how):
-    """Return (`Bank` to learn for, `Bank` to score on), of networks like `net` that were trained on `source`.
+def open_banks(buffer_path, net, real, model, n_nets, num_eval, data, device="cpu", source=None):
+    """Return (`Bank` to learn for, `Bank` to score on), of networks like `net`, named `model`.
 
-    The first `n_nets` experts of `source` (`RealData`) and the network named `model` below `buffer_path`, and the
-    `num_eval` next ones, which nothing is learned for; of one network alone (`n_nets` 1) both are that. `how` goes on
-    to `open_experts`, which says what it raises; where there are too few, the command that makes them.
+    They were trained on `real`, which `data` (`DataChoice`) names, or on the images that the `DataChoice` `source`
+    names. The first `n_nets` experts below `buffer_path`, and the `num_eval` next ones, which nothing is learned for;
+    of one network alone (`n_nets` 1) both are that. Raises ValueError for images of `source` that are not like those
+    of `real`, and what `open_experts` raises; where there are too few, with the command that makes them.
     """
+    trained_on = real
+    if source is not None:
+        trained_on = load_data(source)
+        require_alike(trained_on, real)
     alone = n_nets == 1
-    experts = open_experts(buffer_path, net, source, model, None, number=n_nets if alone else n_nets + num_eval, **how)
+    experts = open_experts(buffer_path, net, trained_on, model, None, source or data,
+                           number=n_nets if alone else n_nets + num_eval)
     training = Bank(experts, 0, n_nets, device)
     return training, training if alone else Bank(experts, n_nets, num_eval, device)
 

@@ -11,8 +11,8 @@ from condense.networks import reset
 from condense.networks.batchnorm import has_batchnorm
 
 
-class Beginnings:
-    """Where networks begin: as one of `experts` after `first` .. `first` + `number` - 1 epochs; fresh where None."""
+class ExpertStarts:
+    """Where networks start: as one of `experts` after `first` .. `first` + `number` - 1 epochs; fresh where None."""
 
     def __init__(self, experts=None, first=0, number=1):
         self.experts, self.first, self.number = experts, first, number
@@ -23,7 +23,7 @@ class Beginnings:
         return {} if self.experts is None else {"experts": self.experts.source}
 
     @torch.no_grad()
-    def draw(self, net, rng):
+    def begin(self, net, rng):
         """Draw the parameters that `net` begins with, in place, by `rng`, a CPU generator."""
         if self.experts is None:
             reset(net, rng)
@@ -35,14 +35,14 @@ class Beginnings:
             parameter.copy_(part.view(parameter.shape))
 
 
-def open_beginnings(first, number, buffer_path, net, real, model, **how):
-    """Return the `Beginnings` of networks like `net`, named `model`: fresh where `first` is below 0.
+def open_expert_starts(first, number, buffer_path, net, real, model, **how):
+    """Return the `ExpertStarts` of networks like `net`, named `model`: fresh where `first` is below 0.
 
     The experts are those of `real` below `buffer_path`, `how` as `open_experts` takes it. Raises ValueError or
     FileNotFoundError where they do not fit, or do not hold the epochs `first` .. `first` + `number` - 1.
     """
     if first < 0:
-        return Beginnings()
+        return ExpertStarts()
     if has_batchnorm(net):
         raise InputError(f"--model {model} has batch norm, whose statistics experts do not keep; leave --pt_from out")
     experts, last = open_experts(buffer_path, net, real, model, None, **how), first + number - 1
@@ -50,4 +50,4 @@ def open_beginnings(first, number, buffer_path, net, real, model, **how):
         raise InputError(f"the experts in {experts.source['folder']} hold epochs {experts.first_epoch} to "
                          f"{experts.last_epoch}, not {first} to {last}, which --pt_from {first} --pt_num {number} asks "
                          "for; change these, or make such experts with buffer.py")
-    return Beginnings(experts, first, number)
+    return ExpertStarts(experts, first, number)

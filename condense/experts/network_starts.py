@@ -11,7 +11,7 @@ from condense.networks import reset
 REGIMES = ("unknown_init", "known_init", "loaded")
 
 
-class Starts:
+class NetworkStarts:
     """Flat parameters (P,) to begin with: `number` networks in each outer step, in the order of `net.parameters()`.
 
     `regime` "unknown_init" draws each of them afresh. "known_init" draws `available` networks once for an experiment

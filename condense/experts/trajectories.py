@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from condense.core.errors import InputError, MissingFile
+from condense.data import DataChoice
 from condense.experts.folder import (
     buffer_command,
     expert_folder,
@@ -29,21 +30,23 @@ SIZED = ("folder", "file", "ImageNet")     # whose size a command says
 ORDER = 1                                  # last key of the generators that choose experts: others have none there
 
 
-def open_experts(buffer_path, net, real, model, needs, *, subset=None, data_path=None, seed=0,
-                 resize="auto", number=None, **how):
+def open_experts(buffer_path, net, real, model, needs, data=None, number=None, **how):
     """Return the `ExpertBuffer` of `real` and the network named `model` below `buffer_path`; see `open_buffer`.
 
-    `net` is such a network; `needs` are the first and last epoch that will be read, or None where any will do; with
-    `number` the first so many experts count, and fewer are refused. `how` goes on to `open_buffer`.
+    `net` is such a network; `needs` are the first and last epoch that will be read, or None where any will do. `data`
+    is the `DataChoice` that `real` was loaded by, for the command that errors name. With `number` the first so many
+    experts count, and fewer are refused. `how` goes on to `open_buffer`.
     """
+    data = data or DataChoice(real.name)
     whitened, side = real.zca is not None, real.im_size[0]
     asked = real.im_size[1] == side and (real.name in SIZED or is_resized(real.name, side))
-    folder = expert_folder(buffer_path, real.name, model, zca=whitened, subset=subset, side=side)
+    folder = expert_folder(buffer_path, real.name, model, zca=whitened, subset=data.subset, side=side)
     published = published_folder(buffer_path, real.name, model)
     if published and not replay_files(folder) and replay_files(published):
         folder = published
-    command = buffer_command(buffer_path, real.name, model, zca=whitened, subset=subset, data_path=data_path,
-                             seed=seed, resize=resize, classes=real.class_ids,
+    command = buffer_command(buffer_path, real.name, model, zca=whitened, subset=data.subset,
+                             data_path=None if data.data_path == DataChoice.data_path else data.data_path,
+                             seed=data.seed, resize=data.resize, classes=real.class_ids,
                              im_size=side if asked else None)
     shapes = [tuple(parameter.shape) for parameter in net.parameters()]
     return open_buffer(folder, shapes, needs=needs, model=model, dataset=real.name, fingerprint=real.fingerprint,

@@ -9,6 +9,7 @@ own; Deng & Russakovsky, "Remember the Past", NeurIPS 2022, with momentum, over 
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 
 from condense.core.errors import InputError
 from condense.matching.unrolling import unroll
@@ -66,3 +67,23 @@ class InnerSGD:
             return self.step(i, state, gradient(i, self.weights(state), *inputs), lr)
 
         return self.weights(unroll(step, self.start(theta), num_steps, (lr, *inputs), mode, first))
+
+
+def inner_gradient(student, rows, augment):
+    """Return the gradient that step t descends, that of the mean cross-entropy on images rows[t]: (t, theta, x, y)."""
+    def gradient(t, theta, images, labels):
+        return student.gradient(theta, augment(images[rows[t]]), labels[rows[t]])
+    return gradient
+
+
+def real_loss(student, theta, images, labels, chunk):
+    """Return (CE(f(x; theta_T), y), its gradient lambda_T by theta_T (P,)): the mean over a real minibatch.
+
+    It is taken after the last step alone, of first order, and `chunk` images at a time.
+    """
+    theta, total = theta.detach().requires_grad_(), 0
+    for x, y in zip(images.split(chunk), labels.split(chunk)):
+        loss = F.cross_entropy(student.logits(theta, x), y, reduction="sum") / len(images)
+        loss.backward()
+        total = total + loss.detach()
+    return total, theta.grad

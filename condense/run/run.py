@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from condense.cli.options import dead_flags
+from condense.cli import dead_flags
 from condense.core.errors import Finished, Interrupted, RunError
 from condense.core.journal import Journal, log_to_terminal
 from condense.core.randomness import Streams
@@ -44,7 +44,7 @@ class Run:
     def __init__(self, cfg, method):
         log_to_terminal()
         self.cfg, self.method, self.options = cfg, method, cfg.identity()
-        self.compute = start_compute(cfg.device, cfg.precision, cfg.compile, cfg.chunk, cfg.deterministic)
+        self.compute = start_compute(**cfg.compute)
         self.device, self.rng = self.compute.device, Streams(cfg.seed)
         folder, stem = Path(cfg.save_path), result_stem(method, cfg.dataset, cfg.model, cfg.ipc)
         check_writable(folder)
@@ -54,10 +54,10 @@ class Run:
         self.checkpoint = Checkpoint(folder / f"{stem}.ckpt", self.options)
         self.state = self.checkpoint.load(cfg.resume, cfg.overwrite)
         self.midway = self.state["exp"] if self.state and self.state["owners"] else None       # to restore
-        self.outcome, self.stop, self.pace = Outcome(cfg.save), StopRequest(), Pace(self.device)
+        self.outcome, self.stop, self.pace = Outcome(getattr(cfg, "save", "both")), StopRequest(), Pace(self.device)
         # what `begin` is told
         self.real = self.scorer = self.eval_every = self.select_on = None
-        self.sources, self.length = {}, cfg.Iteration
+        self.sources, self.length = {}, 0
         # the experiment under way
         self.exp = self.owners = self.best = self.bar = self.good = None
         self.it, self.step, self.skipped, self.losses, self.learned = 0, None, 0, [], {}

@@ -1,13 +1,13 @@
 """How a script starts: its options with those of the forms of the synthetic set, its errors as the command line's."""
 
+from condense.cli import with_forms
 from condense.cli.main import command_line
-from condense.cli.options import with_forms
 from condense.synthetic import PARAMETERIZATIONS
 
 
-def run_script(main, config_class, description, argv=None):
+def run_script(main, config_class, description, argv=None, defaults=None):
     """Parse the command line into `config_class`, with the options of every form, call `main(cfg)` and exit.
 
-    Exit codes are those of `command_line`.
+    `defaults` {name: value} take the place of the class's own. Exit codes are those of `command_line`.
     """
-    command_line(main, with_forms(config_class, PARAMETERIZATIONS), description, argv)
+    command_line(main, with_forms(config_class, PARAMETERIZATIONS), description, argv, defaults)

@@ -12,6 +12,7 @@ from condense.synthetic.latent_decoder import LatentDecoder
 from condense.synthetic.low_rank import LowRank
 from condense.synthetic.memory import AddressableMemory
 from condense.synthetic.multi_formation import MultiFormation
+from condense.synthetic.optimisers import build_optimizer
 from condense.synthetic.pixels import Pixels
 
 # A new form of the synthetic set is a file beside these, and a line here.
@@ -20,7 +21,8 @@ PARAMETERIZATIONS = {"pixels": Pixels, "low_rank": LowRank, "memory": Addressabl
                      "latent_decoder": LatentDecoder}
 
 __all__ = ["PARAMETERIZATIONS", "AddressableMemory", "HallucinatedBases", "LatentDecoder", "LowRank", "MultiFormation",
-           "Pixels", "SyntheticSet", "build_synthetic", "outline_synthetic", "restore_synthetic", "stored_factors"]
+           "Pixels", "SyntheticSet", "build_optimizer", "build_synthetic", "outline_synthetic", "restore_synthetic",
+           "stored_factors"]
 
 
 def build_synthetic(parameterization, real, ipc, init, rng, **options):

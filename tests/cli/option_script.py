@@ -4,13 +4,14 @@ import dataclasses
 
 import pytest
 
-from condense.cli.options import RunConfig, option, parse, with_forms
+from condense.cli import option, parse, with_forms
+from condense.cli.groups import GROUPS
 from condense.core.errors import OptionError
 from condense.synthetic import PARAMETERIZATIONS
 
 
 @dataclasses.dataclass(frozen=True)
-class Script(RunConfig):
+class Script(*GROUPS):
     lr_img: float = option(0.1, "step size, 100% honest", above=0)
     batch_real: int | str = option(256, "images or all", choices=("all",), least=1)
     cadence: int | str = option("auto", "how often", choices=("auto",), least=0)

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
+from condense.cli import CommandOptions
 from condense.cli.main import REPORT, command_line
-from condense.cli.options import RunConfig
 from condense.core.errors import Finished, InputError, Interrupted, MissingFile, OptionError, RunError
 
 
@@ -15,7 +15,7 @@ def ending(error, capsys, *flags):
         raise error
 
     with pytest.raises(SystemExit) as stop:
-        command_line(main, RunConfig, "", list(flags))
+        command_line(main, CommandOptions, "", list(flags))
     return stop.value.code, capsys.readouterr().err
 
 
@@ -26,7 +26,7 @@ def test_what_the_user_can_mend_is_one_line_and_exit_code_2(kind, capsys):
 
 def test_under_debug_the_users_errors_have_their_traceback(capsys):
     with pytest.raises(InputError):
-        command_line(lambda cfg: (_ for _ in ()).throw(InputError("x")), RunConfig, "", ["--debug"])
+        command_line(lambda cfg: (_ for _ in ()).throw(InputError("x")), CommandOptions, "", ["--debug"])
 
 
 @pytest.mark.parametrize("kind", [ValueError, RuntimeError, TypeError, KeyError, AssertionError])
@@ -45,7 +45,7 @@ def test_nothing_left_to_do_is_no_error(capsys):
     def main(cfg):
         raise Finished("already finished")
 
-    command_line(main, RunConfig, "", [])
+    command_line(main, CommandOptions, "", [])
     assert capsys.readouterr().out == "already finished\n"
 
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from condense.cli.options import build, dead_flags, option, parse, redefault, with_forms
+from condense.cli import build, dead_flags, option, parse, redefault, with_forms
 from condense.core.errors import OptionError
 from condense.synthetic import PARAMETERIZATIONS, SyntheticSet
 from tests.cli.option_script import Config, Script, flags, refusal

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from condense.cli.options import option, parse
+from condense.cli import option, parse
 from condense.core.errors import OptionError
 
 

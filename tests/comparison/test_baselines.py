@@ -57,7 +57,7 @@ def test_random_images_are_a_draw_per_network_scored_as_by_hand(digits):
 @pytest.mark.parametrize("method", ["herding", "k-means"])
 def test_chosen_images_are_those_that_select_coreset_chooses(digits, tmp_path, method):
     import select_coreset
-    from condense.cli.options import build
+    from condense.cli import build
     cfg = build(select_coreset.Config, {"dataset": "Digits", "method": method, "ipc": 2, "model": "MLP", "num_eval": 1,
                                         "epoch_eval_train": 1, "save_path": str(tmp_path), "progress": False,
                                         "device": "cpu"})

@@ -65,7 +65,7 @@ def accuracies(scores):
     return pytest.approx([score.test_accuracy for score in scores], abs=0.006)       # equal but for rounding
 
 
-# Starts
+# NetworkStarts
 
 def test_network_i_of_random_images_begins_as_start_i_modulo_their_number(digits, starts):
     scores = random_real(digits, 3, {"MLP": STEPS}, 3, **CALL, given=Conditions(starts))["MLP"]

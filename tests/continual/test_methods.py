@@ -3,7 +3,7 @@
 import pytest
 
 import continual
-from condense.cli.options import parse
+from condense.cli import parse
 from condense.continual.methods import find_method, given_options, refuse_unused
 from condense.continual.plan import methods_of, sources_of
 from condense.core.errors import OptionError

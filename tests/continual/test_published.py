@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import continual
-from condense.cli.options import parse
+from condense.cli import parse
 from condense.continual.order import class_order
 from condense.continual.plan import methods_of, sources_of
 from condense.data import load_data

@@ -7,7 +7,7 @@ import torch
 
 import buffer
 import main_MTT
-from condense.cli.options import build
+from condense.cli import build
 from condense.data import RealData, load_data, select_classes
 from condense.data.classes import parse_classes
 from tests.conftest import Script

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from condense.data import DataChoice
 from condense.experts import banks as module
 from condense.experts.banks import open_banks, require_alike
 from condense.experts.folder import read_sidecar, replay_files, write_sidecar
@@ -24,8 +25,8 @@ def last_snapshots(buffer_path):
             for trajectory in torch.load(path, weights_only=True)]
 
 
-def banks(able_experts, net, digits, n_nets, num_eval, **how):
-    return open_banks(able_experts, net, digits, "ConvNetD1", n_nets, num_eval, **how)
+def banks(able_experts, net, digits, n_nets, num_eval, **data):
+    return open_banks(able_experts, net, digits, "ConvNetD1", n_nets, num_eval, DataChoice("Digits", **data))
 
 
 def test_the_first_networks_are_learned_for_and_the_next_are_held_out(able_experts, net, digits):

@@ -6,12 +6,12 @@ import pytest
 import torch
 
 from condense.core.randomness import Streams
-from condense.experts.network_starts import Starts
+from condense.experts.network_starts import NetworkStarts
 from condense.networks import get_network, reset
 
 
 def starts(regime, available=3, number=2, init="xavier", gain=1.0):
-    return Starts(get_network("MLP", 1, 10, (8, 8)), regime, available, number, init, gain, Streams(5))
+    return NetworkStarts(get_network("MLP", 1, 10, (8, 8)), regime, available, number, init, gain, Streams(5))
 
 
 def of_step(one, exp, it):
@@ -44,7 +44,7 @@ def test_known_starts_stay_through_an_experiment_and_a_step_draws_some_of_them_w
 def test_loaded_starts_are_those_of_the_bank_for_learning_and_scored_are_the_held_out_ones():
     training, held_out = torch.arange(15.0).view(5, 3), torch.arange(100.0, 106).view(2, 3)
     banks = training, SimpleNamespace(together=lambda: held_out)
-    one = Starts(None, "loaded", 5, 2, "xavier", 1.0, Streams(5), banks)
+    one = NetworkStarts(None, "loaded", 5, 2, "xavier", 1.0, Streams(5), banks)
     assert one.fixed(0) is one.fixed(1) is training and one.scored(one.fixed(0)) is held_out
     picks = [{int(theta[0]) // 3 for theta in of_step(one, 0, it)} for it in range(30)]
     assert all(len(pick) == 2 for pick in picks) and set.union(*picks) == set(range(5))

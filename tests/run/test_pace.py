@@ -59,7 +59,7 @@ def test_once_known_nobody_waits_for_the_clock(monkeypatch):
 
 
 def test_a_measured_run_times_its_steps_and_leaves_no_file(dm, tmp_path, monkeypatch):
-    from condense.cli.options import parse, with_forms
+    from condense.cli import parse, with_forms
     from condense.run.run import start_run
     from condense.synthetic import PARAMETERIZATIONS
 

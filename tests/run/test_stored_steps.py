@@ -4,7 +4,7 @@ import pytest
 import torch
 
 import main_DD
-from condense.cli.options import parse
+from condense.cli import parse
 from condense.data import load_data
 from condense.run.outcome import Outcome
 from condense.sharing.layouts import read_set

@@ -2,7 +2,7 @@
 
 import torch
 
-from condense.cli.options import build
+from condense.cli import build
 from condense.data import load_data
 from condense.run.results import describe, save_result
 from condense.sharing.bundle import Source

@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 
 import main_DM
-from condense.cli.options import parse, with_forms
+from condense.cli import parse, with_forms
 from condense.methods import METHODS
 from condense.sharing.card import card, command, small_picture, write_card
 from condense.sharing.card_scores import load_scores

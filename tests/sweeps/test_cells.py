@@ -5,8 +5,8 @@ import shutil
 
 import pytest
 
-import main_DD
 import main_IDC
+import main_RTP
 from condense.networks import NETWORKS
 from condense.training import eval_pool
 from tests.sweep_runs import ONE, parsed
@@ -63,5 +63,5 @@ def test_several_jobs_share_the_cores(planned):
 
 def test_bptt_is_run_as_remember_the_past_and_idc_as_itself(planned):
     bptt, idc = (parsed(command)[0] for command in planned("sweep_accuracy.sh", **ONE | {"METHODS": "BPTT IDC"}))
-    assert isinstance(bptt, main_DD.Config) and (bptt.inner_steps, bptt.inner_momentum) == (150, 0.9)
+    assert isinstance(bptt, main_RTP.Config) and (bptt.inner_steps, bptt.inner_momentum) == (150, 0.9)
     assert isinstance(idc, main_IDC.Config) and idc.lr_img == "auto"               # not DC's for an MLP

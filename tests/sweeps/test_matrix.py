@@ -10,7 +10,7 @@ import buffer
 import main_DD
 import main_IDC
 import main_MTT
-from condense.cli.options import parse
+from condense.cli import parse
 from condense.run.results import load_result
 from condense.synthetic import PARAMETERIZATIONS
 from condense.training.unrolled_options import settle_steps

@@ -110,7 +110,7 @@ def test_stacked_networks_take_the_steps_that_each_takes_alone(digits, data, mod
             assert of_all[i].item() == pytest.approx(of_one.item(), rel=1e-6)
 
 
-# Starts
+# NetworkStarts
 
 def score(data, digits, protocol, num_eval=2, model="MLP"):
     rng = partial(Streams(0), "evaluation", 0, 0)

@@ -1,4 +1,4 @@
-"""main_DD.py with --inner_steps, Remember the Past: many steps of momentum on minibatches drawn from the set."""
+"""main_RTP.py, Remember the Past: many steps of momentum on minibatches drawn from the set."""
 
 import pytest
 import torch
@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from torch.func import functional_call
 
 import main_DD
+import main_RTP
 from condense.core.randomness import Streams
 from condense.networks import get_network, reset
 from condense.run.run import Run
@@ -14,6 +15,7 @@ from condense.training.sampled_minibatches import class_minibatches, draw_classe
 from tests.dd_runs import LAST, script
 
 SAMPLED = ["--dataset", "Digits", "--model", "MLP", "--ipc", "2", "--inner_steps", "4", "--inner_momentum", "0.9",
+           "--parameterization", "pixels", "--batch_syn", "-1",
            "--distill_lr", "0.1", "--net_init", "default", "--optimizer", "sgd", "--lr", "0.1", "--clip_grad", "2",
            "--batch_real", "12", "--num_exp", "1", "--num_eval", "2", "--epoch_eval_train", "3", "--Iteration", "3",
            "--no-progress", "--device", "cpu"]
@@ -22,7 +24,7 @@ MEMORY = ["--parameterization", "memory", "--n_basis", "6", "--downsample_scale"
 
 @pytest.fixture(scope="module")
 def rtp():
-    return script(settings=SAMPLED)
+    return script(settings=SAMPLED, module=main_RTP)
 
 
 @pytest.fixture
@@ -104,14 +106,14 @@ def test_images_of_classes_that_were_not_drawn_stay_as_they_are(rtp, tmp_path, s
 
 
 def test_one_draw_augments_all_images_of_an_update_synthetic_and_real(rtp, tmp_path, monkeypatch):
-    calls, draw = [], main_DD.draw_siamese
+    calls, draw = [], main_RTP.draw_siamese
 
     def record(strategy, number, rng, device):
         augment = draw(strategy, number, rng, device)
         calls.append([])
         return lambda images: calls[-1].append(len(images)) or augment(images)
 
-    monkeypatch.setattr(main_DD, "draw_siamese", record)
+    monkeypatch.setattr(main_RTP, "draw_siamese", record)
     result = rtp.run(tmp_path, "--dsa_strategy", "scale_rotate", "--unroll", "full", *LAST)
     assert all(of_update == [120, 20, 20, 20, 20] for of_update in calls)      # the real ones, and each of four steps
     protocol = result["meta"]["protocols"]["MLP"]
@@ -141,26 +143,38 @@ def test_the_set_becomes_better_with_its_updates(rtp, tmp_path):
 
 
 @pytest.mark.parametrize("flags, mend", [
-    (["--distill_steps", "2"], "--distill_steps has no meaning with --inner_steps; leave it out"),
-    (["--batch_size", "64"], "--batch_size has no meaning with --inner_steps; leave it out"),
+    (["--distill_steps", "2"], "--distill_steps has no meaning with many sampled steps; leave it out"),
+    (["--batch_size", "64"], "--batch_size has no meaning with many sampled steps; leave it out"),
+    (["--epochs", "3"], "give --Iteration"),
     (["--train_nets_type", "known_init"], "leave --train_nets_type known_init out"),
+    (["--objective", "poison"], "run main_DD.py"),
     (["--batch_syn", "0"], "-1 for all; leave the 0 out"),
     (["--window", "5"], "--window 5 is longer than all 4 steps; lower it"),
+    (["--init_param", "2"], "--init_param is the gain of --net_init xavier"),
+    (["--model", "ConvNetBN"], "choose one with another norm"),
 ])
 def test_what_does_not_go_together_is_refused_by_its_mend(rtp, tmp_path, capsys, flags, mend):
     code, line = rtp.error_line(capsys, tmp_path, *flags)
     assert code == 2 and mend in line
-    assert not list(tmp_path.iterdir())
+    assert not list(tmp_path.glob("res_*"))
 
 
 @pytest.mark.parametrize("flag", ["batch_syn", "batch_real", "task_sampler_nc", "epoch_eval_train", "lr_net",
                                   "batch_train"])
 def test_options_of_sampled_minibatches_are_refused_without_them(dd, tmp_path, capsys, flag):
     code, line = dd.error_line(capsys, tmp_path, f"--{flag}", "3")
-    assert code == 2 and f"--{flag} has no meaning without --inner_steps; leave it out" in line
+    assert code == 2 and f"--{flag} has no meaning with a few ordered steps; leave it out, or run main_RTP.py" in line
 
 
-def test_without_a_number_of_updates_a_sampled_run_is_refused(tmp_path, capsys):
-    at = SAMPLED.index("--Iteration")
-    code, line = script(settings=SAMPLED[:at] + SAMPLED[at + 2:]).error_line(capsys, tmp_path)
-    assert code == 2 and "give --Iteration" in line
+@pytest.mark.parametrize("in_yaml", [False, True])
+def test_main_dd_with_inner_steps_runs_this_script_with_its_own_defaults(tmp_path, capsys, yaml_file, in_yaml):
+    few = ["--dataset", "Digits", "--model", "MLP", "--ipc", "2", "--Iteration", "2", "--num_eval", "1",
+           "--epoch_eval_train", "1", "--device", "cpu", "--no-progress", *LAST]
+    many = ["--config", yaml_file("inner_steps: 3")] if in_yaml else ["--inner_steps", "3"]
+    main_DD.start([*few, *many, "--save_path", str(tmp_path / "dd")])
+    assert "main_RTP.py" in capsys.readouterr().out
+    as_dd = ["--parameterization", "pixels", "--distill_lr", "0.02", "--lr", "0.01", "--optimizer", "adam",
+             "--clip_grad", "none", "--net_init", "xavier", "--inner_momentum", "0", "--batch_syn", "-1"]
+    script(settings=few, module=main_RTP).run(tmp_path / "rtp", *as_dd, "--inner_steps", "3")
+    sets = [torch.load(tmp_path / name / "res_BPTT_Digits_MLP_2ipc.pt")["data"] for name in ("dd", "rtp")]
+    assert torch.equal(sets[0][0][0], sets[1][0][0])

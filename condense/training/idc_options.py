@@ -1,0 +1,55 @@
+"""Options of IDC: which go together, and what those that are left to the data come to.
+
+Kim et al., "Dataset Condensation via Efficient Synthetic-Data Parameterization", ICML 2022.
+"""
+
+from dataclasses import replace
+
+from condense.augmentation import parse_strategy
+from condense.cli import OptionError
+from condense.matching import refined_settings
+from condense.training.idc import idc_protocols, is_large
+
+SETTLED = ("metric", "lr_img", "n_data", "early", "aug_type", "mixup_net")        # what auto came to, for the result
+AUG_TYPE = "color_crop_cutout"
+UNMIXED = {"aug_type": "color_crop", "mixup_net": "vanilla", "mixup": "vanilla"}     # where mosaics are scored so
+
+
+def tiles(cfg):
+    """Return how many training images a side of a stored one holds."""
+    return cfg.form_options().get("factor", 1)
+
+
+def check(cfg):
+    """Raise OptionError for options that do not go together."""
+    for strategy in (cfg.aug_type, cfg.dsa_strategy):
+        parse_strategy("none" if strategy == "auto" else strategy)
+    if cfg.zca:
+        raise OptionError("IDC keeps pixels between 0 and 1, which whitened ones are not; leave --zca out")
+    if cfg.n_data == 0:
+        raise OptionError("--n_data 0 leaves the network as it begins; say so by --net_epoch 0")
+    if cfg.mix_p != "auto" and cfg.mix_p > 1:
+        raise OptionError(f"--mix_p is a probability, not {cfg.mix_p:g}; lower it")
+    if cfg.match == "feat" and (cfg.metric not in ("auto", "mse") or "True" in (cfg.bias, cfg.fc)):
+        raise OptionError("--match feat compares features by squared distances; leave --metric, --bias and --fc out")
+    if cfg.pt_from < 0 and cfg.pt_num > 1:
+        raise OptionError(f"--pt_num {cfg.pt_num} counts epochs from --pt_from on; give that, too")
+
+
+def settled(cfg, real):
+    """Return `cfg` with what it leaves to the data; raises OptionError for a step size that nobody knows."""
+    published = refined_settings(real.name, real.channel, real.num_classes, is_large(real))
+    if cfg.lr_img == "auto" and (cfg.match == "feat" or cfg.metric not in ("auto", published.metric)):
+        raise OptionError(f"--lr_img auto is for gradients by --metric {published.metric} on these images; give a "
+                          "--lr_img for what is matched here")
+    auto = {"niter": published.niter, "metric": published.metric, "lr_img": published.lr_img, "aug_type": AUG_TYPE,
+            "n_data": published.n_data, "early": 0 if cfg.pt_from >= 0 else published.early, "mixup_net": "cut"}
+    scored = idc_protocols([cfg.model], real, None, epochs=1, factor=tiles(cfg))[cfg.model]
+    if not scored.cutmix:                                        # MNIST with several images in the place of one
+        auto |= {**UNMIXED, "dsa_strategy": scored.strategy}
+    return replace(cfg, **{name: value for name, value in auto.items() if getattr(cfg, name) == "auto"})
+
+
+def iterations_of(cfg):
+    """Return how many iterations there are."""
+    return 100 * cfg.niter // cfg.inner_loop if cfg.Iteration is None else cfg.Iteration
