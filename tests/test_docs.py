@@ -130,7 +130,10 @@ def test_readme_names_every_method_with_its_script_and_page():
     for name, method in METHODS.items():
         objective, script, page = told[name][1:]
         assert objective == method.objective, name
-        assert f"`{method.script}`" in script, name
+        words = re.findall(r"`([^`]+)`", script)[-1].replace("METHOD", name).split()
+        assert words[0] == method.script, name
+        config = parse(with_forms(importlib.import_module(method.module).Config, PARAMETERIZATIONS), words[1:])
+        assert {option: getattr(config, option) for option in method.options} == method.options, name
         target = re.fullmatch(r"\[[^\]]*\]\((docs/\w+\.md)\)", page)
         assert target and (ROOT / target[1]).is_file(), name
         assert method.script in (ROOT / target[1]).read_text(encoding="utf-8"), f"{page} does not name {method.script}"
@@ -182,7 +185,8 @@ def test_worked_examples_run(extended):
         "except SystemExit as end: assert not end.code, (sys.argv, end.code)"
         for words in program_commands(EXTEND) if not words[1].startswith("docs/"))])
     environment = {**os.environ, "PYTHONPATH": str(extended)}
-    done = subprocess.run([sys.executable, "-c", program], cwd=extended, env=environment, capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-c", program], cwd=extended, env=environment, capture_output=True,
+                          text=True)
     assert done.returncode == 0, done.stderr
     results = {path.name for path in (extended / "result").glob("*.pt")}
     assert results >= {"res_DM_Stripes_ConvNetD2_1ipc.pt", "res_DC_Digits_SmallNet_1ipc.pt",
