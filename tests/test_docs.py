@@ -1,5 +1,6 @@
 """The documents: links lead somewhere, commands parse, tables follow the code, and worked examples work."""
 
+import dataclasses
 import importlib
 import importlib.util
 import os
@@ -8,6 +9,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -87,17 +89,32 @@ def test_every_page_is_found_from_the_readme():
 
 @names
 def test_programs_in_commands_exist_and_their_flags_parse(page, monkeypatch):
+    if page == EXTEND:                                     # its commands are run below
+        return
     monkeypatch.chdir(ROOT)                                # configs are named from the root
-    added = {diff_files(diff)[1] for diff in blocks(EXTEND, "diff")}
     for words in program_commands(page):
-        if page == EXTEND and (words[1] in added or "Stripes" in words or "mirror" in words or "brief" in words):
-            continue                                       # run by the test of the worked examples
         assert (ROOT / words[1]).is_file(), f"{page.name}: there is no {words[1]}"
-        if (ROOT / words[1]).parent != ROOT:               # a program with an ordinary parser: its help names the flags
-            continue
-        module = importlib.import_module(words[1].removesuffix(".py"))
+        module = importlib.import_module(words[1].removesuffix(".py")) if (ROOT / words[1]).parent == ROOT else None
         if hasattr(module, "Config"):
-            parse(with_forms(module.Config, PARAMETERIZATIONS), words[2:])
+            config = parse(with_forms(module.Config, PARAMETERIZATIONS), words[2:])
+            getattr(module, "check", lambda config: None)(config)
+
+
+@names
+def test_programs_named_in_prose_exist(page):
+    named = re.findall(r"`(?:python |bash )?([\w/]+\.(?:py|sh))\b[^`]*`", prose(page))
+    there = {diff_files(diff)[1] for diff in blocks(EXTEND, "diff")}
+    there |= set(re.findall(r"^New file `([^`]+)`", EXTEND.read_text(encoding="utf-8"), re.MULTILINE))
+    assert not {name for name in named if not (ROOT / name).is_file()} - there - {"SCRIPT.py"}
+
+
+@names
+def test_flags_named_in_prose_are_options_of_a_script(page):
+    named = re.findall(r"(?<![\w-])--([a-zA-Z][\w-]*)", prose(page))
+    make_flags = page_of_flags()
+    known = {name for script in make_flags.scripts() for field in dataclasses.fields(make_flags.config_of(script))
+             for name in (field.name, *field.metadata["aliases"])}
+    assert {name.removeprefix("no-") for name in named} <= known | {"help"}
 
 
 @names
@@ -139,11 +156,31 @@ def test_readme_names_every_method_with_its_script_and_page():
         assert method.script in (ROOT / target[1]).read_text(encoding="utf-8"), f"{page} does not name {method.script}"
 
 
-def test_page_of_flags_is_what_the_scripts_have():
+@cache
+def page_of_flags():
+    """Return the program docs/make_flags.py as a module."""
     spec = importlib.util.spec_from_file_location("make_flags", ROOT / "docs" / "make_flags.py")
     make_flags = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(make_flags)
+    return make_flags
+
+
+def test_page_of_flags_is_what_the_scripts_have():
+    make_flags = page_of_flags()
     assert make_flags.PAGE.read_text(encoding="utf-8") == make_flags.page(), "run: python docs/make_flags.py"
+
+
+@pytest.mark.parametrize("page", [README, ROOT / "docs" / "share.md"], ids=lambda path: path.name)
+def test_python_in_the_documents_runs(page, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    main_DM = importlib.import_module("main_DM")
+    options = ["--config", str(ROOT / "configs" / "quickstart.yaml"), "--Iteration", "0", "--num_eval", "1",
+               "--epoch_eval_train", "0", "--save_path", "result/quickstart", "--no-progress"]
+    main_DM.main(parse(with_forms(main_DM.Config, PARAMETERIZATIONS), options))
+    for block in blocks(page, "python"):
+        found = {}
+        exec(compile(block, page.name, "exec"), found)
+        assert found["data"].images.shape[0] == 10 if "data" in found else len(found["images"]) == 10
 
 
 def diff_files(diff):
