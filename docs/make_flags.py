@@ -15,7 +15,9 @@ ROOT = Path(__file__).resolve().parents[1]
 if str(ROOT) not in sys.path:
     sys.path.insert(0, str(ROOT))
 
-from condense.cli.options import with_forms  # noqa: E402
+from condense.cli import with_forms  # noqa: E402
+from condense.cli.groups import in_order  # noqa: E402
+from condense.cli.option import is_hidden  # noqa: E402
 from condense.methods import METHODS  # noqa: E402
 from condense.synthetic import PARAMETERIZATIONS  # noqa: E402
 
@@ -44,8 +46,8 @@ def hosts():
 
 def rows_of(config):
     """Return {name: (flags, default, meaning)} of the options that do something, in their order."""
-    return {field.name: (_flags(field), _default(field), _meaning(field)) for field in dataclasses.fields(config)
-            if not field.metadata["dead"]}
+    return {field.name: (_flags(field), _default(field), _meaning(field)) for field in in_order(config)
+            if not is_hidden(field)}
 
 
 def is_of_forms(field):

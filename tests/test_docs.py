@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from condense.cli.options import parse, with_forms
+from condense.cli import parse, with_forms
 from condense.methods import METHODS
 from condense.synthetic import PARAMETERIZATIONS
 
