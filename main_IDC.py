@@ -17,22 +17,14 @@ import torch
 
 from augment import draw_composed
 from condense import cli
-from condense.cli import OptionError, auto, flags, option, redefault
+from condense.cli import auto, flags, option, redefault
 from condense.experts import open_expert_starts
-from condense.matching import (
-    REFINED_METRICS,
-    class_gradients,
-    class_means,
-    image_step,
-    is_matched,
-    matching_over_classes,
-    part_of_each,
-    refined_distances,
-)
+from condense.matching import class_gradients, class_means, matching_over_classes, refined
 from condense.run import run_script, start_run
-from condense.synthetic import build_optimizer, build_synthetic, outline_synthetic
+from condense.synthetic import build_optimizer, build_synthetic
 from condense.training import MIXUPS, ContinuedTraining, Passes, following_protocol, idc_protocols, is_large
-from condense.training.idc_options import SETTLED, check, iterations_of, settled, tiles
+from condense.training import idc_options as idc
+from condense.training.idc_options import check, settled
 from networks import freeze_batchnorm, get_network, has_batchnorm
 from utils import Scorer, eval_pool, load_data
 
@@ -65,7 +57,7 @@ class Config(cli.DataOptions, cli.SetOptions, cli.EvaluationOptions, cli.Compute
                         "classifier, by their squared distance", choices=("grad", "feat"))
     metric: str = option("auto", "distance of gradients: sums of squares (mse) or absolute values (l1, or with means "
                          "within output channels l1_mean), cos by output channel; auto: as published for the data",
-                         choices=(*AUTO, *REFINED_METRICS))
+                         choices=(*AUTO, *refined.REFINED_METRICS))
     bias: str = option("False", "match gradients of biases and norms, too", choices=TRUE_OR_FALSE)
     fc: str = option("False", "match gradients of linear layers, too", choices=TRUE_OR_FALSE)
     aug_type: str = option("auto", "augmentation while matching, operators joined by _ : flip, color, one of the "
@@ -103,7 +95,7 @@ class Config(cli.DataOptions, cli.SetOptions, cli.EvaluationOptions, cli.Compute
 
 def matching_loss(gradients_real, gradients_syn, metric, bias, fc):
     """Distance of the gradients of each class, summed over convolutions and classes. Lists of (k, *shape) -> scalar."""
-    return refined_distances(gradients_real, gradients_syn, metric, bias, fc).sum()
+    return refined.refined_distances(gradients_real, gradients_syn, metric, bias, fc).sum()
 
 
 def feature_loss(mean_real, mean_syn):
@@ -111,35 +103,23 @@ def feature_loss(mean_real, mean_syn):
     return (mean_real - mean_syn).square().sum()
 
 
-def method_name(cfg):
-    """Return IDC-I for images that are stored as they are, else IDC."""
-    return "IDC-I" if cfg.parameterization in ("pixels", "multi_formation") and tiles(cfg) == 1 else "IDC"
-
-
 def is_fresh(cfg, it):
     """Say whether another network begins with iteration `it`."""
     return cfg.fix_iter < 2 or it % cfg.fix_iter == 0
 
 
-def images_per_class(cfg, real):
-    """Return how many training images of a class an epoch on the synthetic set will have."""
-    outline = outline_synthetic(cfg.parameterization, real, cfg.ipc, **cfg.form_options())
-    return max(outline.counts) // outline.views
-
-
 def main(cfg, name=None):
     check(cfg)
     pool = eval_pool(cfg.eval_mode, cfg.model)
-    run = start_run(cfg, name or method_name(cfg))
+    run = start_run(cfg, name or idc.method_name(cfg))
     real = load_data(cfg.data, device=run.device)
     cfg = settled(cfg, real)
-    protocols = idc_protocols(pool, real, images_per_class(cfg, real), cfg.epoch_eval_train, cfg.lr_net,
-                              cfg.batch_train, cfg.mixup, cfg.mix_p, cfg.dsa_strategy, factor=tiles(cfg))
+    protocols = idc_protocols(pool, real, idc.images_per_class(cfg, real), cfg.epoch_eval_train, cfg.lr_net,
+                              cfg.batch_train, cfg.mixup, cfg.mix_p, cfg.dsa_strategy, factor=idc.tiles(cfg))
     scorer = Scorer(real, protocols, cfg.num_eval, run.compute, run.rng, cfg.progress)
     net = run.compute.prepare(get_network(cfg.model, *real.spec))
     bias, fc = cfg.bias == "True", cfg.fc == "True"
-    if cfg.match == "grad" and not any(is_matched(parameter.shape, bias, fc) for parameter in net.parameters()):
-        raise OptionError(f"--model {cfg.model} has no convolution whose gradients are matched; give --fc True")
+    idc.require_matched(cfg, net)
     chunk, forward, embed = run.compute.chunk_for(real.im_size), run.compute.wrap(net), run.compute.wrap(net.embed)
     gradients = class_gradients(net, run.compute, chunk)
     distance = partial(matching_loss, metric=cfg.metric, bias=bias, fc=fc)
@@ -147,9 +127,9 @@ def main(cfg, name=None):
     training = ContinuedTraining(net, follow, forward, chunk)
     n_data = math.ceil(cfg.n_data / follow.batch_size) * follow.batch_size          # whole minibatches, as published
     starts = open_expert_starts(cfg.pt_from, cfg.pt_num, cfg.buffer_path, net, real, cfg.model, data=cfg.data)
-    step_size = image_step(cfg.lr_img, cfg.ipc, real.name, real.im_size, real.std, is_large(real))
+    step_size = refined.image_step(cfg.lr_img, cfg.ipc, real.name, real.im_size, real.std, is_large(real))
     low, high = ([(level - mean) / std for mean, std in zip(real.mean, real.std)] for level in (0, 1))
-    iterations = iterations_of(cfg)
+    iterations = idc.iterations_of(cfg)
     run.begin(real, scorer, auto.cadence_for(cfg.eval_every, 500, cfg.eval_mode), iterations=iterations,
               **starts.sources)
 
@@ -158,7 +138,7 @@ def main(cfg, name=None):
                                     run.rng("init", exp), **cfg.form_options())
         optimizer = build_optimizer(cfg.optimizer, synthetic.param_groups(step_size, cfg.mom_img), cfg.clip_grad)
         passes = Passes(real, n_data, lambda epoch: run.rng("data", exp, epoch))     # noqa: B023
-        run.note(exp, iterations=iterations, settings={name: getattr(cfg, name) for name in SETTLED})
+        run.note(exp, iterations=iterations, settings={name: getattr(cfg, name) for name in idc.SETTLED})
         for it in run.iterations(exp, synthetic, optimizer, net, training.optimizer):   # evaluations, checkpoints
             if is_fresh(cfg, it):
                 starts.begin(net, run.rng("nets", exp, it))                 # in place
@@ -173,7 +153,7 @@ def main(cfg, name=None):
                     freeze_batchnorm(net, some.images(), forward)
                 augment = draw_composed(cfg.aug_type, real.num_classes, run.rng("augmentation", *key), run.device)
                 batch = real.sample(real.classes, auto.number_or_all(cfg.batch_real), run.rng("data", *key, 0))
-                part = part_of_each(synthetic, cfg.batch_syn_max, run.rng("set", *key, 2))
+                part = refined.part_of_each(synthetic, cfg.batch_syn_max, run.rng("set", *key, 2))
                 if cfg.match == "feat":
                     with torch.no_grad():
                         mean_real = class_means(embed, batch, augment, chunk)              # (K, D)

@@ -17,8 +17,8 @@ import torch
 from augment import draw_independent
 from condense import cli
 from condense.cli import OptionError, auto, flags, option, redefault
-from condense.experts import RandomTrajectories, expert_labels, open_experts, right_images
-from condense.experts.options import check
+from condense.experts import expert_labels, right_images
+from condense.experts.options import check, find_experts, strategies
 from condense.matching import MODES, InnerSGD, Student, choose_mode, start_epochs, student_minibatches, unroll
 from condense.run import run_script, start_run
 from condense.synthetic import build_optimizer, build_synthetic
@@ -83,23 +83,6 @@ def matching_loss(student, start, target):
     1 means no better than standing still.
     """
     return (student - target).square().sum() / (start - target).square().sum()
-
-
-def strategies(cfg, dataset):
-    """Return the augmentation of the student's steps and that of evaluation ("none": DC's, see `mtt_protocols`)."""
-    if cfg.dsa == "False":
-        return "none", "none"
-    strategy = auto.strategy_for(cfg.dsa_strategy, dataset)
-    return strategy if cfg.no_aug == "False" else "none", strategy
-
-
-def find_experts(cfg, net, real):
-    """Return the experts that the run matches; raises ValueError or FileNotFoundError where they do not fit it."""
-    if cfg.random_trajectory:
-        return RandomTrajectories(net)
-    needs = cfg.min_start_epoch, cfg.max_start_epoch - 1 + cfg.expert_epochs
-    return open_experts(cfg.buffer_path, net, real, cfg.model, needs, cfg.data, skip_bad=cfg.skip_bad,
-                        max_files=cfg.max_files, max_experts=cfg.max_experts, load_all=cfg.load_all)
 
 
 def student_step(student, rows, augment, descent=InnerSGD()):

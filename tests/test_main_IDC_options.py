@@ -68,21 +68,21 @@ def test_a_step_size_is_asked_for_where_none_is_published(flags):
 @pytest.mark.parametrize("flags, name", [([], "IDC"), (["--factor", "1"], "IDC-I"), (PLAIN, "IDC-I"),
                                          (["--parameterization", "low_rank"], "IDC"), (["--factor", "3"], "IDC")])
 def test_results_are_named_for_the_papers_two_methods(flags, name):
-    assert main_IDC.method_name(options(*flags)) == name
+    assert main_IDC.idc.method_name(options(*flags)) == name
 
 
 @pytest.mark.parametrize("flags, number", [([], 4), (["--factor", "3"], 9), (PLAIN, 1),
                                            (["--parameterization", "low_rank", "--rank", "1"], 4)])
 def test_epochs_follow_the_number_of_training_images(flags, number):
     real = load_data("Digits")
-    assert main_IDC.images_per_class(options("--dataset", "Digits", *flags), real) == number
+    assert main_IDC.idc.images_per_class(options("--dataset", "Digits", *flags), real) == number
 
 
 @pytest.mark.parametrize("flags, expected", [
     ([], 2000), (["--niter", "3"], 3), (["--niter", "3", "--inner_loop", "20"], 15), (["--Iteration", "7"], 7),
     (["--Iteration", "7", "--niter", "3", "--inner_loop", "20"], 7)], ids=str)
 def test_iterations_are_told_in_hundreds_of_steps_or_directly(flags, expected):
-    assert main_IDC.iterations_of(main_IDC.settled(options(*flags), CIFAR10)) == expected
+    assert main_IDC.idc.iterations_of(main_IDC.settled(options(*flags), CIFAR10)) == expected
 
 
 def test_result_says_what_was_left_to_the_data(tmp_path):

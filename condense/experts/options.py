@@ -1,6 +1,8 @@
-"""Options of trajectory matching that do not go together."""
+"""Options of trajectory matching: which go together, and what they come to."""
 
 from condense.cli import OptionError, auto
+from condense.experts.control import RandomTrajectories
+from condense.experts.trajectories import open_experts
 from condense.matching import InnerSGD
 
 
@@ -25,3 +27,20 @@ def check(cfg):
     if cfg.random_trajectory and (cfg.load_all or cfg.skip_bad or cfg.max_files or cfg.max_experts):
         raise OptionError("--random_trajectory reads no experts; leave --load_all, --skip_bad, --max_files and "
                           "--max_experts out")
+
+
+def strategies(cfg, dataset):
+    """Return the augmentation of the student's steps and that of evaluation ("none": DC's, see `mtt_protocols`)."""
+    if cfg.dsa == "False":
+        return "none", "none"
+    strategy = auto.strategy_for(cfg.dsa_strategy, dataset)
+    return strategy if cfg.no_aug == "False" else "none", strategy
+
+
+def find_experts(cfg, net, real):
+    """Return the experts that the run matches; raises ValueError or FileNotFoundError where they do not fit it."""
+    if cfg.random_trajectory:
+        return RandomTrajectories(net)
+    needs = cfg.min_start_epoch, cfg.max_start_epoch - 1 + cfg.expert_epochs
+    return open_experts(cfg.buffer_path, net, real, cfg.model, needs, cfg.data, skip_bad=cfg.skip_bad,
+                        max_files=cfg.max_files, max_experts=cfg.max_experts, load_all=cfg.load_all)

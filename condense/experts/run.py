@@ -43,7 +43,7 @@ class ExpertRun:
         self.real, self.model, self.recipe, self.compute, self.rng = real, options["model"], recipe, compute, rng
         self.size = sum(parameter.numel() for parameter in net.parameters())
         self.store = ExpertStore(folder, describe(real, net, recipe, options))
-        self.stop, self.clock, self.running = StopRequest(), Clock(real.device), False
+        self.stop, self.clock = StopRequest(), Clock(real.device)
 
     @contextlib.contextmanager
     def making(self, total, save_interval, test_every, checkpoint_every_s, resume, overwrite, progress):
@@ -58,7 +58,6 @@ class ExpertRun:
         self.store.take_up(resume, overwrite)
         self._tell_room(total if overwrite and not resume else len(self.store.missing(total)))
         with self.store.held(resume, overwrite), self.stop.listening():
-            self.running = True
             if self.real.zca and not (self.store.folder / WHITENING).exists():
                 save_atomically(self.real.zca.state(), self.store.folder / WHITENING)
             self.store.pack(save_interval)

@@ -7,7 +7,8 @@ from dataclasses import replace
 
 from condense.augmentation import parse_strategy
 from condense.cli import OptionError
-from condense.matching import refined_settings
+from condense.matching import is_matched, refined_settings
+from condense.synthetic import outline_synthetic
 from condense.training.idc import idc_protocols, is_large
 
 SETTLED = ("metric", "lr_img", "n_data", "early", "aug_type", "mixup_net")        # what auto came to, for the result
@@ -18,6 +19,17 @@ UNMIXED = {"aug_type": "color_crop", "mixup_net": "vanilla", "mixup": "vanilla"}
 def tiles(cfg):
     """Return how many training images a side of a stored one holds."""
     return cfg.form_options().get("factor", 1)
+
+
+def method_name(cfg):
+    """Return IDC-I for images that are stored as they are, else IDC."""
+    return "IDC-I" if cfg.parameterization in ("pixels", "multi_formation") and tiles(cfg) == 1 else "IDC"
+
+
+def images_per_class(cfg, real):
+    """Return how many training images of a class an epoch on the synthetic set will have."""
+    outline = outline_synthetic(cfg.parameterization, real, cfg.ipc, **cfg.form_options())
+    return max(outline.counts) // outline.views
 
 
 def check(cfg):
@@ -53,3 +65,10 @@ def settled(cfg, real):
 def iterations_of(cfg):
     """Return how many iterations there are."""
     return 100 * cfg.niter // cfg.inner_loop if cfg.Iteration is None else cfg.Iteration
+
+
+def require_matched(cfg, net):
+    """Raise OptionError where gradients are to be matched of which network `net` has none."""
+    shapes = [parameter.shape for parameter in net.parameters()]
+    if cfg.match == "grad" and not any(is_matched(shape, cfg.bias == "True", cfg.fc == "True") for shape in shapes):
+        raise OptionError(f"--model {cfg.model} has no convolution whose gradients are matched; give --fc True")

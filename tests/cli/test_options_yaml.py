@@ -2,7 +2,7 @@
 
 import pytest
 
-from condense.cli import load_yaml
+from condense.cli.yaml_file import load_yaml
 from tests.cli.option_script import Config, flags, refusal
 
 
