@@ -14,9 +14,9 @@ from condense.operators import Compute
 # Imported by files that decide scores, but without a part in any: they word errors and names, find and write files,
 # sort the rows of images when they are loaded (the fingerprint of the data holds these), and add up confusion matrices.
 NO_PART = {"__init__.py", "methods.py", "comparison/__init__.py", "comparison/intervals.py", "continual/__init__.py",
-           "continual/sources.py", "core/__init__.py", "core/errors.py", "core/files.py", "core/registry.py",
-           "core/source_code.py", "core/words.py", "data/__init__.py", "data/pixels.py", "sharing/__init__.py",
-           "sharing/stored.py"}
+           "continual/sources.py", "core/__init__.py", "core/errors.py", "core/extras.py", "core/files.py",
+           "core/registry.py", "core/source_code.py", "core/words.py", "data/__init__.py", "data/pixels.py",
+           "sharing/__init__.py", "sharing/stored.py"}
 KEYS = {"scores": DECIDING, "baselines": (*DECIDING, *baselines.OWN_FILES), "steps": (*DECIDING, *scoring.OWN_FILES)}
 
 
