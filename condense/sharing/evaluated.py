@@ -38,7 +38,8 @@ def evaluate_set(synthetic, dataset=None, networks=(), protocol=None, num_eval=N
     `augmentation` vary; `num_eval` networks of each name are trained. What is None is as the set's run had it, or else
     as its layout is scored. `experiment`, `which`, `space` and `decode` are those of `load_synthetic_set`.
 
-    Accuracies are fractions, and those that `evaluate.py` gives for the same file, seed and protocol. Raises
+    Accuracies are fractions, and those that `evaluate.py` gives for the same file, seed and protocol. Tensors do not
+    say which run made them: their networks are those of a file of another maker, and not the ones of our run. Raises
     FileNotFoundError, OSError or ValueError in one line with the mend.
     """
     if num_eval is not None and num_eval < 1:
