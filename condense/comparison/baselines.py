@@ -19,6 +19,7 @@ from condense.comparison.real_sets import ANY_NUMBER, made_set, random_set
 from condense.core.errors import InputError
 from condense.core.files import atomic_path, cache_folder, locked
 from condense.data.coresets import require_images
+from condense.evaluation.cache_key import cache_key
 from condense.evaluation.score import Score, evaluate
 from condense.evaluation.search import SEARCH, best_rate, rates, search_images
 from condense.evaluation.selection import SelectionImages
@@ -26,7 +27,9 @@ from condense.training.published import FULL_DIGITS, FULL_EPOCHS, named_protocol
 
 log = logging.getLogger("condense")
 
-RECIPE_VERSION = 1                        # raise it when a change to this file or to training changes scores
+# what decides baselines beside what decides any score: how their images are drawn, and chosen
+OWN_FILES = ("comparison/baselines.py", "comparison/conditions.py", "comparison/real_sets.py", "data/coresets.py")
+OWN_LIBRARIES = ("scipy", "scikit-learn")
 NO_EXPERIMENT = 2**31                     # the baselines' streams lie where no run has experiments
 RANDOM, FULL, CHOSEN, OPTIMISED = 1, 2, 3, 4
 TRAINING_BATCH = 1024                     # images that the best of many draws are chosen on
@@ -156,12 +159,12 @@ def _score(data, real, model, protocol, num_eval, streams, compute, progress, gi
 def _kept(kind, ipc, real, protocols, num_eval, rng, compute, score, given, **more):
     """Return {network name: [Score]}, each network's from the cache, or by `score(model, protocol)`.
 
-    `more` is what else the scores depend on.
+    `more` is what else the scores depend on. Other code or libraries, another kind of device: another key.
     """
-    return {model: _remembered({"recipe": RECIPE_VERSION, "data": real.fingerprint, "kind": kind, "ipc": ipc,
-                                "network": model, "protocol": dataclasses.asdict(protocol), "num_eval": num_eval,
-                                "seed": rng.seed, "precision": compute.precision,
-                                "zca": real.zca and real.zca.fingerprint, **given.key(), **more},
+    made_by = cache_key(compute, *OWN_FILES, libraries=OWN_LIBRARIES)
+    return {model: _remembered({**made_by, "data": real.fingerprint, "zca": real.zca and real.zca.fingerprint,
+                                "kind": kind, "ipc": ipc, "network": model, "protocol": dataclasses.asdict(protocol),
+                                "num_eval": num_eval, "seed": rng.seed, **given.key(), **more},
                                partial(score, model, protocol))
             for model, protocol in protocols.items()}
 
@@ -241,8 +244,11 @@ def load_baselines(result_path, meta):
 
 
 def _belonging(meta):
-    """Return what a result and its baselines must have in common."""
+    """Return what a result and its baselines must have in common.
+
+    Not the code: a result does not say which one scored it, and its baselines are a record, kept with it.
+    """
     starts = meta["options"].get("train_nets_type", "unknown_init")
-    return {"recipe": RECIPE_VERSION, "fingerprint": meta["fingerprint"], "protocols": meta["protocols"],
-            "ipc": meta["options"]["ipc"], "seed": meta["seed"], "precision": meta["options"]["precision"],
+    return {"fingerprint": meta["fingerprint"], "protocols": meta["protocols"], "ipc": meta["options"]["ipc"],
+            "seed": meta["seed"], "precision": meta["options"]["precision"],
             **({} if starts == "unknown_init" else {"starts": starts})}

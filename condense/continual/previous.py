@@ -73,11 +73,15 @@ def with_rows_kept(summary, before, own, used):
 
 def _scored_otherwise(before, now):
     """Return in words what keeps rows of two summaries from standing in one table."""
-    if any(before.get(key) != now[key] for key in ("format_version", "recipe_version")):
-        return ["by another version"]
+    if _version_of(before) != _version_of(now):
+        return ["by another version of this toolkit or of torch"]
     lines = differing(*({"seeds": len(of["orders"]), **{name: of["options"][name] for name in SCORING}}
                         for of in (before, now)))
     return lines or ["by another protocol"] * (before["protocol"] != now["protocol"])
+
+
+def _version_of(summary):
+    return summary.get("format_version"), summary.get("code"), summary.get("versions", {}).get("torch")
 
 
 def plain(values):

@@ -11,8 +11,9 @@ from condense.continual.sources import file_name
 from condense.continual.view import SeenClasses
 from condense.core.files import atomic_path
 from condense.evaluation import Score, evaluate
+from condense.evaluation.cache_key import cache_key
 
-RECIPE_VERSION = 1                        # raise it when a change to training or testing changes scores
+OWN_FILES = ("continual/memory.py", "continual/scoring.py", "continual/view.py")     # decide these scores, too
 
 
 class ScoreBook:
@@ -42,9 +43,9 @@ class ScoreBook:
 
     def _key(self, order, step, parts):
         """Return everything that the scores depend on, as plain values."""
-        return {"recipe": RECIPE_VERSION, "data": self.real.fingerprint, "network": self.model,
+        return {**cache_key(self.compute, *OWN_FILES), "data": self.real.fingerprint, "network": self.model,
                 "protocol": dataclasses.asdict(self.protocol), "num_eval": self.num_eval, "seed": self.rng.seed,
-                "precision": self.compute.precision, "order": order.seed, "step": step,
+                "order": order.seed, "step": step,
                 "classes": list(order.seen(step)), "memory": [part.sha256 for part in parts]}
 
     def _compute(self, order, step, parts):

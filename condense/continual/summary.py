@@ -17,8 +17,10 @@ from condense.continual.metrics import (
     task_accuracies,
 )
 from condense.continual.previous import plain
-from condense.continual.scoring import RECIPE_VERSION
+from condense.continual.scoring import OWN_FILES
 from condense.core.files import atomic_path
+from condense.core.source_code import code_sha256
+from condense.evaluation.cache_key import DECIDING
 
 FORMAT_VERSION = 2
 
@@ -30,8 +32,9 @@ def summarise(real, cfg, protocol, orders, sources, parts, scores):
     step]}. Accuracies are fractions; those of a run are one network's of each step, under one class order. "std" is
     that of all runs, as in the papers' programs, "std_of_orders" that of the class orders' means.
     """
-    return {"format_version": FORMAT_VERSION, "recipe_version": RECIPE_VERSION, "dataset": real.name,
-            "fingerprint": real.fingerprint, "class_names": list(real.class_names), "model": cfg.model, "ipc": cfg.ipc,
+    return {"format_version": FORMAT_VERSION, "dataset": real.name,
+            "code": code_sha256(*DECIDING, *OWN_FILES, "continual/metrics.py"), "fingerprint": real.fingerprint,
+            "class_names": list(real.class_names), "model": cfg.model, "ipc": cfg.ipc,
             "options": plain(cfg.identity()), "protocol": dataclasses.asdict(protocol),
             "versions": {**{name: version(name) for name in ("torch", "numpy")}, "python": platform.python_version()},
             "orders": {str(order.seed): [list(classes) for classes in order.steps] for order in orders},

@@ -8,11 +8,7 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-
-try:
-    import fcntl
-except ImportError:                                      # Windows
-    fcntl = None
+from filelock import FileLock, Timeout
 
 # What torch's restricted load must allow to read NumPy scalars and arrays as NumPy 1 and 2 store them, which
 # the reference's files hold: data, no code.
@@ -60,25 +56,35 @@ def _umask():
     return mask
 
 
+class Held:
+    """A lock that is held. A child that inherits its open file, `fileno()`, keeps it when we are killed (POSIX)."""
+
+    def __init__(self, lock):
+        self._lock = lock
+
+    def fileno(self):
+        return self._lock._context.lock_file_fd          # filelock has no public name for it before version 4
+
+
 @contextlib.contextmanager
 def locked(path, waiting=None):
-    """Hold `path` (made if missing) against every other process; yields the open file.
+    """Hold the lock file `path` (made if missing) against every other process and thread; yields a `Held`.
 
-    The system gives the lock back however its holder ends; a child that inherits the file holds it, too. Where
-    somebody else has it, `waiting()` is called before the wait. Windows has no such locks: there it holds nobody
-    off. Raises OSError where the file cannot be made.
+    The system gives the lock back however its holder ends. Where somebody else has it, `waiting()` is called before
+    the wait. Raises OSError where the file cannot be made.
     """
-    with open(path, "a") as file:
-        if fcntl is None:
-            yield file
-            return
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if waiting:
-                waiting()
-            fcntl.flock(file, fcntl.LOCK_EX)
-        yield file
+    lock = FileLock(path)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        open(path, "a").close()                          # it waits forever for a file that nobody can make
+        if waiting:
+            waiting()
+        lock.acquire()
+    try:
+        yield Held(lock)
+    finally:
+        lock.release()
 
 
 @contextlib.contextmanager

@@ -7,6 +7,7 @@ A chooser takes the features of one class, (n, D) float32, the number to choose 
 import torch
 
 from condense.core.errors import InputError
+from condense.core.extras import needed
 from condense.core.registry import lookup
 
 
@@ -58,11 +59,10 @@ def centroids(features, number, rng, tol=0.0):
     """Return the centroids of `number` clusters, (number, D) (k-means++, one start, seeded by `rng`).
 
     Lloyd's steps end where no image changes its cluster any more, or where the centroids move less than `tol` asks for
-    (as scikit-learn has it: relative to the variance).
+    (as scikit-learn has it: relative to the variance). Raises ValueError where scikit-learn is missing.
     """
-    from sklearn.cluster import KMeans
-    from threadpoolctl import threadpool_limits
-
+    KMeans = needed("sklearn.cluster", "scikit-learn", "k-means").KMeans
+    threadpool_limits = needed("threadpoolctl", "threadpoolctl", "k-means").threadpool_limits
     seed = int(torch.randint(2**31, (), generator=rng))
     with threadpool_limits(1):                             # several threads add up in an order of their own
         clusters = KMeans(number, random_state=seed, n_init=1, tol=tol).fit(features.cpu().numpy())

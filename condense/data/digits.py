@@ -2,6 +2,7 @@
 
 import torch
 
+from condense.core.extras import needed
 from condense.data.real import RealData
 
 
@@ -10,10 +11,9 @@ def load_digits(request):
 
     Values 0..16 become pixels 0..255, brought to `request.im_size` where that is given. The split is fixed, whatever
     the seed: the last fifth of each class in scikit-learn's order is the test part (other writers wrote those), so
-    results compare.
+    results compare. Raises ValueError where scikit-learn is missing.
     """
-    from sklearn import datasets
-
+    datasets = needed("sklearn.datasets", "scikit-learn", "--dataset Digits")
     digits = datasets.load_digits()
     images = request.sized(torch.from_numpy(digits.images)[:, None].mul(255 / 16).round().to(torch.uint8))
     labels = torch.from_numpy(digits.target).to(torch.int64)

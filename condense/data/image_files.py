@@ -17,12 +17,13 @@ from tqdm import tqdm
 
 from condense.core.errors import RunError
 from condense.core.files import atomic_path, cache_folder
+from condense.core.source_code import code_sha256, library_versions
 from condense.data import decoder
 from condense.data.decoder import ImageProblem, decode_all, peek
 
 log = logging.getLogger("condense")
 
-FORMAT = 1                                               # raise it when decoding changes, so old caches miss
+DECIDING = ("data/decoder.py", "data/image_files.py")    # our code that decides the pixels; the rest is Pillow's
 CHUNK = 128                                              # files per job
 FEW = 512                                                # so many are decoded before processes would start
 PEEKS = 64                                               # headers read to learn size and channels in advance
@@ -33,7 +34,8 @@ def read_images(root, names, request, channels=None):
 
     `request` gives `im_size`, `resize` and `progress`. C is `channels`, or where that is None 1 if every
     image is grey and else 3. Results are kept in the cache folder, by the names, sizes and times of the
-    files. Raises ValueError naming the file that cannot be decoded or differs in size.
+    files, and by the code that decoded them. Raises ValueError naming the file that cannot be decoded or differs in
+    size.
     """
     paths = [os.path.join(root, name) for name in names]
     cached = cache_folder() / "images" / f"{_key(root, names, paths, request, channels)}.npy"
@@ -45,8 +47,9 @@ def read_images(root, names, request, channels=None):
 
 
 def _key(root, names, paths, request, channels):
-    digest = hashlib.sha256(json.dumps([FORMAT, os.path.abspath(root), channels, request.im_size,
-                                        request.resize if request.im_size else None]).encode())
+    digest = hashlib.sha256(json.dumps([code_sha256(*DECIDING), library_versions("pillow"), os.path.abspath(root),
+                                        channels, request.im_size, request.resize if request.im_size else None]
+                                       ).encode())
     for name, path in zip(names, paths):
         status = os.stat(path)
         digest.update(json.dumps([name, status.st_size, status.st_mtime_ns]).encode())

@@ -20,11 +20,12 @@ import torch
 
 from condense.core.errors import InputError
 from condense.core.files import atomic_path, cache_folder, locked
+from condense.core.source_code import code_sha256
 
 log = logging.getLogger("condense")
 
 EPS = 0.1
-FORMAT = 1                                               # raise it when fitting changes, so old caches miss
+FORMAT = 1                                               # of `fingerprint`, which files state
 LARGEST = 16_384                                         # values of an image: fitted in half an hour and 11 GB
 CENTRE = 128                                             # what is taken off pixels to keep products small
 EXACT_ROWS = 2**24 // CENTRE**2                          # so many products of such pixels add up exactly in float32
@@ -167,9 +168,10 @@ def _full_precision(device):
 def fitted_whitening(real):
     """Return the `Whitening` of the training pixels of a `RealData`: fitted once, then read from the cache folder.
 
-    Who asks while somebody else fits waits, and reads.
+    Who asks while somebody else fits waits, and reads. Another kind of device, another torch and other code round
+    otherwise: each fits its own.
     """
-    key = json.dumps([FORMAT, EPS, real.fingerprint])
+    key = json.dumps([code_sha256("data/zca.py"), torch.__version__, real.device.type, EPS, real.fingerprint])
     path = cache_folder() / "zca" / f"{hashlib.sha256(key.encode()).hexdigest()}.zca"
     with contextlib.ExitStack() as stack:
         with contextlib.suppress(OSError):               # without a lock two may fit, which costs time and no more

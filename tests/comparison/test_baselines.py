@@ -1,15 +1,19 @@
 """Baselines are computed once, are what computing them anew gives, and belong to their result."""
 
+import json
 import os
+import shutil
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
 from functools import partial
 
 import pytest
+import torch
 
 from condense.comparison import baselines
 from condense.comparison.baselines import chosen_real, full_data, load_baselines, random_real, save_baselines
+from condense.core import source_code
 from condense.core.randomness import Streams
 from condense.data import load_data
 from condense.evaluation import evaluate
@@ -102,14 +106,51 @@ def test_whatever_changes_the_score_is_scored_anew(digits, trained, change):
     assert trained == ["MLP", "MLP"]
 
 
-def test_other_images_and_another_recipe_are_scored_anew(digits, trained, monkeypatch):
-    random(digits, {"MLP": QUICK})
-    monkeypatch.setattr(baselines, "RECIPE_VERSION", baselines.RECIPE_VERSION + 1)
+def test_other_images_are_scored_anew(digits, trained):
     random(digits, {"MLP": QUICK})
     other = load_data("Digits")
     other.test_images = other.test_images.flip(3)
     random(other, {"MLP": QUICK})
+    assert trained == ["MLP"] * 2
+
+
+@pytest.mark.parametrize("name", ["training/train.py", "networks/mlp.py", "comparison/baselines.py", "data/real.py"])
+def test_other_code_is_scored_anew_and_the_same_code_elsewhere_is_not(digits, trained, monkeypatch, tmp_path, name):
+    random(digits, {"MLP": QUICK})
+    copy = tmp_path / "elsewhere" / "condense"
+    shutil.copytree(source_code.PACKAGE, copy, ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.setattr(source_code, "PACKAGE", copy)
+    source_code.code_sha256.cache_clear()
+    try:
+        random(digits, {"MLP": QUICK})
+        assert trained == ["MLP"]
+        with open(copy / name, "a") as file:
+            file.write("# a change\n")
+        source_code.code_sha256.cache_clear()
+        random(digits, {"MLP": QUICK})
+        assert trained == ["MLP"] * 2
+    finally:
+        source_code.code_sha256.cache_clear()
+
+
+def test_another_torch_and_another_version_of_a_library_are_scored_anew(digits, trained, monkeypatch):
+    random(digits, {"MLP": QUICK})
+    versions = source_code.library_versions
+    with monkeypatch.context() as patch:
+        patch.setattr("condense.evaluation.cache_key.library_versions",
+                      lambda *names: {**versions(*names), "scikit-learn": "0"})
+        random(digits, {"MLP": QUICK})
+    monkeypatch.setattr(torch, "__version__", "2.9.0+cpu")
+    random(digits, {"MLP": QUICK})
     assert trained == ["MLP"] * 3
+
+
+def test_the_key_names_everything_that_decides(digits, own_cache):
+    random(digits, {"MLP": QUICK})
+    (path,) = own_cache.glob("*.json")
+    key = json.loads(path.read_text())["key"]
+    assert key["torch"] == torch.__version__ and len(key["code"]) == 64
+    assert (key["device"], key["precision"], key["kind"], key["seed"]) == ("cpu", "fp32", "random", 0)
 
 
 def test_random_and_full_do_not_meet(digits, trained, monkeypatch):

@@ -16,8 +16,8 @@ def summary(*names, compare="bytes", orders=2, **options):
     """Return what later commands look at in a summary of the rows `names`."""
     of = {"seed": 0, "methods": sorted({name.split(",")[0] for name in names}), "compare": compare, "rank": None,
           "Iteration": None, **SCORED, **options}
-    return {"format_version": 2, "recipe_version": 1, "fingerprint": "f", "options": of, "protocol": {"epochs": 9},
-            "orders": {str(seed): [[0, 1]] for seed in range(orders)},
+    return {"format_version": 2, "code": "c", "versions": {"torch": "2"}, "fingerprint": "f", "options": of,
+            "protocol": {"epochs": 9}, "orders": {str(seed): [[0, 1]] for seed in range(orders)},
             "methods": {name: {"row": name} for name in names}}
 
 
@@ -83,7 +83,8 @@ def test_rows_that_were_scored_otherwise_are_dropped_and_named(change, word, cap
     assert word in record.message and ": DM, LoDM; name them" in record.message
 
 
-@pytest.mark.parametrize("key, value", [("recipe_version", 0), ("format_version", 1), ("protocol", {"epochs": 8})])
+@pytest.mark.parametrize("key, value", [("code", "d"), ("versions", {"torch": "3"}), ("format_version", 1),
+                                        ("protocol", {"epochs": 8})])
 def test_rows_of_another_recipe_are_dropped(key, value):
     before = {**summary("random", "DM"), key: value}
     assert list(with_rows_kept(summary("random"), before, (), set())["methods"]) == ["random"]

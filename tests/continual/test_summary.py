@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from condense.comparison.tables import FORMATS
@@ -16,6 +17,7 @@ from condense.continual.scoring import ScoreBook
 from condense.continual.summary import figures, notes_of, save_summary, table_of
 from condense.core.randomness import Streams
 from condense.evaluation import Score
+from condense.operators import Compute
 from condense.training import Protocol
 
 
@@ -156,8 +158,8 @@ def test_a_score_is_computed_once_and_read_back_only_where_everything_agrees(tmp
     monkeypatch.setattr(ScoreBook, "_compute", lambda self, order, step, parts: calls.append(step) or [
         Score(0.5, 1.0, 0.0, confusion=((1, 1), (0, 2)))])
 
-    def book(seed=0, epochs=3, data="f", precision="fp32"):
-        real, compute = SimpleNamespace(fingerprint=data, device="cpu"), SimpleNamespace(precision=precision)
+    def book(seed=0, epochs=3, data="f", precision="fp32", device="cpu"):
+        real, compute = SimpleNamespace(fingerprint=data, device="cpu"), Compute(torch.device(device), precision)
         return ScoreBook(tmp_path, real, "MLP", Protocol(epochs=epochs), 1, Streams(seed), compute)
 
     order, parts = class_order(4, 2, 0), parts_like("a", "b")
@@ -171,6 +173,7 @@ def test_a_score_is_computed_once_and_read_back_only_where_everything_agrees(tmp
                   lambda: book(epochs=4).score("DM", order, 1, parts),
                   lambda: book(data="g").score("DM", order, 1, parts),
                   lambda: book(precision="bf16").score("DM", order, 1, parts),
+                  lambda: book(device="cuda").score("DM", order, 1, parts),
                   lambda: book().score("DM", class_order(4, 2, 1), 1, parts)):
         before = len(calls)
         other()

@@ -1,6 +1,7 @@
 """Files are whole or absent."""
 
 import os
+import signal
 import stat
 import subprocess
 import sys
@@ -95,10 +96,6 @@ def test_cache_folder_obeys_its_variables_in_order(monkeypatch):
     assert cache_folder() == Path.home() / ".cache" / "condense"
 
 
-needs_locks = pytest.mark.skipif(os.name != "posix", reason="file locks are a POSIX matter")
-
-
-@needs_locks
 def test_second_holder_of_a_lock_waits_for_the_first_and_says_so(tmp_path):
     happened, waiting = [], threading.Event()
 
@@ -115,7 +112,16 @@ def test_second_holder_of_a_lock_waits_for_the_first_and_says_so(tmp_path):
     assert happened == ["first", "second"]
 
 
-@needs_locks
+def test_who_does_not_want_to_wait_raises_and_leaves_the_holder_its_lock(tmp_path):
+    def refuse():
+        raise ZeroDivisionError
+
+    with locked(tmp_path / "lock"):
+        for _ in range(2):
+            with pytest.raises(ZeroDivisionError), locked(tmp_path / "lock", refuse):
+                raise AssertionError("must not get here")
+
+
 def test_a_free_lock_is_had_at_once_also_after_an_error(tmp_path):
     with pytest.raises(ZeroDivisionError), locked(tmp_path / "lock"):
         raise ZeroDivisionError
@@ -123,12 +129,33 @@ def test_a_free_lock_is_had_at_once_also_after_an_error(tmp_path):
         pass
 
 
-@needs_locks
-def test_a_child_that_inherits_the_file_holds_the_lock_until_it_ends(tmp_path):
-    with locked(tmp_path / "lock") as file:
-        child = subprocess.Popen([sys.executable, "-S", "-c", "input()"], stdin=subprocess.PIPE,
-                                 pass_fds=[file.fileno()])
+@pytest.mark.parametrize("path", ["file/lock", "."])
+def test_a_lock_that_cannot_be_made_is_an_os_error(tmp_path, path):
+    (tmp_path / "file").touch()
+    with pytest.raises(OSError), locked(tmp_path / path):
+        raise AssertionError("must not get here")
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="needs a folder where no file can be made")
+def test_a_lock_in_a_folder_that_takes_no_files_is_not_waited_for():
+    with pytest.raises(OSError), locked("/proc/lock", lambda: pytest.fail("nobody has it")):
+        raise AssertionError("must not get here")
+
+
+HOLDER = """
+import os, signal, subprocess, sys
+from condense.core.files import locked
+with locked(sys.argv[1]) as lock:
+    child = subprocess.Popen([sys.executable, "-S", "-c", "input()"], stdin=sys.stdin, pass_fds=[lock.fileno()])
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="files are inherited on POSIX systems alone")
+def test_a_child_that_inherits_the_lock_keeps_it_when_its_parent_is_killed(tmp_path):
+    holder = subprocess.Popen([sys.executable, "-c", HOLDER, tmp_path / "lock"], stdin=subprocess.PIPE,
+                              cwd=Path(__file__).parents[2])
+    assert holder.wait(60) == -signal.SIGKILL
     waited = []
-    with locked(tmp_path / "lock", lambda: (waited.append(True), child.kill())):
+    with locked(tmp_path / "lock", lambda: (waited.append(True), holder.communicate(b"end\n"))):
         assert waited
-    child.communicate()

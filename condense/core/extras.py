@@ -1,0 +1,18 @@
+"""Packages that only some of what we do needs: imported where they are used, and missed in one line."""
+
+from importlib import import_module
+
+from condense.core.errors import InputError
+
+
+def needed(module, package, what):
+    """Import and return `module` of the distribution `package`; raises InputError, naming it, where it is not here.
+
+    `what` says what needs it.
+    """
+    try:
+        return import_module(module)
+    except ModuleNotFoundError as error:
+        if (error.name or "").split(".")[0] != module.split(".")[0]:        # it is here, and lacks something itself
+            raise
+        raise InputError(f"{what} needs a package that is not here: pip install {package}") from None

@@ -1,0 +1,22 @@
+"""What scores of networks depend on beside their settings, for whoever keeps scores to read them again."""
+
+import torch
+
+from condense.core.source_code import code_sha256, library_versions
+
+# Rooms and files that decide what a network trained on given images scores. What else is imported there words errors,
+# finds files or loads images, which the fingerprint of the data covers: tests/evaluation/test_cache_key.py lists it.
+DECIDING = ("augmentation", "evaluation", "networks", "operators", "training", "core/device.py", "core/randomness.py",
+            "core/torch_private.py", "data/real.py", "data/zca.py")
+LIBRARIES = ("torchvision", "numpy")
+
+
+def cache_key(compute, *files, libraries=()):
+    """Return plain values that differ where code, libraries, kind of device or precision do.
+
+    `files` of this package and `libraries` decide, too, besides DECIDING, torch and LIBRARIES. `compute` is the
+    `Compute` that networks run with.
+    """
+    return {"code": code_sha256(*DECIDING, *files), "torch": torch.__version__,       # says for which CUDA, too
+            "libraries": library_versions(*LIBRARIES, *libraries),
+            "device": compute.device.type, "precision": compute.precision}
