@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # The matrix: every objective (rows) with every form of the synthetic set (columns), all at the bytes of --ipc whole
-# images. The settings below are for small images on a CPU: the digits at ipc 2 take three quarters of an hour on one
-# core. Each method is scored by its own protocol, so compare along a row, not down a column. MTT's experts are made
-# first.
+# images. Its settings (condense/sweeps/matrix.py) are for small images on a CPU: the digits at ipc 2 take three quarters
+# of an hour on one core. Each method is scored by its own protocol, so compare along a row, not down a column. MTT's
+# experts are made first.
 #
 #   bash scripts/matrix.sh
 #   METHODS="DM IDC" FORMS="pixels low_rank" SEEDS="0 1" bash scripts/matrix.sh --num_eval 10
