@@ -12,17 +12,4 @@
 
 # shellcheck source=scripts/sweep.sh
 source "$(dirname "${BASH_SOURCE[0]}")/sweep.sh"
-
-: "${DATASETS:=MNIST}" "${IPCS:=1}" "${METHODS:=DM LoDM}" "${MODELS:=ConvNet}" "${START:=real}" "${RANK:=2}"
-both=$METHODS
-
-cells() {
-    local METHODS
-    for METHODS in $both; do
-        case "$METHODS" in
-            Lo*) grid rank "$RANK" --init "$START" "$@" ;;
-            *) grid "" "" --init "$START" "$@" ;;
-        esac
-    done
-}
-sweep dataset,ipc,model,method,images,bytes dataset "$@"
+sweep compare_low_rank "$@"

@@ -9,7 +9,4 @@
 
 # shellcheck source=scripts/sweep.sh
 source "$(dirname "${BASH_SOURCE[0]}")/sweep.sh"
-
-: "${DATASETS:=MNIST FashionMNIST SVHN CIFAR10 CIFAR100}" "${IPCS:=1 10 50}"
-: "${METHODS:=DC DSA DM}" "${MODELS:=ConvNet}"
-sweep model,ipc,method dataset "$@"
+sweep sweep_accuracy "$@"

@@ -10,7 +10,4 @@
 
 # shellcheck source=scripts/sweep.sh
 source "$(dirname "${BASH_SOURCE[0]}")/sweep.sh"
-
-: "${DATASETS:=MNIST}" "${IPCS:=1}" "${METHODS:=DC}"
-: "${MODELS:=MLP LeNet ConvNet AlexNet VGG11BN ResNet18BN_AP}"
-sweep dataset,ipc,method,model network --eval_mode M "$@"
+sweep sweep_cross "$@"

@@ -10,7 +10,4 @@
 
 # shellcheck source=scripts/sweep.sh
 source "$(dirname "${BASH_SOURCE[0]}")/sweep.sh"
-
-: "${DATASETS:=MNIST}" "${IPCS:=1}" "${METHODS:=DC}"
-: "${MODELS:=ConvNetD1 ConvNetD2 ConvNetD3 ConvNetD4}"
-sweep dataset,ipc,method,model network --eval_mode D "$@"
+sweep sweep_depth "$@"

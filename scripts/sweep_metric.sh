@@ -11,12 +11,4 @@
 
 # shellcheck source=scripts/sweep.sh
 source "$(dirname "${BASH_SOURCE[0]}")/sweep.sh"
-
-: "${DATASETS:=MNIST}" "${IPCS:=1}" "${METHODS:=DC}" "${METRICS:=ours mse cos}"
-: "${MODELS:=MLP LeNet ConvNet AlexNet VGG11BN ResNet18BN_AP}"
-
-cells() {
-    local metric
-    for metric in $METRICS; do grid dis_metric "$metric" "$@"; done
-}
-sweep dataset,ipc,method,model dis_metric "$@"
+sweep sweep_metric "$@"

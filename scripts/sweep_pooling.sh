@@ -10,7 +10,4 @@
 
 # shellcheck source=scripts/sweep.sh
 source "$(dirname "${BASH_SOURCE[0]}")/sweep.sh"
-
-: "${DATASETS:=MNIST}" "${IPCS:=1}" "${METHODS:=DC}"
-: "${MODELS:=ConvNetNP ConvNetMP ConvNetAP}"
-sweep dataset,ipc,method,model network --eval_mode P "$@"
+sweep sweep_pooling "$@"

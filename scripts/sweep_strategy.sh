@@ -10,12 +10,4 @@
 
 # shellcheck source=scripts/sweep.sh
 source "$(dirname "${BASH_SOURCE[0]}")/sweep.sh"
-
-: "${DATASETS:=MNIST FashionMNIST SVHN CIFAR10}" "${IPCS:=10}" "${METHODS:=DSA}" "${MODELS:=ConvNet}"
-: "${STRATEGIES:=color crop cutout flip scale rotate color_crop_cutout_scale_rotate color_crop_cutout_flip_scale_rotate}"
-
-cells() {
-    local strategy
-    for strategy in $STRATEGIES; do grid dsa_strategy "$strategy" "$@"; done
-}
-sweep ipc,method,model,dsa_strategy dataset "$@"
+sweep sweep_strategy "$@"

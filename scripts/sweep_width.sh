@@ -10,7 +10,4 @@
 
 # shellcheck source=scripts/sweep.sh
 source "$(dirname "${BASH_SOURCE[0]}")/sweep.sh"
-
-: "${DATASETS:=MNIST}" "${IPCS:=1}" "${METHODS:=DC}"
-: "${MODELS:=ConvNetW32 ConvNetW64 ConvNetW128 ConvNetW256}"
-sweep dataset,ipc,method,model network --eval_mode W "$@"
+sweep sweep_width "$@"

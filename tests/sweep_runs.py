@@ -1,21 +1,16 @@
 """What the tests of the sweeps share: their settings, how one is waited for, and what a cell is told."""
 
-import fcntl
 import time
 from pathlib import Path
 
-import main_DC
-import main_DD
-import main_DM
-import main_IDC
-import main_MTT
 from condense.cli import parse, with_forms
+from condense.core.files import locked
+from condense.sweeps.definitions import SWEEPS
+from condense.sweeps.plan import check_cells, plan_cells, read_request
 from condense.synthetic import PARAMETERIZATIONS
 
-REPOSITORY = Path(main_DM.__file__).parent
+REPOSITORY = Path(__file__).resolve().parents[1]
 WARM = REPOSITORY / "tests" / "warm_python.py"
-SWEEPS = sorted(path.name for pattern in ("sweep_*.sh", "matrix.sh")
-                for path in (REPOSITORY / "scripts").glob(pattern))
 TINY = ["--Iteration", "2", "--num_exp", "1", "--num_eval", "2", "--epoch_eval_train", "1", "--batch_real", "4",
         "--device", "cpu"]
 ONE = {"DATASETS": "Digits", "IPCS": "1", "METHODS": "DM", "MODELS": "MLP"}
@@ -37,12 +32,14 @@ def wait_until(happened, seconds=60):
 
 def is_free(folder):
     """Say whether nobody works in a cell's folder."""
-    with open(folder / "cell.lock", "a") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-    return True
+    def busy():
+        raise BlockingIOError
+
+    try:
+        with locked(folder / "cell.lock", busy):
+            return True
+    except BlockingIOError:
+        return False
 
 
 def contents(out, pattern="*/*/*"):
@@ -50,8 +47,19 @@ def contents(out, pattern="*/*/*"):
     return {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in out.glob(pattern)}
 
 
-def parsed(command):
-    """Return the options that a cell's method script would see, and the folder of the cell."""
-    _, folder, _, script, *flags, _ = command
-    module = {module.__name__: module for module in (main_DC, main_DD, main_DM, main_IDC, main_MTT)}[Path(script).stem]
-    return parse(with_forms(module.Config, PARAMETERIZATIONS), flags), Path(folder)
+def planned(name, *flags, **environment):
+    """Return (the request, the cells before the others, the cells) of a sweep, checked as before a run."""
+    sweep = SWEEPS[name]
+    request = read_request(name, sweep.defaults, flags, environment)
+    before, cells = sweep.before(request), plan_cells(request, sweep.grids(request))
+    check_cells([*before, *cells])
+    return request, before, cells
+
+
+def options(name, *flags, **environment):
+    """Return the options that the script of each cell of a sweep would see."""
+    return [parsed(cell) for cell in planned(name, *flags, **environment)[2]]
+
+
+def parsed(cell):
+    return parse(with_forms(cell.method.load().Config, PARAMETERIZATIONS), cell.flags)

@@ -4,7 +4,7 @@
     python tests/warm_python.py call SOCKET PYTHON SCRIPT ARGUMENT...
 
 `call` runs a script in a process of its own with the caller's arguments, folder, environment, input and output, hands
-signals on and ends with its exit code. Programs that need no torch run in a cold PYTHON.
+signals on, is killed with it, and ends with its exit code. Programs that need no torch run in a cold PYTHON.
 """
 
 import json
@@ -13,10 +13,11 @@ import runpy
 import signal
 import socket
 import sys
+import threading
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-FORKED = ("main_DM.py", "main_DD.py", "main_IDC.py", "evaluate.py", "scripts/table.py", "-")
+FORKED = ("main_DM.py", "main_DD.py", "main_RTP.py", "main_IDC.py", "evaluate.py", "scripts/sweep.py")
 
 
 def serve(address):
@@ -26,6 +27,7 @@ def serve(address):
     import evaluate  # noqa: F401
     import main_DM  # noqa: F401
     from condense.data import load_data
+    from condense.sweeps.__main__ import main  # noqa: F401
 
     torch.optim.SGD([torch.zeros(1, requires_grad=True)], 0.1)        # loads what optimisers load late
     load_data("Digits")
@@ -55,18 +57,22 @@ def run(connection):
     sys.argv = call["arguments"]
     sys.stdout.reconfigure(line_buffering=True)
     connection.sendall(f"{os.getpid()}\n".encode())
+    threading.Thread(target=end_with, args=[connection], daemon=True).start()
     code = 0
     try:
-        if sys.argv[0] == "-":
-            exec(sys.stdin.read(), {"__name__": "__main__"})
-        else:
-            runpy.run_path(sys.argv[0], run_name="__main__")
+        runpy.run_path(sys.argv[0], run_name="__main__")
     except SystemExit as end:
         code = end.code or 0
     finally:
         sys.stdout.flush()
         connection.sendall(f"{code}\n".encode())
         os._exit(code)
+
+
+def end_with(connection):
+    """Kill this process once its caller is gone."""
+    connection.recv(1)
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def call(address, python, *arguments):
@@ -78,7 +84,7 @@ def call(address, python, *arguments):
         socket.send_fds(connection, [json.dumps(message).encode()], [0, 1, 2])
         answers = connection.makefile()
         process = int(answers.readline())
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, lambda number, frame: os.kill(process, number))
         sys.exit(int(answers.readline() or 128 + signal.SIGKILL))
 

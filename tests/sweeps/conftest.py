@@ -1,4 +1,4 @@
-"""Sweeps as a user starts them, and as they would start their cells."""
+"""Sweeps as a user starts them."""
 
 import os
 import shlex
@@ -10,7 +10,7 @@ import pytest
 from tests.sweep_runs import ONE, REPOSITORY, TINY, WARM
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def python(tmp_path_factory):
     """A `python` that has torch loaded already, where forking is safe; elsewhere the plain one, seconds slower."""
     if sys.platform != "linux":
@@ -44,23 +44,3 @@ def sweep(tmp_path, python):
     for process in started:
         process.kill()
         process.communicate()
-
-
-@pytest.fixture
-def planned(tmp_path):
-    """Return the commands of a sweep's cells, as a Python that notes its arguments down sees them."""
-    noted, python = tmp_path / "noted", tmp_path / "noting"
-    python.write_text('#!/bin/bash\ncase "$1" in *sweep_cell.py) line="$(printf "%q " "${@:2}")"; '
-                      f'echo "$line threads=$OMP_NUM_THREADS" >> "{noted}" ;;'
-                      '-) echo "${@:3}" ;; esac\n')            # the matrix asks whether its FORMS are right: they are
-    python.chmod(0o755)
-
-    def plan(script, *flags, **environment):
-        variables = {name: value for name, value in os.environ.items() if name not in ("OMP_NUM_THREADS", "JOBS")}
-        variables |= {"PYTHON": str(python), "OUT": str(tmp_path / "out"), **environment}
-        noted.write_text("")
-        subprocess.run(["bash", str(REPOSITORY / "scripts" / script), *flags], env=variables, check=True,
-                       cwd=tmp_path, stdout=subprocess.DEVNULL)
-        return [shlex.split(line) for line in noted.read_text().splitlines()]
-
-    return plan

@@ -2,30 +2,27 @@
 
 import os
 import shutil
-from pathlib import Path
 
 import pytest
 
-import buffer
 import main_DD
 import main_IDC
 import main_MTT
-from condense.cli import parse
-from condense.run.results import load_result
+from condense.methods import EXPERTS_SCRIPT
 from condense.synthetic import PARAMETERIZATIONS
 from condense.training.unrolled_options import settle_steps
-from tests.sweep_runs import ONE, contents, finish, parsed
+from tests.sweep_runs import ONE, contents, finish, parsed, planned
 
 pytestmark = pytest.mark.skipif(shutil.which("bash") is None or os.name != "posix", reason="sweeps need bash")
 
 
-def test_matrix_crosses_every_objective_with_every_form_in_settings_that_each_accepts(planned):
-    experts, *commands = planned("matrix.sh", FORMS=" ".join(PARAMETERIZATIONS), JOBS="50")
-    assert experts[3].endswith("buffer.py") and Path(experts[1]).name == "Digits_ConvNetD2"
+def test_matrix_crosses_every_objective_with_every_form_in_settings_that_each_accepts():
+    request, (experts,), cells = planned("matrix", OUT="out")
+    assert experts.method is EXPERTS_SCRIPT and experts.folder == "buffers/Digits_ConvNetD2"
     options = {}
-    for command in commands:
-        cfg, folder = parsed(command)
-        options[folder.parent.name.split("_")[2], cfg.parameterization] = cfg
+    for cell in cells:
+        cfg = parsed(cell)
+        options[cell.labels["method"], cfg.parameterization] = cfg
         for side in (8, 28):
             form = PARAMETERIZATIONS[cfg.parameterization](10, cfg.ipc, 1, (side, side), **cfg.form_options())
             assert 0 < form.storage()["floats"] <= 2 * 10 * side**2
@@ -33,31 +30,28 @@ def test_matrix_crosses_every_objective_with_every_form_in_settings_that_each_ac
         for kind, check in ((main_DD, settle_steps), (main_IDC, main_IDC.check), (main_MTT, main_MTT.check)):
             if isinstance(cfg, kind.Config):
                 check(cfg)                                 # it raises where options do not go together
-    assert len(options) == len(commands) == 7 * len(PARAMETERIZATIONS)
+    assert len(options) == len(cells) == 7 * len(PARAMETERIZATIONS)
     assert {method for method, _ in options} == {"DC", "DSA", "DM", "MTT", "DD", "BPTT", "IDC"}
-    assert all(cfg.buffer_path == str(Path(experts[1]).parent) for (method, _), cfg in options.items()
-               if method == "MTT")
-    assert all(options["BPTT", form].inner_steps and not options["DD", form].inner_steps for form in PARAMETERIZATIONS)
+    buffers = parsed(experts).buffer_path
+    assert buffers == "out/buffers" and all(cfg.buffer_path == buffers for (method, _), cfg in options.items()
+                                            if method == "MTT")
+    assert all(options["BPTT", form].inner_steps == 20 and not options["DD", form].inner_steps for form in PARAMETERIZATIONS)
 
 
-def test_matrix_gives_experts_the_flags_that_say_what_images_are(planned):
+def test_matrix_gives_experts_the_flags_that_say_what_images_are():
     flags = ["--zca", "--Iteration", "3", "--classes", "0-3", "--device=cpu"]
-    experts, cell = planned("matrix.sh", *flags, **ONE | {"METHODS": "MTT", "FORMS": "pixels"})
-    given = parse(buffer.Config, experts[4:-1])
+    mtt = ONE | {"METHODS": "MTT", "FORMS": "pixels"}
+    _, (experts,), (cell,) = planned("matrix", *flags, **mtt)
+    given = parsed(experts)
     assert (given.zca, given.classes, given.device, given.model) == (True, "0-3", "cpu", "MLP")
-    assert given.buffer_path == parsed(cell)[0].buffer_path
-    assert len(planned("matrix.sh", "--buffer_path", "x", **ONE | {"METHODS": "MTT", "FORMS": "pixels"})) == 1
+    assert given.buffer_path == parsed(cell).buffer_path and "--Iteration" not in experts.flags
+    assert not planned("matrix", "--buffer_path", "x", **mtt)[1]
+    assert not planned("matrix", **ONE | {"METHODS": "DM", "FORMS": "pixels"})[1]
 
 
-def test_matrix_takes_flags_of_a_form_where_it_has_no_other(sweep, tmp_path):
-    cells = {"script": "matrix.sh", "METHODS": "DM", "IPCS": "2"}
-    code, lines, errors = finish(sweep("--n_style", "2", "--Iteration", "1", FORMS="hallucinator", **cells))
-    assert code == 0 and not errors
-    (path,) = (tmp_path / "out").glob("*/*/res_*ipc.pt")
-    assert load_result(path)["meta"]["options"]["n_style"] == 2
-    code, _, errors = finish(sweep("--n_style", "2", FORMS="pixels hallucinator", **cells))
-    assert code == 2 and errors == ["error: --n_style belongs to --parameterization hallucinator, not pixels; leave it "
-                                    "out"]
+def test_matrix_takes_flags_of_a_form_where_it_has_no_other():
+    _, _, (cell,) = planned("matrix", "--n_style", "2", METHODS="DM", FORMS="hallucinator")
+    assert parsed(cell).n_style == 2
 
 
 def test_matrix_of_sets_whose_names_differ_is_whole_and_repeats_nothing(sweep, tmp_path):
@@ -86,12 +80,3 @@ def test_matrix_says_below_the_table_why_a_budget_holds_no_image(sweep, tmp_path
     table = (tmp_path / "out" / "table.md").read_text()
     assert "Failed: Digits_ipc1_DM_MLP_hallucinator/seed0: the storage of --ipc 1 holds no base" in table
     assert "use --ipc 2 or more; --budget published" in table and "| – |" in table
-
-
-@pytest.mark.parametrize("variable, value, mend", [
-    ("FORMS", "pixles", "FORMS: unknown parameterization 'pixles'; did you mean pixels?"),
-    ("METHODS", "LoDM", "METHODS: LoDM is no row of the matrix; choose of DC")])
-def test_matrix_refuses_what_is_no_row_or_column_of_it(sweep, tmp_path, variable, value, mend):
-    code, lines, errors = finish(sweep(script="matrix.sh", **{variable: value}))
-    assert code == 2 and not lines and len(errors) == 1 and mend in errors[0]
-    assert not list(tmp_path.rglob("cell.txt"))

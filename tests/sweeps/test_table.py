@@ -1,12 +1,9 @@
 """The table of results: hand-computed figures, marks, missing cells, and what it must not mix."""
 
-import importlib.util
 import json
 import re
 import statistics
-import sys
 from dataclasses import asdict
-from pathlib import Path
 
 import pytest
 import torch
@@ -14,38 +11,30 @@ import torch
 from condense.comparison.baselines import save_baselines
 from condense.evaluation.score import Score
 from condense.run.results import save_result
+from condense.sweeps.entries import images_per_class, recipe_of
+from condense.sweeps.table import main
 from condense.training import Protocol
 
-SCRIPT = Path(__file__).resolve().parents[1] / "scripts" / "table.py"
 GOOD, BAD = [0.90, 0.91, 0.92, 0.93, 0.94], [0.50, 0.52, 0.54, 0.56, 0.58]
 
 
-@pytest.fixture(scope="module")
-def table():
-    spec = importlib.util.spec_from_file_location("table_script", SCRIPT)
-    module = sys.modules["table_script"] = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 @pytest.fixture
-def show(table, tmp_path, capsys):
+def show(tmp_path, capsys):
     """Return the lines that the script prints for tmp_path."""
     def lines(*flags):
-        table.main([str(tmp_path), *flags])
+        assert main([str(tmp_path), *flags]) == 0
         return capsys.readouterr().out.splitlines()
 
     return lines
 
 
 @pytest.fixture
-def refusal(table, tmp_path, capsys):
+def refusal(tmp_path, capsys):
     """Return the one line with which the script refuses tmp_path."""
     def line(*flags):
-        with pytest.raises(SystemExit) as stop:
-            table.main([str(tmp_path), *flags])
+        assert main([str(tmp_path), *flags]) == 2
         (text,) = capsys.readouterr().err.splitlines()
-        assert stop.value.code == 2 and text.startswith("error: ")
+        assert text.startswith("error: ")
         return text
 
     return line
@@ -232,16 +221,16 @@ def test_write_puts_both_forms_into_the_folder(show, tmp_path):
     assert (tmp_path / "table.tex").read_text() == "\n".join(show("--rows", "ipc", "--format", "latex")) + "\n"
 
 
-def test_images_per_class_are_counted_whatever_the_labels(table):
+def test_images_per_class_are_counted_whatever_the_labels():
     hard = torch.arange(10).repeat_interleave(4)
     soft = torch.rand(40, 10, generator=torch.Generator().manual_seed(0)).softmax(1)
-    assert table.images_per_class(hard) == table.images_per_class(soft) == "4"
-    assert table.images_per_class(torch.tensor([0, 0, 1])) == "1-2"
+    assert images_per_class(hard) == images_per_class(soft) == "4"
+    assert images_per_class(torch.tensor([0, 0, 1])) == "1-2"
 
 
-def test_experts_are_told_apart_by_their_recipe_and_not_by_their_data(table):
+def test_experts_are_told_apart_by_their_recipe_and_not_by_their_data():
     def recipe(dataset, run_dataset, rho):
         experts = {"experts": 5, "options": {"dataset": dataset, "rho_max": rho, "seed": 0}}
-        return table.recipe_of(experts, {"dataset": run_dataset, "seed": 1})
+        return recipe_of(experts, {"dataset": run_dataset, "seed": 1})
 
     assert recipe("MNIST", "MNIST", 0.0) == recipe("Digits", "Digits", 0.0) != recipe("MNIST", "MNIST", 0.01)
