@@ -23,8 +23,8 @@ from condense.methods import METHODS
 from condense.run import run_script, start_run
 from condense.synthetic import build_optimizer, build_synthetic, outline_synthetic
 from condense.training import Passes, StepProtocol, crop_and_flip, split_steps
-from condense.training.unrolled_options import NUM_EVAL, OBJECTIVES, refuse_batchnorm, settle_steps, source_of
-from networks import get_network
+from condense.training.unrolled_options import NUM_EVAL, OBJECTIVES, num_steps_of, settle_steps, source_of
+from networks import get_network, refuse_batchnorm
 from utils import Scorer, eval_pool, load_data
 
 MOMENTUM = 0.5                             # of the updates of the set: Adam's first beta, and with SGD, as published
@@ -94,14 +94,14 @@ class Config(cli.DataOptions, cli.SetOptions, cli.ComputeOptions, cli.RunOptions
 
 def main(cfg, name="DD"):
     cfg = settle_steps(cfg)
-    descent, num_steps = InnerSGD(cfg.inner_momentum), cfg.distill_steps * cfg.distill_epochs
+    descent, num_steps = InnerSGD(cfg.inner_momentum), num_steps_of(cfg)
     pool = eval_pool(cfg.eval_mode, cfg.model)
     run = start_run(cfg, name)
     real = load_data(cfg.data, device=run.device)
     outline = outline_synthetic(cfg.parameterization, real, cfg.ipc, **cfg.form_options())
     outline.learn_step_sizes(cfg.distill_lr, cfg.distill_steps, cfg.distill_epochs)     # refuses what cannot be cut
     net = run.compute.prepare(get_network(cfg.model, *real.spec))
-    refuse_batchnorm(net, cfg.model)
+    refuse_batchnorm(net, cfg.model, "whose statistics no step learns")
     student = Student(net, run.compute, run.compute.chunk_for(real.im_size))
     chunk = cfg.chunk or max(REAL_CHUNK, run.compute.chunk_for(real.im_size))
     banks, number = None, cfg.sample_n_nets or cfg.n_nets

@@ -16,13 +16,13 @@ import torch
 
 from augment import draw_independent
 from condense import cli
-from condense.cli import OptionError, auto, flags, option, redefault
+from condense.cli import auto, flags, option, redefault
 from condense.experts import expert_labels, right_images
 from condense.experts.options import check, find_experts, strategies
 from condense.matching import MODES, InnerSGD, Student, choose_mode, start_epochs, student_minibatches, unroll
 from condense.run import run_script, start_run
 from condense.synthetic import build_optimizer, build_synthetic
-from networks import get_network, has_batchnorm
+from networks import get_network, refuse_batchnorm
 from utils import Scorer, SelectionImages, eval_pool, load_data, mtt_protocols
 
 MOMENTUM_LABELS = 0.9                      # of soft labels, as published
@@ -118,9 +118,7 @@ def main(cfg, name="MTT"):
     selection = SelectionImages(real, run.rng("evaluation")) if cfg.select_on == "val" else None
     scorer = Scorer(real, protocols, cfg.num_eval, run.compute, run.rng, cfg.progress, selection)
     net = run.compute.prepare(get_network(cfg.model, *real.spec))
-    if has_batchnorm(net):
-        raise OptionError(f"--model {cfg.model} has batch norm, whose statistics are no part of expert trajectories; "
-                          "choose one with another norm")
+    refuse_batchnorm(net, cfg.model, "whose statistics are no part of expert trajectories")
     student = Student(net, run.compute, run.compute.chunk_for(real.im_size))
     experts = find_experts(cfg, net, real)
     descent = InnerSGD(cfg.inner_momentum)

@@ -23,8 +23,8 @@ from condense.matching import InnerSGD, Student, choose_mode, draw_window, inner
 from condense.run import run_script, start_run
 from condense.synthetic import build_optimizer, build_synthetic
 from condense.training import class_minibatches, crop_and_flip, draw_classes
-from condense.training.unrolled_options import check_sampled, refuse_batchnorm
-from networks import get_network
+from condense.training.unrolled_options import check_sampled
+from networks import get_network, refuse_batchnorm
 from utils import Scorer, eval_pool, load_data, named_protocols
 
 MOMENTUM = 0.5                             # of the updates of the set: Adam's first beta, and with SGD, as published
@@ -97,7 +97,7 @@ def main(cfg, name=None):
     run = start_run(cfg, name or method_of(cfg))
     real = load_data(cfg.data, device=run.device)
     net = run.compute.prepare(get_network(cfg.model, *real.spec))
-    refuse_batchnorm(net, cfg.model)
+    refuse_batchnorm(net, cfg.model, "whose statistics no step learns")
     student = Student(net, run.compute, run.compute.chunk_for(real.im_size))
     chunk = cfg.chunk or max(REAL_CHUNK, run.compute.chunk_for(real.im_size))
     starts = NetworkStarts(net, "unknown_init", cfg.n_nets, cfg.n_nets, cfg.net_init, cfg.init_param, run.rng)

@@ -21,9 +21,9 @@ from condense.networks import (
            network_for,
            reset,
 )
-from condense.networks.batchnorm import freeze_batchnorm, has_batchnorm
+from condense.networks.batchnorm import freeze_batchnorm, has_batchnorm, refuse_batchnorm
 
 __all__ = ["MLP", "NETWORKS", "AlexCifarNet", "AlexNet", "AlexNetBN",
            "ConvNet", "DenseNet", "LeNet", "ResNet10", "ResNet18", "ResNet18BN",
            "ResNet18BN_AP", "ResNet18_AP", "ResNetAP10", "VGG11", "VGG11BN", "freeze_batchnorm", "get_network",
-           "has_batchnorm", "network_for", "reset"]
+           "has_batchnorm", "network_for", "refuse_batchnorm", "reset"]

@@ -1,14 +1,9 @@
-"""What a script imports: the toolkit's own names, and the reference's, whose scripts run on them unchanged.
+"""What scripts share: how data and sets are loaded, sets are scored and networks trained, and the reference's names.
 
-`get_network` here is the reference's (on the GPU, from the global generator); `networks.get_network` is ours.
+The reference's scripts run on these unchanged: `get_network` here is theirs (on the GPU, from the global generator),
+`networks.get_network` is ours. Names that stood here once are handed on from their rooms.
 """
 
-from condense.cli import dead_flags, option, redefault
-from condense.comparison.baselines import save_baselines
-from condense.comparison.beside import BASELINES, Baselines
-from condense.comparison.rows import load_rows, merge_rows, save_rows, show_rows
-from condense.comparison.scored_rows import Scoring
-from condense.comparison.scored_set import Changes, ScoredSet
 from condense.compat import (
     AUGMENT_FNS,
     DiffAugment,
@@ -36,78 +31,33 @@ from condense.compat import (
     rand_scale,
     set_seed_DiffAug,
 )
-from condense.core.errors import Interrupted, MissingFile, OptionError
-from condense.core.journal import log_to_terminal, versions
-from condense.core.randomness import Streams
-from condense.data import DATASETS, RealBatch, RealData, Whitening, default_side, load_data
-from condense.data.coresets import CORESET_METHODS, choose_coreset, require_images
-from condense.evaluation import Scorer, choose_lr, evaluate
-from condense.evaluation.before_after import BeforeAfter, accuracy_alone
-from condense.evaluation.poisoning import poisoned
-from condense.evaluation.selection import SelectionImages
-from condense.experts import CLASSIC_STRATEGY, LOSSES, ExpertRun, Recipe, expert_folder, open_experts, parse_epochs
-from condense.experts.banks import open_banks, require_alike
-from condense.experts.control import RandomTrajectories
-from condense.experts.expert_starts import open_expert_starts
-from condense.experts.network_starts import REGIMES, NetworkStarts
-from condense.experts.set_starts import expert_labels, right_images
-from condense.matching.class_gradients import class_gradients, matching_over_classes
-from condense.matching.features import class_means
-from condense.matching.gradients import class_distances, gradient_distance
-from condense.matching.inner_sgd import InnerSGD
-from condense.matching.refined import (
-    REFINED_METRICS,
-    image_step,
-    is_matched,
-    part_of_each,
-    refined_distances,
-    refined_settings,
+from condense.compat.moved import FROM_UTILS, moved
+from condense.data import DATASETS, DataChoice, RealBatch, RealData, load_data
+from condense.evaluation import Scorer, SelectionImages, choose_lr, evaluate
+from condense.sharing.evaluated import evaluate_set
+from condense.sharing.loading import load_synthetic_set
+from condense.training import (
+    PROTOCOLS,
+    Protocol,
+    StepProtocol,
+    TensorSet,
+    dc_protocols,
+    eval_pool,
+    idc_protocols,
+    mtt_protocols,
+    named_protocols,
+    siamese_protocols,
+    train_network,
 )
-from condense.matching.trajectories import Student, start_epochs, student_minibatches
-from condense.matching.unrolling import MODES, choose_mode, draw_window, unroll
-from condense.operators import Compute, start_compute
-from condense.run.checkpoints import check_writable
-from condense.run.results import load_result, save_picture, save_result
-from condense.run.run import start_run
-from condense.run.script import run_script
-from condense.sharing.fetch import local_copy
-from condense.sharing.layouts import LAYOUTS, read_set
-from condense.sharing.loading import LoadedSet, load_synthetic_set
-from condense.sharing.real_data import data_of, require_data_of
-from condense.sharing.spaces import SPACES, Spaces, place
-from condense.synthetic import PARAMETERIZATIONS, Pixels, SyntheticSet, build_synthetic, outline_synthetic
-from condense.synthetic.optimisers import build_optimizer
-from condense.training import Protocol, TensorSet, dc_protocols, eval_pool, mtt_protocols, siamese_protocols
-from condense.training.continued import ContinuedTraining
-from condense.training.idc import MIXUPS, following_protocol, idc_protocols, is_large
-from condense.training.passes import Passes, crop_and_flip
-from condense.training.protocols import StepProtocol
-from condense.training.published import PROTOCOLS, named_protocols
-from condense.training.sampled_minibatches import class_minibatches, draw_classes
-from condense.training.steps import split_steps
-from condense.training.train import train_network
-from condense.training.unrolled_options import OBJECTIVES, settle_steps
 
 __all__ = [
-    "AUGMENT_FNS", "BASELINES", "Baselines", "BeforeAfter", "CLASSIC_STRATEGY", "CORESET_METHODS", "Changes",
-    "Compute", "ContinuedTraining", "DATASETS", "DiffAugment", "ExpertRun", "InnerSGD", "Interrupted", "LAYOUTS",
-    "LOSSES", "LoadedSet", "MIXUPS", "MODES", "MissingFile", "OBJECTIVES", "OptionError",
-    "PARAMETERIZATIONS", "PROTOCOLS", "ParamDiffAug", "Passes", "Pixels", "Protocol", "REFINED_METRICS", "REGIMES",
-    "RandomTrajectories", "RealBatch", "RealData", "Recipe", "SPACES", "ScoredSet", "Scorer",
-    "Scoring", "SelectionImages", "Spaces", "NetworkStarts", "StepProtocol", "Streams", "Student", "SyntheticSet",
-    "TensorDataset", "TensorSet", "Whitening", "accuracy_alone", "augment", "build_optimizer", "build_synthetic",
-    "check_writable", "choose_coreset", "choose_lr", "choose_mode", "class_distances", "class_gradients",
-    "class_means", "class_minibatches", "crop_and_flip", "data_of", "dc_protocols", "dead_flags", "default_side",
-    "distance_wb", "draw_classes", "draw_window", "epoch", "eval_pool", "evaluate", "evaluate_synset",
-    "expert_folder", "expert_labels", "following_protocol", "get_daparam", "get_dataset",
-    "get_default_convnet_setting", "get_eval_pool", "get_loops", "get_network", "get_time", "gradient_distance",
-    "idc_protocols", "image_step", "is_large", "is_matched", "load_data", "load_result", "load_rows",
-    "load_synthetic_set", "local_copy", "log_to_terminal", "match_loss", "matching_over_classes", "merge_rows",
-    "mtt_protocols", "named_protocols", "open_banks", "open_expert_starts", "open_experts", "option",
-    "outline_synthetic", "parse_epochs", "part_of_each", "place", "poisoned", "rand_brightness", "rand_contrast",
-    "rand_crop", "rand_cutout", "rand_flip", "rand_rotate", "rand_saturation", "rand_scale", "read_set",
-    "redefault", "refined_distances", "refined_settings", "require_alike", "require_data_of", "require_images",
-    "right_images", "run_script", "save_baselines", "save_picture", "save_result", "save_rows", "set_seed_DiffAug",
-    "settle_steps", "show_rows", "siamese_protocols", "split_steps", "start_compute", "start_epochs", "start_run",
-    "student_minibatches", "train_network", "unroll", "versions",
+    "AUGMENT_FNS", "DATASETS", "DataChoice", "DiffAugment", "PROTOCOLS", "ParamDiffAug", "Protocol", "RealBatch",
+    "RealData", "Scorer", "SelectionImages", "StepProtocol", "TensorDataset", "TensorSet", "augment", "choose_lr",
+    "dc_protocols", "distance_wb", "epoch", "eval_pool", "evaluate", "evaluate_set", "evaluate_synset", "get_daparam",
+    "get_dataset", "get_default_convnet_setting", "get_eval_pool", "get_loops", "get_network", "get_time",
+    "idc_protocols", "load_data", "load_synthetic_set", "match_loss", "mtt_protocols", "named_protocols",
+    "rand_brightness", "rand_contrast", "rand_crop", "rand_cutout", "rand_flip", "rand_rotate", "rand_saturation",
+    "rand_scale", "set_seed_DiffAug", "siamese_protocols", "train_network",
 ]
+
+__getattr__ = moved(__name__, FROM_UTILS)

@@ -146,6 +146,13 @@ class RunOptions(ResultOptions):
 
 
 GROUPS = (DataOptions, SetOptions, EvaluationOptions, ComputeOptions, RunOptions)      # of a method script
+
+
+@dataclass(frozen=True)
+class RunConfig(*GROUPS):
+    """All groups of a method script, for scripts that were written before there were groups."""
+
+
 SHARED = {f.name: f for group in (SourceOptions, DataOptions, CellOptions, *GROUPS) for f in dataclasses.fields(group)}
 
 

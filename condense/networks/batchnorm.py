@@ -6,6 +6,8 @@ over real images moves the running statistics, then they hold still while gradie
 
 import torch
 
+from condense.core.errors import InputError
+
 
 def has_batchnorm(net):
     """Say whether `net` has batch norm layers, which must see a minibatch whole."""
@@ -29,3 +31,9 @@ def freeze_batchnorm(net, images, forward=None):
 
 def _is_batchnorm(module):
     return "BatchNorm" in type(module).__name__
+
+
+def refuse_batchnorm(net, model, why):
+    """Raise InputError where `net`, which --model `model` names, has batch norm; `why` says what that breaks."""
+    if has_batchnorm(net):
+        raise InputError(f"--model {model} has batch norm, {why}; choose one with another norm")

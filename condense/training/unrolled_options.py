@@ -4,7 +4,6 @@ from dataclasses import replace
 
 from condense.augmentation import parse_strategy
 from condense.cli import OptionError
-from condense.networks.batchnorm import has_batchnorm
 from condense.training.pools import eval_pool
 
 NUM_EVAL = 20                              # held-out networks; the paper's ± are over 200
@@ -25,6 +24,11 @@ def settle_steps(cfg):
     return replace(cfg, num_eval=cfg.num_eval or (cfg.n_nets if own else NUM_EVAL))
 
 
+def num_steps_of(cfg):
+    """Return T, the steps that a network is trained for."""
+    return cfg.distill_steps * cfg.distill_epochs
+
+
 def check_ordered(cfg):
     """Raise OptionError for options that do not go together."""
     parse_strategy(cfg.dsa_strategy)
@@ -37,9 +41,8 @@ def check_ordered(cfg):
         raise OptionError(f"--sample_n_nets {cfg.sample_n_nets} of --n_nets {cfg.n_nets} are too many; lower it")
     if cfg.net_init == "default" and cfg.init_param != 1:
         raise OptionError("--init_param is the gain of --net_init xavier; leave it out")
-    steps = cfg.distill_steps * cfg.distill_epochs
-    if cfg.window and cfg.window > steps:
-        raise OptionError(f"--window {cfg.window} is longer than all {steps} steps; lower it")
+    if cfg.window and cfg.window > num_steps_of(cfg):
+        raise OptionError(f"--window {cfg.window} is longer than all {num_steps_of(cfg)} steps; lower it")
     if cfg.train_nets_type == "known_init" and cfg.num_eval not in (None, cfg.n_nets):
         raise OptionError(f"--train_nets_type known_init is scored on its own --n_nets {cfg.n_nets}; leave --num_eval "
                          "out")
@@ -88,10 +91,3 @@ def source_of(cfg):
         return None
     return replace(cfg.data, name=cfg.source_dataset, data_path=cfg.source_data_path or cfg.data_path,
                    subset=cfg.subset if cfg.source_dataset == "ImageNet" else None)
-
-
-def refuse_batchnorm(net, model):
-    """Raise OptionError for a network `net`, named `model`, that has batch norm."""
-    if has_batchnorm(net):
-        raise OptionError(f"--model {model} has batch norm, whose statistics no step learns; choose one with another "
-                          "norm")
