@@ -13,12 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from condense.core.files import file_sha256
-from condense.sharing.bundle import Source
+from condense.sharing.bundle import SetToExport
 from condense.sharing.card_scores import load_scores
 from condense.sharing.export import Choice
 from condense.sharing.fetch import is_url
 from condense.sharing.formats import FORMATS, check_formats, plan
 from condense.sharing.loading import chosen_set
+from condense.sharing.spaces import Spaces
 from utils import (
     LAYOUTS,
     SPACES,
@@ -89,14 +90,15 @@ def main(cfg):
     address, = cfg.sets
     path = local_copy(address, cfg.sha256, cfg.progress)
     file = read_set(path, cfg.labels)
-    source = Source(file, lambda zca: load(cfg, file, zca), cfg.from_space, cfg.decode, cfg.dataset)
-    log.info("%s: taken for %s (%s); %s", path.name, LAYOUTS[file.layout].split(":")[0], file.known_by, source.found[1])
+    to_export = SetToExport(file, Spaces(lambda zca: load(cfg, file, zca)), cfg.from_space, cfg.decode, cfg.dataset)
+    log.info("%s: taken for %s (%s); %s", path.name, LAYOUTS[file.layout].split(":")[0], file.known_by,
+             to_export.found[1])
     if any(FORMATS[name].one_set for name in cfg.format):
         chosen_set(file, choice.experiment, choice.which)  # says what the file lacks before anything is written
     folder = Path() if is_url(address) else path.parent
     planned = plan(cfg.format, path, folder, cfg.to, choice)
     for name, target in planned.items():
-        said = FORMATS[name].write(target, source, choice)
+        said = FORMATS[name].write(target, to_export, choice)
         log.info("%s: %s", target, "; ".join([size_of(target), *said]))
     return planned
 

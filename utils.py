@@ -72,9 +72,9 @@ from condense.run.run import start_run
 from condense.run.script import run_script
 from condense.sharing.fetch import local_copy
 from condense.sharing.layouts import LAYOUTS, read_set
-from condense.sharing.loading import LoadedSet, load_synthetic_set
+from condense.sharing.loading import LoadedSet, load_set, load_synthetic_set, place
 from condense.sharing.real_data import data_of, require_data_of
-from condense.sharing.spaces import SPACES, Spaces, place
+from condense.sharing.spaces import SPACES, Spaces
 from condense.synthetic import PARAMETERIZATIONS, Pixels, SyntheticSet, build_synthetic, outline_synthetic
 from condense.synthetic.optimisers import build_optimizer
 from condense.training import Protocol, TensorSet, dc_protocols, eval_pool, mtt_protocols, siamese_protocols
@@ -102,6 +102,7 @@ __all__ = [
     "expert_folder", "expert_labels", "following_protocol", "get_daparam", "get_dataset",
     "get_default_convnet_setting", "get_eval_pool", "get_loops", "get_network", "get_time", "gradient_distance",
     "idc_protocols", "image_step", "is_large", "is_matched", "load_data", "load_result", "load_rows",
+    "load_set",
     "load_synthetic_set", "local_copy", "log_to_terminal", "match_loss", "matching_over_classes", "merge_rows",
     "mtt_protocols", "named_protocols", "num_steps_of", "open_banks", "open_beginnings", "open_experts", "option",
     "outline_synthetic", "parse_epochs", "part_of_each", "place", "poisoned", "rand_brightness", "rand_contrast",

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from condense.sharing.layouts import read_set
-from condense.sharing.spaces import Spaces, place
+from condense.sharing.loading import place
+from condense.sharing.spaces import Spaces
 from condense.synthetic import build_synthetic, restore_synthetic, stored_factors
 from condense.synthetic.multi_formation import MultiFormation
 from tests.synthetic.multi_formation_sets import random_mosaics, seeded, tiny_real
