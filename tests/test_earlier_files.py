@@ -1,7 +1,7 @@
-"""Files that version 0.1.0 wrote before `meta` had `views` and `decode` are read to the same numbers.
+"""Files that were written before `meta` had `views` and `decoded` are read to the same numbers.
 
-The files in tests/fixtures were written by that version with Digits and a network of one block (experts: 32 channels
-and three blocks), seed 0. The numbers here are what it read from them itself.
+Those in tests/fixtures are sets of Digits, condensed with a network of one block, and an expert of 32 channels and
+three blocks; seed 0. The numbers here are what the version that wrote them read from them itself.
 """
 
 import json
@@ -52,7 +52,7 @@ def test_images_are_those_that_the_version_before_read(path):
                                                   (EXPORT, 2, 1)], ids=lambda value: getattr(value, "stem", value))
 def test_views_and_factors_that_meta_does_not_state_are_known_from_the_options(path, views, decoded):
     file = read_set(path)
-    assert not {"views", "decode"} & (file.meta or {}).keys()
+    assert not {"views", "decoded"} & (file.meta or {}).keys()
     assert (file.views, file.decoded, file.decode) == (views, decoded, 1)
     assert file.scored_by()["views"] == views and load_synthetic_set(path).views == views
 

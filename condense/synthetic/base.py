@@ -25,10 +25,11 @@ class SyntheticSet(nn.Module):
     Subclasses give `images` and hold their parameters; everything else has a default. `INITS` are the ways that
     `init_from` can start, `OPTIONS` what the constructor takes beside (num_classes, ipc, channel, im_size):
     {name: dict(default=, help=, and further keywords of `condense.cli.options.option`)}. `HAS_FACTORS` says whether
-    it stores something else than images, which `factors` returns; `PIXELS` names parameters that are pixels.
+    it stores something else than images, which `factors` returns; `PIXELS` names parameters that are pixels. `factor`
+    images a side are decoded from what is stored as one.
     """
 
-    INITS, OPTIONS, HAS_FACTORS, PIXELS = (), {}, False, ()
+    INITS, OPTIONS, HAS_FACTORS, PIXELS, factor = (), {}, False, (), 1
 
     def __init__(self, labels, counts, budget):
         super().__init__()
@@ -99,6 +100,23 @@ class SyntheticSet(nn.Module):
     def start_from(self, batch):
         """Start from the real images of `batch`, `counts` of each class, as near as this form comes to them."""
         raise TypeError(f"{type(self).__name__} does not start from real images")
+
+    @classmethod
+    def stores_images(cls, **options):
+        """Say whether a set with these `OPTIONS` stores the images that networks see, as they are."""
+        return not cls.HAS_FACTORS
+
+    @property
+    def images_per_epoch(self):
+        """How many images of a class an epoch of network training sees, at most: one view of each thing stored."""
+        return max(self.counts) // self.views
+
+    def form(self):
+        """Return what a result's `meta` says of the form beside its `storage`: `views`, and `decoded`, the factor.
+
+        Every `views` images in a row show one stored thing; `decoded` images a side were made of one stored image.
+        """
+        return {"views": self.views, "decoded": self.factor}
 
     def class_slice(self, c):
         """Return the positions of class `c` as a slice."""

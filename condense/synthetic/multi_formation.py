@@ -45,6 +45,10 @@ class MultiFormation(SyntheticSet):
         self.mosaics = nn.Parameter(torch.zeros(shape))
         self.register_buffer("grey", torch.zeros(channel, 1, 1))
 
+    @classmethod
+    def stores_images(cls, factor=OPTIONS["factor"]["default"]):
+        return factor == 1
+
     def images(self, index=None):
         if index is None:
             return self._enlarged(self._tiles(self.mosaics))
