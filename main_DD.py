@@ -216,7 +216,7 @@ def main(cfg, name=None):
                      progress=cfg.progress, zca=cfg.zca, subset=cfg.subset, classes=cfg.classes)
     outline = outline_synthetic(cfg.parameterization, real, cfg.ipc, **cfg.form_options())
     if not cfg.inner_steps:                                      # refuses steps that it cannot be cut into
-        outline.learn_step_sizes(cfg.distill_lr, cfg.distill_steps, cfg.distill_epochs)
+        outline.learned_steps.learn_each(cfg.distill_lr, cfg.distill_steps, cfg.distill_epochs)
     net = run.compute.prepare(get_network(cfg.model, *real.spec))
     if has_batchnorm(net):
         raise OptionError(f"--model {cfg.model} has batch norm, whose statistics no step learns; choose one with "
@@ -246,11 +246,11 @@ def main(cfg, name=None):
                             views=synthetic.views)
             batches = drawn(1, run.rng("data", exp, 0, 1))
         else:
-            synthetic.learn_step_sizes(cfg.distill_lr, cfg.distill_steps, cfg.distill_epochs)
-            groups += [{"params": [synthetic.raw_step_sizes], "lr": cfg.lr, "momentum": MOMENTUM}]
+            synthetic.learned_steps.learn_each(cfg.distill_lr, cfg.distill_steps, cfg.distill_epochs)
+            groups += [{"params": [synthetic.learned_steps.raw_sizes], "lr": cfg.lr, "momentum": MOMENTUM}]
             batches = split_steps(synthetic.hard_labels, cfg.distill_steps)                  # S tensors of indices
         fixed = starts.fixed(exp)                                # (n_nets, P) or as many to read, or None
-        synthetic.start_from_networks(cfg.model, starts.scored(fixed))
+        synthetic.learned_steps.start_from(cfg.model, starts.scored(fixed))
         optimizer = build_optimizer(cfg.optimizer, groups, cfg.clip_grad)
         passes = Passes(real, cfg.batch_size, lambda epoch: run.rng("data", exp, epoch))     # noqa: B023
         mode = choose_mode(cfg.unroll, cfg.window or num_steps, len(batches[0]), real.im_size, run.device)
@@ -271,7 +271,8 @@ def main(cfg, name=None):
             steps, first = num_steps, 0
             if cfg.window:
                 steps, first = draw_window(cfg.window, num_steps, run.rng("set", exp, it, 2))
-            sizes = torch.tensor(cfg.distill_lr, device=run.device) if cfg.inner_steps else synthetic.step_sizes
+            sizes = synthetic.learned_steps.sizes
+            sizes = torch.tensor(cfg.distill_lr, device=run.device) if sizes is None else sizes
             images = synthetic.images()                          # (n, C, H, W); sizes () or (T,)
             learned = [tensor for tensor in (images, sizes) if tensor.requires_grad]
             loss, gradients = 0, [0] * len(learned)

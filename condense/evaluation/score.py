@@ -194,7 +194,8 @@ class Scorer:
 
         Networks are trained with the step size that the set has learned, where it has learned one.
         """
-        return evaluate(_decoded(synthetic), self.real, self.protocols_with(synthetic.mean_step_size()), self.num_eval,
+        protocols = self.protocols_with(synthetic.learned_steps.mean())
+        return evaluate(_decoded(synthetic), self.real, protocols, self.num_eval,
                         partial(self.rng, "evaluation", exp, it), self.compute, self.progress, self.selection,
                         self.confusion)
 

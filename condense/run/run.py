@@ -181,7 +181,7 @@ class Run:
 
     def _learned(self):
         """Return {"syn_lr": value} where the set learns its step size, of many the mean, else nothing."""
-        syn_lr = self.owners[0].mean_step_size()
+        syn_lr = self.owners[0].learned_steps.mean()
         return {} if syn_lr is None else {"syn_lr": syn_lr}
 
     def _require_step_size(self):

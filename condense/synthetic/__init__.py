@@ -99,9 +99,10 @@ def _require_images(parameterization, real, ipc, number, options):
 def stored_factors(synthetic):
     """Return what a result file holds of a set that stores something else than images, soft labels included."""
     factors = synthetic.factors()
-    if factors is None or synthetic.label_logits is None:
+    logits = synthetic.own_labels.logits
+    if factors is None or logits is None:
         return factors
-    return {**factors, "label_logits": synthetic.label_logits.detach().cpu().clone()}
+    return {**factors, "label_logits": logits.detach().cpu().clone()}
 
 
 def restore_synthetic(factors):
@@ -110,7 +111,7 @@ def restore_synthetic(factors):
     synthetic = lookup(PARAMETERIZATIONS, name, "parameterization").from_factors(factors)
     if "label_logits" in factors:
         shape = len(synthetic.hard_labels) // synthetic.views, len(synthetic.counts)
-        synthetic.use_soft_labels(_checked_logits(factors["label_logits"], shape))
+        synthetic.own_labels.use_soft(_checked_logits(factors["label_logits"], shape))
     return synthetic
 
 

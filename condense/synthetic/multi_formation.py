@@ -123,7 +123,7 @@ class MultiFormation(SyntheticSet):
         mosaics, grey, labels = (factors[name] for name in DTYPES)
         synthetic = cls(len(labels), factors["ipc"], mosaics.shape[1], tuple(mosaics.shape[2:]), factors["factor"])
         synthetic.load_state_dict({"mosaics": mosaics, "grey": grey,
-                                   "hard_labels": labels.repeat_interleave(synthetic.counts[0])})
+                                   "own_labels.classes": labels.repeat_interleave(synthetic.counts[0])})
         return synthetic
 
 

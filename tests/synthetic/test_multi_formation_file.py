@@ -31,7 +31,7 @@ def test_factors_through_a_file_give_the_same_images_bit_for_bit(how, factor):
 
 def test_soft_labels_come_back_with_the_mosaics():
     before = random_mosaics().float()
-    before.use_soft_labels(torch.randn(24, 3, generator=seeded()))
+    before.own_labels.use_soft(torch.randn(24, 3, generator=seeded()))
     assert torch.equal(restore_synthetic(reloaded(stored_factors(before))).labels, before.labels)
 
 
