@@ -14,43 +14,30 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from condense import cli
+from condense.cli import OptionError, option, redefault
+from condense.cli.option import DATA, EVALUATION, RUN, SET
+from condense.comparison.baselines import save_baselines
+from condense.comparison.beside import BASELINES, Baselines
+from condense.comparison.rows import load_rows, merge_rows, save_rows, show_rows
+from condense.comparison.scored_rows import Scoring
+from condense.comparison.scored_set import Changes, ScoredSet
+from condense.core.errors import Interrupted
+from condense.core.journal import log_to_terminal, versions
+from condense.core.randomness import Streams
+from condense.operators import start_compute
+from condense.run import run_script
+from condense.run.checkpoints import check_writable
+from condense.sharing.fetch import local_copy
+from condense.sharing.layouts import LAYOUTS, read_set
+from condense.sharing.loading import place
+from condense.sharing.real_data import data_of, require_data_of
+from condense.sharing.spaces import SPACES, Spaces
 from networks import get_network
-from utils import (
-    BASELINES,
-    LAYOUTS,
-    PROTOCOLS,
-    SPACES,
-    Baselines,
-    Changes,
-    Interrupted,
-    OptionError,
-    ScoredSet,
-    Scoring,
-    Spaces,
-    Streams,
-    check_writable,
-    data_of,
-    load_data,
-    load_rows,
-    local_copy,
-    log_to_terminal,
-    merge_rows,
-    option,
-    place,
-    read_set,
-    redefault,
-    require_data_of,
-    run_script,
-    save_baselines,
-    save_rows,
-    show_rows,
-    start_compute,
-    versions,
-)
+from utils import PROTOCOLS, load_data
 
 log = logging.getLogger("condense")
 
-SET, DATA, HOW, RUN = "synthetic set", "what to condense", "evaluation", "run"
 NOT_STORED = ("protocol", "pool", "num_eval", "epoch_eval_train", "lr_net", "batch_train", "augmentation", "search_lr",
               "ranking", "per_class", "experiment", "which", "seed", "precision", "space", "decode")
 
@@ -59,7 +46,7 @@ AUGMENTATIONS = tuple(dict.fromkeys(name for record in PROTOCOLS.values() for na
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(cli.SourceOptions, cli.ComputeOptions, cli.CommandOptions):
     sets: tuple[str, ...] = option((), "synthetic sets: files, folders or URLs", group=SET, positional="SET")
     sha256: str | None = option(None, "checksum that the file must have", group=SET)
     labels: str | None = option(None, "file of labels, where it is not beside the images", group=SET)
@@ -72,38 +59,34 @@ class Config:
                                     least=0)
 
     dataset: str | None = option(None, "data set by name, 'folder' or 'file'; default: what the set says", group=DATA)
-    data_path: str = redefault("data_path", "data")
-    im_size: int | None = redefault("im_size", None)
-    resize: str = redefault("resize", "auto")
-    subset: str | None = redefault("subset", None)
     classes: str | None = redefault("classes", None)
 
     protocol: str | None = option(None, "how networks are trained; default: as the set's run did, else by its layout",
-                                  group=HOW, choices=tuple(PROTOCOLS))
+                                  group=EVALUATION, choices=tuple(PROTOCOLS))
     pool: tuple[str, ...] = option((), "networks by name, or a pool (M, B, W, D, A, P, N, I, S, SS); default: those "
-                                   "that the set was scored on", group=HOW, aliases=("eval_mode",))
-    num_eval: int | None = option(None, "fresh networks per set; default: as many as its run had, else 5", group=HOW,
+                                   "that the set was scored on", group=EVALUATION, aliases=("eval_mode",))
+    num_eval: int | None = option(None, "fresh networks per set; default: as many as its run had, else 5", group=EVALUATION,
                                   least=1)
-    epoch_eval_train: int | None = option(None, "epochs each trains; default: the protocol's", group=HOW, least=0)
-    lr_net: float | None = option(None, "learning rate; default: the protocol's, or learned with the set", group=HOW,
+    epoch_eval_train: int | None = option(None, "epochs each trains; default: the protocol's", group=EVALUATION, least=0)
+    lr_net: float | None = option(None, "learning rate; default: the protocol's, or learned with the set", group=EVALUATION,
                                   above=0)
-    batch_train: int | None = option(None, "minibatch; default: the protocol's", group=HOW, least=1)
-    augmentation: str = option("auto", "another augmentation than the protocol's", group=HOW,
+    batch_train: int | None = option(None, "minibatch; default: the protocol's", group=EVALUATION, least=1)
+    augmentation: str = option("auto", "another augmentation than the protocol's", group=EVALUATION,
                                choices=("auto", *AUGMENTATIONS))
     search_lr: tuple[float, ...] = option((), "choose the learning rate among these, on training images kept for it; "
                                           "in protocol dd a constant step size for each of the baselines",
-                                          group=HOW, above=0)
+                                          group=EVALUATION, above=0)
     stored: bool = option(False, "take the accuracies that the file holds instead of training networks again",
-                          group=HOW)
+                          group=EVALUATION)
 
     baselines: tuple[str, ...] = option(("random",), "rows beside each set, of the same protocol: "
                                         + "; ".join(f"{name} ({words})" for name, words in BASELINES.items())
-                                        + "; or none", group=HOW, choices=(*BASELINES, "none"))
-    optimise_sets: int = option(50, "draws of which --baselines optimised keeps the best fifth", group=HOW, least=2)
-    optimise_nets: int = option(20, "networks that it chooses them with", group=HOW, least=1)
-    full_networks: int = option(1, "networks trained on the full training set", group=HOW, least=1)
+                                        + "; or none", group=EVALUATION, choices=(*BASELINES, "none"))
+    optimise_sets: int = option(50, "draws of which --baselines optimised keeps the best fifth", group=EVALUATION, least=2)
+    optimise_nets: int = option(20, "networks that it chooses them with", group=EVALUATION, least=1)
+    full_networks: int = option(1, "networks trained on the full training set", group=EVALUATION, least=1)
     ranking: bool = option(False, "DD-Ranking's label-robust and augmentation-robust scores (LRS, ARS), of the first "
-                           "set scored", group=HOW)
+                           "set scored", group=EVALUATION)
 
     per_class: bool = option(False, "accuracy by class, too", group=RUN)
     format: str = option("text", "how tables are printed", group=RUN, choices=("text", "markdown", "latex", "csv"))
@@ -111,17 +94,10 @@ class Config:
                          group=RUN)
     beside: bool = option(False, "keep the accuracies of random images beside a result of ours, for scripts/table.py",
                           group=RUN)
-    config: str | None = redefault("config", None)
     seed: int | None = option(None, "seed of every random number; default: that of the set's run, else 0", group=RUN,
                               least=0)
-    device: str = redefault("device", "auto")
     precision: str | None = redefault("precision", None, help="arithmetic of networks; default: that of the set's run, "
                                       "else fp32")
-    compile: bool = redefault("compile", False)
-    deterministic: bool = redefault("deterministic", False)
-    chunk: int | None = redefault("chunk", None)
-    progress: bool = redefault("progress", True)
-    debug: bool = redefault("debug", False)
 
 
 def check(cfg):
@@ -173,7 +149,7 @@ def score_file(cfg, address, file, request, held):
     told = file.scored_by() or {}
     precision = cfg.precision or told.get("precision", "fp32")
     rng = Streams(cfg.seed if cfg.seed is not None else told.get("seed", 0))
-    compute = start_compute(cfg.device, precision, cfg.compile, cfg.chunk, cfg.deterministic)
+    compute = start_compute(**{**cfg.compute, "precision": precision})
     load = partial(load_data, device=compute.device, progress=cfg.progress, **request)
     spaces = held.setdefault(str(request), Spaces(lambda zca: load(zca=zca)))
     placed = place(file, spaces, cfg.space, cfg.decode)

@@ -12,34 +12,29 @@ import logging
 from dataclasses import dataclass
 from pathlib import Path
 
+from condense import cli
+from condense.cli import OptionError, option, redefault
+from condense.cli.option import DATA, RUN, SET
 from condense.core.files import file_sha256
-from condense.sharing.bundle import Source
+from condense.core.journal import log_to_terminal
+from condense.run import run_script
+from condense.sharing.bundle import SetToExport
 from condense.sharing.card_scores import load_scores
 from condense.sharing.export import Choice
-from condense.sharing.fetch import is_url
+from condense.sharing.fetch import is_url, local_copy
 from condense.sharing.formats import FORMATS, check_formats, plan
+from condense.sharing.layouts import LAYOUTS, read_set
 from condense.sharing.loading import chosen_set
-from utils import (
-    LAYOUTS,
-    SPACES,
-    OptionError,
-    data_of,
-    load_data,
-    local_copy,
-    log_to_terminal,
-    option,
-    read_set,
-    redefault,
-    run_script,
-)
+from condense.sharing.real_data import data_of
+from condense.sharing.spaces import SPACES, Spaces
+from utils import load_data
 
 log = logging.getLogger("condense")
 
-SET, DATA, OUTPUT = "synthetic set", "what to condense", "run"
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(cli.SourceOptions, cli.CommandOptions):
     sets: tuple[str, ...] = option((), "one synthetic set: a file, folder or URL", group=SET, positional="SET")
     format: tuple[str, ...] = option((), "what to write, one or several: "
                                      + "; ".join(f"{name} ({each.about})" for name, each in FORMATS.items()),
@@ -55,19 +50,12 @@ class Config:
     sha256: str | None = option(None, "checksum that the file must have", group=SET)
 
     dataset: str | None = option(None, "data set by name, 'folder' or 'file'; default: what the set says", group=DATA)
-    data_path: str = redefault("data_path", "data")
-    im_size: int | None = redefault("im_size", None)
-    resize: str = redefault("resize", "auto")
-    subset: str | None = redefault("subset", None)
     classes: str | None = redefault("classes", None)
 
-    to: str | None = option(None, "file to write, or folder for several; default: beside the set", group=OUTPUT)
-    scores: str | None = option(None, "scores.json of evaluate.py, for the card", group=OUTPUT)
-    picture: bool = option(True, "a small picture beside the card", group=OUTPUT)
-    overwrite: bool = option(False, "replace what an earlier export wrote", group=OUTPUT)
-    config: str | None = redefault("config", None)
-    progress: bool = redefault("progress", True)
-    debug: bool = redefault("debug", False)
+    to: str | None = option(None, "file to write, or folder for several; default: beside the set", group=RUN)
+    scores: str | None = option(None, "scores.json of evaluate.py, for the card", group=RUN)
+    picture: bool = option(True, "a small picture beside the card", group=RUN)
+    overwrite: bool = option(False, "replace what an earlier export wrote", group=RUN)
 
 
 def check(cfg):
@@ -89,14 +77,15 @@ def main(cfg):
     address, = cfg.sets
     path = local_copy(address, cfg.sha256, cfg.progress)
     file = read_set(path, cfg.labels)
-    source = Source(file, lambda zca: load(cfg, file, zca), cfg.from_space, cfg.decode, cfg.dataset)
-    log.info("%s: taken for %s (%s); %s", path.name, LAYOUTS[file.layout].split(":")[0], file.known_by, source.found[1])
+    to_export = SetToExport(file, Spaces(lambda zca: load(cfg, file, zca)), cfg.from_space, cfg.decode, cfg.dataset)
+    log.info("%s: taken for %s (%s); %s", path.name, LAYOUTS[file.layout].split(":")[0], file.known_by,
+             to_export.found[1])
     if any(FORMATS[name].one_set for name in cfg.format):
         chosen_set(file, choice.experiment, choice.which)  # says what the file lacks before anything is written
     folder = Path() if is_url(address) else path.parent
     planned = plan(cfg.format, path, folder, cfg.to, choice)
     for name, target in planned.items():
-        said = FORMATS[name].write(target, source, choice)
+        said = FORMATS[name].write(target, to_export, choice)
         log.info("%s: %s", target, "; ".join([size_of(target), *said]))
     return planned
 

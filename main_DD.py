@@ -99,7 +99,7 @@ def main(cfg, name="DD"):
     run = start_run(cfg, name)
     real = load_data(cfg.data, device=run.device)
     outline = outline_synthetic(cfg.parameterization, real, cfg.ipc, **cfg.form_options())
-    outline.learn_step_sizes(cfg.distill_lr, cfg.distill_steps, cfg.distill_epochs)     # refuses what cannot be cut
+    outline.learned_steps.learn_each(cfg.distill_lr, cfg.distill_steps, cfg.distill_epochs)     # refuses odd cuts
     net = run.compute.prepare(get_network(cfg.model, *real.spec))
     refuse_batchnorm(net, cfg.model, "whose statistics no step learns")
     student = Student(net, run.compute, run.compute.chunk_for(real.im_size))
@@ -125,13 +125,13 @@ def main(cfg, name="DD"):
     for exp in run.experiments():
         synthetic = build_synthetic(cfg.parameterization, real, cfg.ipc, run.start_of(exp, cfg.init),
                                     run.rng("init", exp), **cfg.form_options())
-        synthetic.learn_step_sizes(cfg.distill_lr, cfg.distill_steps, cfg.distill_epochs)
+        synthetic.learned_steps.learn_each(cfg.distill_lr, cfg.distill_steps, cfg.distill_epochs)
         groups = [*synthetic.param_groups(cfg.lr, MOMENTUM),
-                  {"params": [synthetic.raw_step_sizes], "lr": cfg.lr, "momentum": MOMENTUM}]
+                  {"params": [synthetic.learned_steps.raw_sizes], "lr": cfg.lr, "momentum": MOMENTUM}]
         batches = split_steps(synthetic.hard_labels, cfg.distill_steps)                  # S tensors of indices
         rows = batches * cfg.distill_epochs
         fixed = starts.fixed(exp)                                # (n_nets, P) or as many to read, or None
-        synthetic.start_from_networks(cfg.model, starts.scored(fixed))
+        synthetic.learned_steps.start_from(cfg.model, starts.scored(fixed))
         optimizer = build_optimizer(cfg.optimizer, groups, cfg.clip_grad)
         passes = Passes(real, cfg.batch_size, lambda epoch: run.rng("data", exp, epoch))     # noqa: B023
         mode = choose_mode(cfg.unroll, cfg.window or num_steps, len(batches[0]), real.im_size, run.device)
@@ -147,7 +147,7 @@ def main(cfg, name="DD"):
             steps, first = num_steps, 0
             if cfg.window:
                 steps, first = draw_window(cfg.window, num_steps, run.rng("set", exp, it, 2))
-            learned = images, sizes = synthetic.images(), synthetic.step_sizes           # (n, C, H, W), (S E,)
+            learned = images, sizes = synthetic.images(), synthetic.learned_steps.sizes           # (n, C, H, W), (S E,)
             loss, gradients = 0, [0, 0]
             for theta in starts.of_step(exp, it, fixed):         # (P,), one network after another: memory of one
                 theta = descent.unroll(inner_gradient(student, rows, augment), theta, sizes, steps,

@@ -98,9 +98,9 @@ def student_step(student, rows, augment, descent=InnerSGD()):
 
 def parameter_groups(cfg, synthetic):
     """Return the optimiser groups of images, step size and, where they are learned, soft labels."""
-    learned = [("syn_lr", synthetic.syn_lr, cfg.lr_lr, cfg.mom_lr)]
+    learned = [("syn_lr", synthetic.learned_steps.size, cfg.lr_lr, cfg.mom_lr)]
     if cfg.lr_y:
-        learned.append(("labels", synthetic.label_logits, cfg.lr_y, MOMENTUM_LABELS))
+        learned.append(("labels", synthetic.own_labels.logits, cfg.lr_y, MOMENTUM_LABELS))
     return synthetic.param_groups(cfg.lr_img, cfg.mom_img) + [
         {"name": name, "params": [parameter], "lr": lr, "momentum": momentum}
         for name, parameter, lr, momentum in learned]
@@ -131,9 +131,9 @@ def main(cfg, name="MTT"):
         init = partial(right_images, real, student, experts, rng=run.rng("init", exp, 1)) if averaged else cfg.init
         synthetic = build_synthetic(cfg.parameterization, real, cfg.ipc, run.start_of(exp, init),
                                     run.rng("init", exp), **cfg.form_options())
-        synthetic.learn_step_size(cfg.lr_teacher)
+        synthetic.learned_steps.learn_one(cfg.lr_teacher)
         if cfg.lr_y or cfg.teacher_label:
-            synthetic.use_soft_labels(expert_labels(synthetic, student, experts, averaged), learned=bool(cfg.lr_y))
+            synthetic.own_labels.use_soft(expert_labels(synthetic, student, experts, averaged), learned=bool(cfg.lr_y))
         optimizer = build_optimizer(cfg.optimizer, parameter_groups(cfg, synthetic), cfg.clip_grad)
         num_images, views = len(synthetic.hard_labels), synthetic.views      # of a base a step sees one view
         batch_syn = min(cfg.batch_syn or num_images, num_images // views)
@@ -147,14 +147,14 @@ def main(cfg, name="MTT"):
             start, target = experts.segment(expert, start_epoch, start_epoch + cfg.expert_epochs, run.device)
             images = synthetic.images()                          # (n, C, H, W)
             if cfg.teacher_label:
-                synthetic.use_soft_labels(student.logits_of(target, images), learned=False)
+                synthetic.own_labels.use_soft(student.logits_of(target, images), learned=False)
             rows = student_minibatches(num_images, batch_syn, cfg.syn_steps, rng, run.device, views)
             rng = run.rng("augmentation", exp, it)
             augment = [draw_independent(strategy, batch_syn if isinstance(of, slice) else len(of), rng, run.device)
                        for of in rows]
             of_set = [draw_independent(strategy, num_images, run.rng("augmentation", exp, it, term), run.device)
                       for term in (1, 2)]                        # for the set's own terms
-            learned = images, synthetic.labels, synthetic.syn_lr
+            learned = images, synthetic.labels, synthetic.learned_steps.size
             step = student_step(student, rows, augment, descent)
             theta = descent.weights(unroll(step, descent.start(start), cfg.syn_steps, learned, mode))
             loss = matching_loss(theta, start, target) + synthetic.extra_loss(of_set[0], run.rng("set", exp, it, 0))

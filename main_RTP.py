@@ -108,7 +108,7 @@ def main(cfg, name=None):
     for exp in run.experiments():
         synthetic = build_synthetic(cfg.parameterization, real, cfg.ipc, run.start_of(exp, cfg.init),
                                     run.rng("init", exp), **cfg.form_options())
-        synthetic.start_from_networks(cfg.model, None)
+        synthetic.learned_steps.start_from(cfg.model, None)
         minibatches = partial(class_minibatches, synthetic.counts, auto.number_or_all(cfg.batch_syn),
                               device=run.device, views=synthetic.views)
         batch_size = len(minibatches(1, run.rng("data", exp, 0, 1))[0])

@@ -35,7 +35,7 @@ from condense.compat.moved import FROM_UTILS, moved
 from condense.data import DATASETS, DataChoice, RealBatch, RealData, load_data
 from condense.evaluation import Scorer, SelectionImages, choose_lr, evaluate
 from condense.sharing.evaluated import evaluate_set
-from condense.sharing.loading import load_synthetic_set
+from condense.sharing.loading import load_set, load_synthetic_set
 from condense.training import (
     PROTOCOLS,
     Protocol,
@@ -55,7 +55,7 @@ __all__ = [
     "RealData", "Scorer", "SelectionImages", "StepProtocol", "TensorDataset", "TensorSet", "augment", "choose_lr",
     "dc_protocols", "distance_wb", "epoch", "eval_pool", "evaluate", "evaluate_set", "evaluate_synset", "get_daparam",
     "get_dataset", "get_default_convnet_setting", "get_eval_pool", "get_loops", "get_network", "get_time",
-    "idc_protocols", "load_data", "load_synthetic_set", "match_loss", "mtt_protocols", "named_protocols",
+    "idc_protocols", "load_data", "load_set", "load_synthetic_set", "match_loss", "mtt_protocols", "named_protocols",
     "rand_brightness", "rand_contrast", "rand_crop", "rand_cutout", "rand_flip", "rand_rotate", "rand_saturation",
     "rand_scale", "set_seed_DiffAug", "siamese_protocols", "train_network",
 ]

@@ -22,7 +22,7 @@ from condense.core.randomness import Streams  # noqa: E402
 from condense.data import load_data  # noqa: E402
 from condense.networks import get_network  # noqa: E402
 from condense.operators import start_compute  # noqa: E402
-from condense.run.results import load_result  # noqa: E402
+from condense.run.results import form_in, load_result  # noqa: E402
 from condense.training.published import named_protocols  # noqa: E402
 from condense.training.train import train_network  # noqa: E402
 
@@ -37,15 +37,15 @@ def main():
     for file in args.files:
         result = load_result(file)
         meta = result["meta"]
-        if meta["options"]["parameterization"] != "hallucinator":
-            parser.error(f"{file} has no hallucinators; name a result of --parameterization hallucinator")
+        if form_in(meta)["views"] == 1:
+            parser.error(f"{file} shows each thing once; name a result of --parameterization hallucinator")
         key = meta["fingerprint"], meta["options"]["model"]
         if key not in judges:
             real = load_data(meta["dataset"], args.data_path, compute.device)
             if real.fingerprint != meta["fingerprint"]:
                 parser.error(f"{file} was made from other images than {meta['dataset']} in --data_path as it is")
             judges[key] = trained_judges(key[1], real, args.judges, compute)
-        views = meta["options"]["n_style"]
+        views = form_in(meta)["views"]
         pairs = [similarities(images.to(compute.device).unflatten(0, (-1, views)), judges[key])
                  for images, _ in result["data"]]
         cosine, difference = map(over_experiments, zip(*pairs))

@@ -1,6 +1,6 @@
 """Dataset condensation: objectives, parameterizations and evaluation protocols that combine freely.
 
-    from condense import load_synthetic_set, evaluate_set
+    from condense import evaluate_set, load_set, load_synthetic_set
 
 Names come in when they are first used, so that `import condense` imports neither torch nor anything else.
 """
@@ -10,15 +10,16 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from condense.sharing.evaluated import evaluate_set
-    from condense.sharing.loading import load_synthetic_set
+    from condense.sharing.loading import load_set, load_synthetic_set
 
 __version__ = "0.1.0"
 
-__all__ = ["__version__", "evaluate_set", "load_synthetic_set"]
+__all__ = ["__version__", "evaluate_set", "load_set", "load_synthetic_set"]
 
 # public name -> the module that it stands in
 _HOMES = {
     "evaluate_set": "condense.sharing.evaluated",
+    "load_set": "condense.sharing.loading",
     "load_synthetic_set": "condense.sharing.loading",
 }
 

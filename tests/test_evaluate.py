@@ -15,7 +15,8 @@ from condense.comparison.scored_set import Changes, ScoredSet
 from condense.data import load_data
 from condense.run.results import load_result
 from condense.sharing.layouts import read_set
-from condense.sharing.spaces import Spaces, place
+from condense.sharing.loading import place
+from condense.sharing.spaces import Spaces
 from tests.evaluated import QUICK, write_layout
 
 NETWORK = "ConvNetW32"

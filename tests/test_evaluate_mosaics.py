@@ -11,8 +11,8 @@ from condense.data import RealData, load_data
 from condense.run.results import describe, save_result
 from condense.run.script import run_script
 from condense.sharing.layouts import read_set
-from condense.sharing.loading import load_synthetic_set
-from condense.sharing.spaces import Spaces, place
+from condense.sharing.loading import load_synthetic_set, place
+from condense.sharing.spaces import Spaces
 from tests.evaluated import QUICK, real_pixels
 
 PUBLISHED = "mnist-10/conv3in_grad_l1_nd500_niter2000_factor2_mix_ipc10"

@@ -101,23 +101,24 @@ def test_an_outer_step_descends_the_gradient_of_the_whole_unroll_averaged_over_i
 @pytest.mark.parametrize("steps, epochs, momentum", PLANS)
 def test_in_double_precision_the_gradients_are_end_to_end_autograds(digits, steps, epochs, momentum, mode):
     synthetic = build_synthetic("pixels", digits, steps, "noise", Streams(0)("init", 0)).double()
-    synthetic.learn_step_sizes(0.1, steps, epochs)
+    synthetic.learned_steps.learn_each(0.1, steps, epochs)
     synthetic.double()
     net = reset(get_network("MLP", *digits.spec), Streams(0)("nets", 0), "xavier").double()
     theta = torch.cat([parameter.detach().flatten() for parameter in net.parameters()])
     batch, student = digits.batch_of(range(0, 1400, 14)), Student(net, Compute())
     rows = split_steps(synthetic.hard_labels, steps) * epochs
     descend = main_DD.inner_gradient(student, rows, lambda images: images)
-    end = InnerSGD(momentum).unroll(descend, theta, synthetic.step_sizes, steps * epochs,
+    end = InnerSGD(momentum).unroll(descend, theta, synthetic.learned_steps.sizes, steps * epochs,
                                     (synthetic.images(), synthetic.labels), mode)
     loss, adjoint = main_DD.real_loss(student, end, batch.images().double(), batch.labels, 30)
     end.backward(adjoint)
-    expected = plain_gradients(digits, "MLP", synthetic.pixels.detach(), synthetic.raw_step_sizes.detach(), batch,
+    raw_sizes = synthetic.learned_steps.raw_sizes
+    expected = plain_gradients(digits, "MLP", synthetic.pixels.detach(), raw_sizes.detach(), batch,
                                [Streams(0)("nets", 0)], steps, momentum)
     # the reference draws its start in single precision, as the network above did before it was widened
     assert loss.item() == pytest.approx(expected[0], rel=1e-12)
     assert relative(synthetic.pixels.grad, expected[1]) < 1e-9
-    assert relative(synthetic.raw_step_sizes.grad, expected[2]) < 1e-9
+    assert relative(raw_sizes.grad, expected[2]) < 1e-9
 
 
 def test_the_learning_rate_falls_where_an_epoch_ends_and_not_before(dd, tmp_path, monkeypatch, digits):

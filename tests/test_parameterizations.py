@@ -15,6 +15,7 @@ import main_MTT
 from condense.cli import parse, with_forms
 from condense.run.results import load_result
 from condense.run.script import run_script
+from condense.sharing.layouts import read_set
 from condense.synthetic import PARAMETERIZATIONS
 from condense.synthetic.base import SyntheticSet
 from tests.conftest import stopped
@@ -71,6 +72,18 @@ def test_the_budget_is_ipc_whole_images_and_is_told(tmp_path, caplog):
     assert len(images) == 80 and labels.bincount().tolist() == [8] * 10            # 2 * 64 / (1 * 16) of each class
     assert result["meta"]["storage"] == {"floats": 1280, "bytes": 5120, "budget_floats": 1280, "budget_bytes": 5120}
     assert "stored: 1,280 of 1,280 floats (5,120 of 5,120 bytes), decoded to 8 images per class" in caplog.text
+
+
+@pytest.mark.parametrize("flags, form", [
+    (["--ipc", "1"], {"views": 1, "decoded": 1}),
+    (["--parameterization", "multi_formation", "--ipc", "1"], {"views": 1, "decoded": 2}),
+    (["--parameterization", "hallucinator", "--ipc", "3", "--n_style", "2"], {"views": 2, "decoded": 1})])
+def test_meta_says_how_images_come_from_what_is_stored(tmp_path, flags, form):
+    meta = run(main_DM, tmp_path, *flags)["meta"]
+    assert {name: meta[name] for name in form} == form
+    (path,) = tmp_path.glob("res_*ipc.pt")
+    file = read_set(path)
+    assert (file.views, file.decoded) == (form["views"], form["decoded"])
 
 
 @pytest.mark.parametrize("kept, keys", [("both", {"data", "factors"}), ("factors", {"factors"}), ("images", {"data"})])

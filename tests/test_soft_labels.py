@@ -146,13 +146,13 @@ def test_damaged_labels_are_refused_in_one_line(tmp_path, damage):
 def factors_with_labels():
     rng = torch.Generator().manual_seed(0)
     synthetic = build_synthetic("low_rank", load_data("Digits"), 1, "noise", rng, rank=2)
-    synthetic.use_soft_labels(torch.randn(len(synthetic.hard_labels), 10, generator=rng))
+    synthetic.own_labels.use_soft(torch.randn(len(synthetic.hard_labels), 10, generator=rng))
     return stored_factors(synthetic)
 
 
 def test_a_set_comes_back_from_its_factors_with_labels_that_can_be_learned_on():
     factors = factors_with_labels()
     synthetic = restore_synthetic(factors)
-    assert synthetic.label_logits.requires_grad
+    assert synthetic.own_labels.logits.requires_grad
     assert torch.equal(synthetic.labels, factors["label_logits"].softmax(1))
     assert torch.equal(stored_factors(synthetic)["label_logits"], factors["label_logits"])

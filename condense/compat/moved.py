@@ -35,9 +35,9 @@ _ROOMS_OF_UTILS = {
     "condense.run.checkpoints": "check_writable",
     "condense.sharing.fetch": "local_copy",
     "condense.sharing.layouts": "LAYOUTS read_set",
-    "condense.sharing.loading": "LoadedSet",
+    "condense.sharing.loading": "LoadedSet place",
     "condense.sharing.real_data": "data_of require_data_of",
-    "condense.sharing.spaces": "SPACES Spaces place",
+    "condense.sharing.spaces": "SPACES Spaces",
     "condense.synthetic": "PARAMETERIZATIONS Pixels SyntheticSet build_optimizer build_synthetic outline_synthetic",
     "condense.training": "ContinuedTraining MIXUPS Passes class_minibatches crop_and_flip draw_classes "
                          "following_protocol is_large split_steps",

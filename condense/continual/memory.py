@@ -7,7 +7,7 @@ from functools import cached_property
 
 import torch
 
-from condense.sharing.stored import views_of
+from condense.run.results import form_in
 from condense.training import TensorSet
 
 
@@ -45,7 +45,8 @@ def part_of_result(result, classes, num_classes):
     """Return the set of a result made from `classes` alone as a `Part`, with ids of the whole of `num_classes`."""
     images, labels = result["data"][0]
     meta = result["meta"]
-    return Part(images, original_labels(labels, classes, num_classes), meta["storage"]["bytes"], views_of(meta))
+    return Part(images, original_labels(labels, classes, num_classes), meta["storage"]["bytes"],
+                form_in(meta)["views"])
 
 
 def original_labels(labels, classes, num_classes):

@@ -13,7 +13,8 @@ from condense.core.errors import InputError, MissingFile
 from condense.core.files import file_sha256
 from condense.sharing.layouts import read_set
 from condense.sharing.likeness import ASK
-from condense.sharing.spaces import Spaces, from_pixels, source_constants, space_of, to_pixels
+from condense.sharing.loading import place
+from condense.sharing.spaces import Spaces, space_of
 
 log = logging.getLogger("condense")
 
@@ -116,11 +117,10 @@ class PublishedFiles(Source):
     def _read_and_place(self, order):
         """Return [(images as the data at hand are normalised, labels) of each step] of a class order."""
         file = read_set(self.path(order))
-        constants, _ = source_constants(file, self.space, self.real)
-        if self.space == "normalised" and constants is self.real:
-            return [(of.images, of.labels) for of in file.sets]
-        return [(from_pixels(to_pixels(self.factor * of.images, self.space, constants), "normalised", self.real),
-                 of.labels) for of in file.sets]
+        if self.factor != 1:
+            file = replace(file, sets=tuple(replace(of, images=self.factor * of.images) for of in file.sets))
+        placed = place(file, Spaces(lambda zca: self.real), self.space)
+        return [(of.tensor.cpu(), of.labels.cpu()) for of in placed.sets]
 
 
 def _mean_magnitude(sets):

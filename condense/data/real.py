@@ -10,6 +10,7 @@ import torch
 from condense.core.errors import InputError
 from condense.core.randomness import generator_on
 from condense.data.pixels import BLOCK_BYTES, channel_statistics, reorder_rows
+from condense.data.space import Space
 
 MAX_PLANS = 512                                          # remembered (classes, n) pairs; a run uses a handful
 
@@ -24,7 +25,7 @@ class RealData:
 
     `zca` is None, or after `whiten` the `Whitening` that takes the place of mean and std: `images` and
     `test_images` are then float32 and whitened, as every batch is, and mean and std, which still describe the
-    pixels, are applied by nothing.
+    pixels, are applied by nothing. `space` is the `Space` that batches are in.
 
     `class_ids` is None, or, where these are some classes of a data set, the numbers that they have in it.
     """
@@ -58,12 +59,9 @@ class RealData:
         if mean is None or std is None:
             mean, std = channel_statistics(images)
         self.mean, self.std = [float(value) for value in mean], [float(value) for value in std]
-        mean, std = torch.tensor([self.mean, self.std], dtype=torch.float64)[:, :, None, None]     # (C, 1, 1)
-        self._scale = (1 / (255 * std)).to(torch.float32).to(self.device)
-        self._shift = (-mean / std).to(torch.float32).to(self.device)
-        self._std, self._mean = std.to(torch.float32).to(self.device), mean.to(torch.float32).to(self.device)
         self._plans = {}
         self.zca = self.class_ids = None
+        self.space = Space.of(self)
 
     def __len__(self):
         return len(self.labels)
@@ -120,10 +118,11 @@ class RealData:
         if self.zca is not None:
             raise InputError(f"{self.name} is whitened already; load it anew for another whitening")
         settings = json.dumps([self.fingerprint, "zca", whitening.eps])
-        self.test_images = _whitened(self.test_images, whitening)
-        self.images = _whitened(self.images, whitening)
+        space = Space("zca", tuple(self.mean), tuple(self.std), whitening)
+        self.test_images = _in_space(self.test_images, space)
+        self.images = _in_space(self.images, space)
         self.fingerprint = hashlib.sha256(settings.encode()).hexdigest()
-        self.zca = whitening
+        self.zca, self.space = whitening, space
 
     def normalise(self, pixels):
         """uint8 pixels (..., C, H, W) -> float32 (pixels / 255 - mean) / std; of a whitened set, whitened instead.
@@ -131,16 +130,13 @@ class RealData:
         One multiply-add that reads bytes and writes floats: a single pass over memory. The images that a whitened
         set stores need nothing more: floats come back as they are.
         """
-        if self.zca is not None:
-            return self.zca.whiten(pixels.float() / 255) if pixels.dtype == torch.uint8 else pixels
-        return torch.addcmul(self._shift.to(pixels.device), pixels, self._scale.to(pixels.device))
+        if self.zca is not None and pixels.dtype != torch.uint8:
+            return pixels
+        return self.space.encode_levels(pixels)
 
     def denormalise(self, images):
         """Normalised or whitened images (..., C, H, W) -> pixels in [0, 1], clamped; differentiable inside."""
-        if self.zca is not None:
-            return self.zca.restore(images).clamp(0, 1)
-        std, mean = self._std.to(images.device), self._mean.to(images.device)
-        return torch.addcmul(mean, images, std).clamp(0, 1)
+        return self.space.decode(images).clamp(0, 1)
 
     def indices_of(self, label):
         """Rows of class `label` in `images`, ascending: int64 on the device."""
@@ -242,12 +238,12 @@ class _Plan:
     keep: torch.Tensor | None = None                     # positions of real draws in K * take
 
 
-def _whitened(pixels, whitening):
-    """Return uint8 `pixels` (N, C, H, W) whitened, a block at a time."""
+def _in_space(pixels, space):
+    """Return uint8 `pixels` (N, C, H, W) as float32 images of `space`, a block at a time."""
     images = torch.empty(pixels.shape, dtype=torch.float32, device=pixels.device)
     rows = max(1, BLOCK_BYTES // images[0].nbytes)
-    for whitened, block in zip(images.split(rows), pixels.split(rows)):
-        whitened.copy_(whitening.whiten(block.float() / 255))
+    for encoded, block in zip(images.split(rows), pixels.split(rows)):
+        encoded.copy_(space.encode_levels(block))
     return images
 
 

@@ -71,7 +71,10 @@ class Whitening:
         return cls(*(tensor.float().cpu().contiguous() for tensor in (mean, eigenvectors, eigenvalues)), eps)
 
     def whiten(self, images):
-        """Map images (..., C, H, W) in [0, 1] to whitened float32 of this shape; differentiable."""
+        """Map images (..., C, H, W) in [0, 1] to whitened ones of this shape; differentiable.
+
+        Computed and returned in float32; images in float64 stay in it.
+        """
         rows = self._rows(images) - self.mean.to(images.device)
         return self._times(rows, FORWARD).view(images.shape)
 
@@ -81,24 +84,33 @@ class Whitening:
         return rows.view(whitened.shape)
 
     def _rows(self, images):
-        rows = images.float().flatten(-3)
+        rows = (images if images.dtype == torch.float64 else images.float()).flatten(-3)
         if rows.shape[-1] != len(self.mean):
             raise InputError(f"this whitening is for images of {len(self.mean):,} values, not {tuple(images.shape)};"
                              " take the one fitted on their data set")
         return rows
 
     def _times(self, rows, power):
-        """`rows` (..., D) times U diag((s + eps)^power) U^T."""
+        """`rows` (..., D) times U diag((s + eps)^power) U^T.
+
+        In float64, which files are converted in, without the matrix: of few rows it would be the costlier product.
+        """
+        if rows.dtype == torch.float64:
+            vectors, scale = self._decomposed(power, rows.device, torch.float64)
+            return (rows @ vectors * scale) @ vectors.T
         with _full_precision(rows.device):
             return rows @ self._matrix(power, rows.device)
 
     @torch.no_grad()
     def _matrix(self, power, device):
         if (power, device) not in self._matrices:
-            vectors = self.eigenvectors.to(device)
-            scale = (self.eigenvalues.to(device) + self.eps) ** power
+            vectors, scale = self._decomposed(power, device, torch.float32)
             self._matrices[power, device] = (vectors * scale) @ vectors.T
         return self._matrices[power, device]
+
+    def _decomposed(self, power, device, dtype):
+        """Return U and (s + eps)^power."""
+        return self.eigenvectors.to(device, dtype), (self.eigenvalues.to(device, dtype) + self.eps) ** power
 
     @cached_property
     def fingerprint(self):

@@ -9,12 +9,13 @@ import torch
 from tqdm import tqdm
 
 from condense.core.errors import InputError
+from condense.data.space import Space
 from condense.evaluation.accuracy import accuracy, confusion_counts, fraction_right, guesses
 from condense.networks import get_network
 from condense.training.protocols import StepProtocol
 from condense.training.steps import steps_of
 from condense.training.train import TensorSet, networks_that_fit, train_network, train_stacked
-from condense.training.transforms import PIXEL_KINDS, PixelSpace
+from condense.training.transforms import PIXEL_KINDS
 
 GPU_TEST_BATCH, CPU_TEST_PIXELS = 2048, 64 * 1024
 
@@ -146,8 +147,8 @@ def _scores(figures, tested):
 
 
 def pixels_of(real, protocol):
-    """Return the `PixelSpace` of the images where the augmentation of `protocol` works on pixels, else None."""
-    return PixelSpace.of(real) if protocol.augmentation in PIXEL_KINDS else None
+    """Return the `Space` of the images where the augmentation of `protocol` works on pixels, else None."""
+    return Space.of(real) if protocol.augmentation in PIXEL_KINDS else None
 
 
 def _networks_together(data, real, protocol, num_eval, device):
@@ -193,7 +194,8 @@ class Scorer:
 
         Networks are trained with the step size that the set has learned, where it has learned one.
         """
-        return evaluate(_decoded(synthetic), self.real, self.protocols_with(synthetic.mean_step_size()), self.num_eval,
+        protocols = self.protocols_with(synthetic.learned_steps.mean())
+        return evaluate(_decoded(synthetic), self.real, protocols, self.num_eval,
                         partial(self.rng, "evaluation", exp, it), self.compute, self.progress, self.selection,
                         self.confusion)
 

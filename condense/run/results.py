@@ -28,6 +28,8 @@ def result_stem(method, dataset, model, ipc):
 def describe(real, method, options, storage, **more):
     """Return the `meta` of a result: what is needed to use, display and repeat it; tensors and plain types only.
 
+    `storage` is what `SyntheticSet.storage` returns; a run adds what `SyntheticSet.form` does.
+
     `classes` are the numbers of its classes in the data set where they are some of them (--classes), else None.
 
     `mean` and `std` undo the normalisation of its images. Where they are whitened instead, `zca` is what
@@ -41,6 +43,22 @@ def describe(real, method, options, storage, **more):
             "mean": None if whitened else list(real.mean), "std": None if whitened else list(real.std),
             "zca": real.zca.state() if whitened else None, "fingerprint": real.fingerprint,
             "options": dict(options), "seed": options["seed"], "storage": dict(storage), **more}
+
+
+def form_in(meta, where="meta"):
+    """Return what `meta` of a result says of the form of its sets: {"views", "decoded"} of `SyntheticSet.form`.
+
+    Older results leave it to their options. Raises ValueError, opened by `where`, for what is no
+    number from 1 on.
+    """
+    options = meta.get("options") or {}
+    mosaics = options.get("parameterization") == "multi_formation"
+    before = {"views": options.get("n_style", 1), "decoded": options.get("factor", 1) if mosaics else 1}
+    form = {name: meta.get(name, value) for name, value in before.items()}
+    for name, value in form.items():
+        if type(value) is not int or value < 1:
+            raise InputError(f"{where} says {name} {value!r}, not a number from 1 on; make the result again")
+    return form
 
 
 def save_result(path, data, accuracies, meta, factors=(), best=(), best_factors=(), steps=(), start=()):

@@ -62,7 +62,7 @@ class Run:
         self.exp = self.owners = self.best = self.bar = self.good = None
         self.it, self.step, self.skipped, self.losses, self.learned = 0, None, 0, [], {}
         # the whole run
-        self.journal = self.storage = self.measured_steps = self.per_evaluation = None
+        self.journal = self.storage = self.form = self.measured_steps = self.per_evaluation = None
         self.announced = False
         for line in dead_flags(cfg):
             log.info(line)
@@ -181,7 +181,7 @@ class Run:
 
     def _learned(self):
         """Return {"syn_lr": value} where the set learns its step size, of many the mean, else nothing."""
-        syn_lr = self.owners[0].mean_step_size()
+        syn_lr = self.owners[0].learned_steps.mean()
         return {} if syn_lr is None else {"syn_lr": syn_lr}
 
     def _require_step_size(self):
@@ -209,7 +209,8 @@ class Run:
     def _meta(self, outcome):
         step_sizes = outcome.facts.get("syn_lr")               # one of each experiment: the recipe has their mean
         protocols = self.scorer.protocols_with(statistics.fmean(step_sizes) if step_sizes else None)
-        return describe(self.real, self.method, self.options, self.storage, num_exp=len(outcome), **outcome.facts,
+        return describe(self.real, self.method, self.options, self.storage, **self.form, num_exp=len(outcome),
+                        **outcome.facts,
                         protocols={model: dataclasses.asdict(protocol) for model, protocol in protocols.items()})
 
     def _evaluation_due(self, it):
@@ -266,7 +267,7 @@ class Run:
         raise Finished(self._time_needed(0))
 
     def _tell_storage(self, synthetic):
-        first, self.storage = self.storage is None, synthetic.storage()
+        first, self.storage, self.form = self.storage is None, synthetic.storage(), synthetic.form()
         if first:
             log.info(stored(self.storage, max(synthetic.counts)))
 

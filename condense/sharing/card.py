@@ -9,7 +9,6 @@ from condense.methods import METHODS, papers_of
 from condense.run.reports import stored
 from condense.run.results import save_picture
 from condense.sharing.card_scores import cell, scores
-from condense.sharing.conversion import to_pixels
 from condense.sharing.export import bases_in_words
 from condense.synthetic import PARAMETERIZATIONS
 
@@ -17,19 +16,19 @@ MOST_CLASSES, MOST_IMAGES = 10, 10         # that the small picture shows, and o
 WIDTH = 100                                # characters of a line of the command
 
 
-def write_card(path, source, choice):
-    """Write the card of the `Source` as Markdown at `path`, and if `choice.picture`, a small PNG beside it, linked.
+def write_card(path, to_export, choice):
+    """Write the card of a `SetToExport` as Markdown at `path`, and if `choice.picture`, a small PNG beside it, linked.
 
     Of `choice.rows`, those of a `scores.json`, the ones of this very file, by its sha256, are shown. Returns what to
     say of it, line by line.
     """
     path, shown = Path(path), None
-    if choice.picture and (drawn := small_picture(source)):
+    if choice.picture and (drawn := small_picture(to_export)):
         shown = picture_of(path)
         save_picture(shown, *drawn)
     with atomic_path(path) as temporary:
-        temporary.write_text(card(source, choice.rows, shown.name if shown else None), encoding="utf-8")
-    return [f"a card of {source.file.path.name}" + (f", with {shown.name}" if shown else "")]
+        temporary.write_text(card(to_export, choice.rows, shown.name if shown else None), encoding="utf-8")
+    return [f"a card of {to_export.file.path.name}" + (f", with {shown.name}" if shown else "")]
 
 
 def picture_of(path):
@@ -37,11 +36,11 @@ def picture_of(path):
     return Path(path).with_suffix(".png")
 
 
-def card(source, rows=(), picture=None):
+def card(to_export, rows=(), picture=None):
     """Return the card as Markdown; `picture` is the name of a file beside it."""
-    blocks = [f"# {title(source.file)}", f"![Some of its images, a row per class]({picture})" if picture else "",
-              facts(source), *_loading(source), *scores(source, rows),
-              *_recipe(source.file.meta), "## Licence", licence(source)]
+    blocks = [f"# {title(to_export.file)}", f"![Some of its images, a row per class]({picture})" if picture else "",
+              facts(to_export), *_loading(to_export), *scores(to_export, rows),
+              *_recipe(to_export.file.meta), "## Licence", licence(to_export)]
     return "\n\n".join(filter(None, blocks)) + "\n"
 
 
@@ -51,22 +50,22 @@ def title(file):
     return ", ".join(filter(None, [" ".join(filter(None, words[:2])), words[2]]))
 
 
-def facts(source):
+def facts(to_export):
     """Return the table of what the set is."""
-    file, meta = source.file, source.file.meta or {}
+    file, meta = to_export.file, to_export.file.meta or {}
     sets = file.sets or file.best
     images, labels = sets[0].images, sets[0].labels
-    names = source.class_names(labels)
+    names = to_export.class_names(labels)
     soft = f"soft, ({len(labels)}, {len(names)}) probabilities"
-    lines = {"data set": f"{source.name or 'not said by the file'}, {len(names)} classes", "classes": _listed(names),
-             "method": method(file), "form": form(file, source.factor), "condensed with": file.model,
-             "holds": holds(file, source.factor), "views": bases_in_words(file.views) if file.views > 1 else "",
+    lines = {"data set": f"{to_export.name or 'not said by the file'}, {len(names)} classes", "classes": _listed(names),
+             "method": method(file), "form": form(file, to_export.factor), "condensed with": file.model,
+             "holds": holds(file, to_export.factor), "views": bases_in_words(file.views) if file.views > 1 else "",
              "images": "x".join(map(str, images.shape[1:])) + " (channels, height, width)",
              "labels": soft if labels.dim() == 2 else "hard, a class each",
              "learned step size": ", ".join(f"{one.lr:.6g}" for one in sets if one.lr is not None and not one.steps),
              "steps": steps(sets), "networks start": starts(sets),
-             "space": space(source), "stored": stored_in_words(meta, sets), "file": size(source),
-             "sha256": source.sha256 and f"`{source.sha256}`", "layout": f"{file.layout}: {file.known_by}"}
+             "space": space(to_export), "stored": stored_in_words(meta, sets), "file": size(to_export),
+             "sha256": to_export.sha256 and f"`{to_export.sha256}`", "layout": f"{file.layout}: {file.known_by}"}
     rows = [f"| {name} | {cell(text)} |" for name, text in lines.items() if text]
     return "\n".join(["| | |", "| --- | --- |", *rows])
 
@@ -121,16 +120,16 @@ def starts(sets):
     return f"as {number} fixed {known.model} of {size:,} parameters, {'which is' if number == 1 else 'all'} in the file"
 
 
-def space(source):
+def space(to_export):
     """Word the space of the pixels and what leads back to the scale [0, 1]."""
-    own, evidence = source.found
+    own, evidence = to_export.found
     if own == "zca":
-        how = "the ZCA in the file" if source.file.zca else "the ZCA of the training images"
+        how = "the ZCA in the file" if to_export.file.zca else "the ZCA of the training images"
         return f"whitened by {how} ({evidence})"
     if own == "raw":
         return f"raw pixels on the scale [0, 1] ({evidence})"
-    constants = source.constants(own)
-    mean, std = ((" ".join(f"{value:.4g}" for value in values)) for values in (constants.mean, constants.std))
+    made = to_export.space_named(own)
+    mean, std = ((" ".join(f"{value:.4g}" for value in values)) for values in (made.mean, made.std))
     return f"normalised: (pixels - mean) / std with mean {mean}, std {std} ({evidence})"
 
 
@@ -144,32 +143,32 @@ def stored_in_words(meta, sets):
     return f"{floats:,} floats ({4 * floats:,} bytes)"
 
 
-def size(source):
-    path = source.file.path
+def size(to_export):
+    path = to_export.file.path
     return f"`{path.name}`, {path.stat().st_size:,} bytes" if path.is_file() else f"`{path.name}/`"
 
 
-def _loading(source):
-    code = loading_code(source)
+def _loading(to_export):
+    code = loading_code(to_export)
     with_toolkit = ", with the toolkit's folder on PYTHONPATH" if "from utils" in code else ""
     where = f"In the folder of the file{with_toolkit}:"
     return ["## Load it", where, f"```python\n{code}\n```"]
 
 
-def loading_code(source):
+def loading_code(to_export):
     """Return five lines of Python that load the set from the folder of its file: plain PyTorch where that will do.
 
     They leave `images` (n, C, H, W), `labels` and `pixels`, which are clamped to [0, 1].
     """
-    file, name = source.file, json.dumps(source.file.path.name, ensure_ascii=False)
+    file, name = to_export.file, json.dumps(to_export.file.path.name, ensure_ascii=False)
     if file.layout == "result" and file.mean and file.sets and file.sets[0].factors is None:
         return "\n".join((
             "import torch", f"result = torch.load({name}, weights_only=True)",
             'images, labels = result["data"][0]                 # of the first experiment: normalised, as trained on',
             'mean, std = (torch.tensor(result["meta"][key]).view(-1, 1, 1) for key in ("mean", "std"))',
             "pixels = (images * std + mean).clamp(0, 1)"))
-    how = {"which": None if file.sets else "best", "space": None if file.space else source.found[0],
-           "decode": None if file.decode else source.factor, "dataset": None if file.dataset else source.name}
+    how = {"which": None if file.sets else "best", "space": None if file.space else to_export.found[0],
+           "decode": None if file.decode else to_export.factor, "dataset": None if file.dataset else to_export.name}
     arguments = ", ".join([name, *(f"{key}={json.dumps(value)}" for key, value in how.items() if value is not None)])
     return "\n".join(("from utils import load_synthetic_set",
                       f"data = load_synthetic_set({arguments})", "images, labels = data.images, data.labels",
@@ -206,19 +205,19 @@ def _flag(name, value):
     return " ".join([f"--{name}", *(shlex.quote("none" if one is None else str(one)) for one in values)])
 
 
-def licence(source):
-    data = source.name or "the data set that it was made from"
+def licence(to_export):
+    data = to_export.name or "the data set that it was made from"
     return (f"The images derive from those of {data}, whose licence and terms of use apply to them, too; see there "
             "before passing them on.")
 
 
-def small_picture(source):
+def small_picture(to_export):
     """Return (pixels in [0, 1], images per class) of the first set, class-major, for `save_picture`.
 
     None where PNG has no form for them, or where a class has no image.
     """
-    first = (source.file.sets or source.file.best)[0]
-    bundle = source.bundle(0, "last" if source.file.sets else "best")
+    first = (to_export.file.sets or to_export.file.best)[0]
+    bundle = to_export.bundle(0, "last" if to_export.file.sets else "best")
     counts = bundle.classes.bincount()
     counts = counts[counts > 0].tolist()[:MOST_CLASSES]
     if first.images.shape[1] not in (1, 3):
@@ -227,5 +226,5 @@ def small_picture(source):
     order = bundle.classes.argsort(stable=True)
     starts = [sum(counts[:i]) for i in range(len(counts))]
     rows = order[[start + i for start in starts for i in range(number)]]
-    pixels = to_pixels(bundle.images[rows], bundle.space, bundle.constants)
+    pixels = bundle.space.decode(bundle.images[rows].double())
     return pixels.clamp(0, 1).float(), number

@@ -11,19 +11,19 @@ from condense.sharing.bundle import accuracies
 NOT_SCORED = ("not scored", "–")           # in the place of an accuracy and its number of networks
 
 
-def scores(source, rows):
+def scores(to_export, rows):
     """Return the blocks about scores: what the file holds, and what `rows` have of it."""
-    lines = [[words, model, _protocol(source.file.meta, model), *_figures(source.file.meta, model, values)]
+    lines = [[words, model, _protocol(to_export.file.meta, model), *_figures(to_export.file.meta, model, values)]
              for which, words in (("last", "last iteration"), ("best", "chosen iteration"))
-             for model, values in accuracies(source.file, which).items() if values]
+             for model, values in accuracies(to_export.file, which).items() if values]
     for row in rows:
-        if source.sha256 is not None and row.get("sha256") == source.sha256:
+        if to_export.sha256 is not None and row.get("sha256") == to_export.sha256:
             lines.append(_of_row(row))
     if not lines:
         return []
     header = ["set", "network", "protocol", "test accuracy", "networks"]
     grid = ["| " + " | ".join(map(cell, line)) + " |" for line in [header, ["---"] * len(header), *lines]]
-    chosen = [facts["caveat"] for facts in (source.file.meta or {}).get("best", ())[:1] if facts.get("caveat")]
+    chosen = [facts["caveat"] for facts in (to_export.file.meta or {}).get("best", ())[:1] if facts.get("caveat")]
     return ["## Scores", "Test accuracy in percent, mean ± population standard deviation over the networks of all "
             "experiments." + (f" Chosen iteration: {chosen[0]}." if chosen else ""), "\n".join(grid)]
 

@@ -19,9 +19,9 @@ from condense.operators import start_compute
 from condense.operators.compute import PRECISIONS
 from condense.sharing.fetch import local_copy
 from condense.sharing.layouts import read_set
-from condense.sharing.loading import LoadedSet, chosen_set
+from condense.sharing.loading import LoadedSet, chosen_set, place
 from condense.sharing.real_data import DEFAULTS, data_of, require_data_of
-from condense.sharing.spaces import Spaces, place
+from condense.sharing.spaces import Spaces
 from condense.sharing.stored import SetFile, named, stored_set
 
 
@@ -95,7 +95,7 @@ def _file_of(synthetic):
         one, _ = stored_set(synthetic.path, synthetic.images, synthetic.labels, synthetic.lr, None, synthetic.steps)
         zca = None if synthetic.zca is None else synthetic.zca.state()
         return SetFile(synthetic.path, "tensors", "as it was loaded", (one,), class_names=synthetic.class_names,
-                       dataset=named(synthetic.path).get("dataset"), space="normalised" if zca is None else "zca",
+                       dataset=named(synthetic.path).get("dataset"), space=synthetic.space.name,
                        said_by="as it was loaded", mean=synthetic.mean, std=synthetic.std, zca=zca)
     if isinstance(synthetic, (tuple, list)) and len(synthetic) == 2:
         one, _ = stored_set("the set", *synthetic)

@@ -32,9 +32,9 @@ class Choice:
     picture: bool = True
 
 
-def write_folder(path, source, choice):
+def write_folder(path, to_export, choice):
     """Write the PNG tree of `write_tree` at `path`; returns what to say of it, line by line."""
-    bundle = source.bundle(choice.experiment, choice.which, "raw")
+    bundle = to_export.bundle(choice.experiment, choice.which, "raw")
     about = {name: value for name, value in bundle.metadata().items()
              if name not in ("class_names", "space", "zca", "soft_labels")}
     clamped = write_tree(path, bundle.images, bundle.classes, bundle.about["class_names"], about,
@@ -61,20 +61,20 @@ def steps_in(bundle):
     return {name: part for name, part in content.items() if part is not None}
 
 
-def write_tensors(path, source, choice):
+def write_tensors(path, to_export, choice):
     """Write a dict of plain tensors and values that `torch.load(path, weights_only=True)` reads."""
-    bundle = source.bundle(choice.experiment, choice.which, choice.space)
+    bundle = to_export.bundle(choice.experiment, choice.which, choice.space)
     content = {"images": bundle.images, "labels": bundle.labels, **bundle.metadata(), **steps_in(bundle)}
-    if bundle.space == "zca":
-        content["zca"] = bundle.constants.zca.state()
+    if bundle.space.name == "zca":
+        content["zca"] = bundle.space.zca.state()
     save_atomically(_whole(content), path)
-    return [f"{bundle.space} images, dict with images, labels and {', '.join(list(content)[2:])}"]
+    return [f"{bundle.space.name} images, dict with images, labels and {', '.join(list(content)[2:])}"]
 
 
-def write_safetensors(path, source, choice):
+def write_safetensors(path, to_export, choice):
     """Write tensors with their metadata as JSON in the header, under "condense", and the same JSON beside it."""
     save_file = _safetensors()
-    bundle = source.bundle(choice.experiment, choice.which, choice.space)
+    bundle = to_export.bundle(choice.experiment, choice.which, choice.space)
     tensors = {"images": bundle.images, "labels": bundle.labels}
     if bundle.lr is not None:
         tensors["lr"] = torch.tensor(bundle.lr)
@@ -82,15 +82,16 @@ def write_safetensors(path, source, choice):
     for name, part in steps_in(bundle).items():            # start.model is a word, and goes into the header
         tensors |= {f"{name}.{key}": value for key, value in part.items() if torch.is_tensor(value)}
         said |= {f"{name}.{key}": value for key, value in part.items() if not torch.is_tensor(value)}
-    if bundle.space == "zca":
-        state = bundle.constants.zca.state()
+    if bundle.space.name == "zca":
+        state = bundle.space.zca.state()
         tensors |= {f"zca.{name}": state[name] for name in ("mean", "eigenvectors", "eigenvalues")}
     text = json.dumps(said, ensure_ascii=False)
     with atomic_path(path) as temporary:
         save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, temporary, {KEY: text})
     with atomic_path(beside(path)) as temporary:
         temporary.write_text(json.dumps(said, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    return [f"{bundle.space} images, tensors {', '.join(tensors)}; metadata in its header and in {beside(path).name}"]
+    return [f"{bundle.space.name} images, tensors {', '.join(tensors)}; metadata in its header and in "
+            f"{beside(path).name}"]
 
 
 def require_safetensors():
@@ -111,15 +112,16 @@ def beside(path):
     return Path(path).with_suffix(".json")
 
 
-def write_reference(path, source, choice):
+def write_reference(path, to_export, choice):
     """Write the reference repositories' layout: dense images of all experiments, normalised, and their accuracies.
 
     A whitened set stays whitened unless `choice.space` says otherwise: it is what its networks saw.
     """
-    space = choice.space or ("zca" if source.found[0] == "zca" else "normalised")
-    bundles = [source.bundle(i, choice.which, space, standard=True) for i in range(len(source.sets(choice.which)))]
+    space = choice.space or ("zca" if to_export.found[0] == "zca" else "normalised")
+    number = len(to_export.sets(choice.which))
+    bundles = [to_export.bundle(i, choice.which, space, standard=True) for i in range(number)]
     data = [[bundle.images, bundle.labels] for bundle in bundles]
-    save_atomically(_whole({"data": data, "accs_all_exps": accuracies(source.file, choice.which)}), path)
+    save_atomically(_whole({"data": data, "accs_all_exps": accuracies(to_export.file, choice.which)}), path)
     return list(_losses(bundles, space))
 
 

@@ -13,8 +13,8 @@ import torch.nn.functional as F
 
 from condense.core.errors import InputError
 from condense.core.randomness import Streams
+from condense.data.space import SPACES, Space
 from condense.data.zca import LARGEST, fitted_whitening
-from condense.sharing.conversion import SPACES, Constants, from_pixels
 
 BYTES = 64                                 # no space of a set has values beyond: these are 0..255
 FEWEST = 50                                # images; fewer say too little
@@ -134,8 +134,8 @@ def real_figures(real, spaces, whitening=None):
     number = -(-_at_most(REAL, real.images[0].numel()) // real.num_classes)
     rows = real.sample(real.classes, number, Streams(0)("data")).index
     pixels = real.images[rows].cpu().double() / 255
-    constants = Constants(real.mean, real.std, whitening)
-    return {space: figures(from_pixels(pixels, space, constants), whitening) for space in spaces
+    encoded = {space: Space(space, tuple(real.mean), tuple(real.std), whitening) for space in spaces}
+    return {space: figures(of.encode(pixels).float(), whitening) for space, of in encoded.items()
             if space != "zca" or whitening is not None}
 
 

@@ -6,9 +6,9 @@ import re
 import torch
 
 from condense.core.errors import InputError
+from condense.data.space import SPACES
 from condense.data.zca import EPS
 from condense.run.stored_steps import read_steps
-from condense.sharing.conversion import SPACES
 from condense.sharing.stored import CHOSEN, SetFile, checked_scored, described, named, stored_set
 
 FACTORS = (re.compile(r"factor(\d+)"), re.compile(r"[_-]f(\d+)"))   # the published names' word, and short forms

@@ -3,7 +3,7 @@
 import re
 
 from condense.core.errors import InputError
-from condense.run.results import checked_result
+from condense.run.results import checked_result, form_in
 from condense.run.stored_steps import read_steps
 from condense.sharing.stored import SetFile, named, stored_set
 
@@ -65,11 +65,10 @@ def _of_meta(path, meta):
     options = meta.get("options") or {}
     said = {**named(path), **{name: meta[name] for name in ("method", "dataset") if meta.get(name)},
             **{name: options[name] for name in ("model", "ipc") if options.get(name)}}
-    zca, form = meta.get("zca"), options.get("parameterization")
+    zca = meta.get("zca")
     mean, std = (tuple(meta[name]) if meta.get(name) else None for name in ("mean", "std"))
     return {**said, "meta": meta, "space": "zca" if zca else "normalised", "said_by": "its meta says so",
-            "mean": mean, "std": std, "zca": zca,
-            "decoded": options.get("factor", 1) if form == "multi_formation" else 1,
+            "mean": mean, "std": std, "zca": zca, "decoded": form_in(meta, path)["decoded"],
             "class_names": tuple(meta["class_names"]) if meta.get("class_names") else None}
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 
 from condense.core.errors import InputError
+from condense.run.results import form_in
 from condense.training.steps import Steps
 
 NAME = re.compile(r"^(?:res_|cl_res_|cl_)(?P<method>[^_]+)_(?P<dataset>[^_]+)_(?P<model>.+?)_(?P<ipc>\d+)ipc(?=[_.]|$)")
@@ -83,7 +84,7 @@ class SetFile:
     @property
     def views(self):
         """How many images in a row show one stored thing, of which an epoch sees one; 1 where the file says nothing."""
-        return views_of(self.meta) if self.meta else (self.scored or {}).get("views", 1)
+        return form_in(self.meta)["views"] if self.meta else (self.scored or {}).get("views", 1)
 
     def factor(self, asked=None):
         """Return the factor to decode its images by: the one `asked` for, else its own.
@@ -122,11 +123,6 @@ class SetFile:
         return {**attack, "protocols": meta["protocols"], "epochs": options.get("epoch_eval_train"),
                 "num_eval": options["num_eval"], "seed": meta["seed"], "precision": options.get("precision", "fp32"),
                 "experiment": experiment, "iteration": iteration, "views": self.views}
-
-
-def views_of(meta):
-    """Return how many images in a row of a result of ours with this `meta` show one stored thing: 1 of most forms."""
-    return (meta.get("options") or {}).get("n_style", 1)
 
 
 def checked_scored(where, scored):

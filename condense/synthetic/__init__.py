@@ -22,7 +22,7 @@ PARAMETERIZATIONS = {"pixels": Pixels, "low_rank": LowRank, "memory": Addressabl
 
 __all__ = ["PARAMETERIZATIONS", "AddressableMemory", "HallucinatedBases", "LatentDecoder", "LowRank", "MultiFormation",
            "Pixels", "SyntheticSet", "build_optimizer", "build_synthetic", "outline_synthetic", "restore_synthetic",
-           "stored_factors"]
+           "stored_factors", "stores_images"]
 
 
 def build_synthetic(parameterization, real, ipc, init, rng, **options):
@@ -39,12 +39,12 @@ def build_synthetic(parameterization, real, ipc, init, rng, **options):
     channel, num_classes, im_size = real.spec
     synthetic = kind(num_classes, ipc, channel, im_size, **options)
     if init == "real":
-        _require_images(parameterization, real, ipc, _started_from(synthetic), options)
+        _require_images(parameterization, real, ipc, synthetic.images_per_epoch, options)
     synthetic.to(real.device)
     if not callable(init):
         return synthetic.init_from(real, init, rng)
     synthetic.init_from(real, "noise", rng)                # what real images do not start: networks of the set
-    return synthetic.start_from(init(_started_from(synthetic)))
+    return synthetic.start_from(init(synthetic.images_per_epoch))
 
 
 def outline_synthetic(parameterization, real, ipc, **options):
@@ -58,6 +58,14 @@ def outline_synthetic(parameterization, real, ipc, **options):
         return kind(num_classes, ipc, channel, im_size, **options)
 
 
+def stores_images(parameterization, **options):
+    """Say whether a form with these options stores the images that networks see, as they are: before any data is read.
+
+    Raises ValueError for an unknown parameterization.
+    """
+    return lookup(PARAMETERIZATIONS, parameterization, "parameterization").stores_images(**options)
+
+
 def _form(parameterization, ipc):
     kind = lookup(PARAMETERIZATIONS, parameterization, "parameterization")
     if ipc < 1:
@@ -65,15 +73,10 @@ def _form(parameterization, ipc):
     return kind
 
 
-def _started_from(synthetic):
-    """Return how many real images of each class a set starts from."""
-    return max(synthetic.counts) // synthetic.views
-
-
 def _needed(parameterization, real, ipc, options):
     """Return how many real images of each class a set of `ipc` starts from; infinity where there is none."""
     try:
-        return _started_from(outline_synthetic(parameterization, real, ipc, **options))
+        return outline_synthetic(parameterization, real, ipc, **options).images_per_epoch
     except ValueError:
         return math.inf
 
@@ -97,9 +100,10 @@ def _require_images(parameterization, real, ipc, number, options):
 def stored_factors(synthetic):
     """Return what a result file holds of a set that stores something else than images, soft labels included."""
     factors = synthetic.factors()
-    if factors is None or synthetic.label_logits is None:
+    logits = synthetic.own_labels.logits
+    if factors is None or logits is None:
         return factors
-    return {**factors, "label_logits": synthetic.label_logits.detach().cpu().clone()}
+    return {**factors, "label_logits": logits.detach().cpu().clone()}
 
 
 def restore_synthetic(factors):
@@ -108,7 +112,7 @@ def restore_synthetic(factors):
     synthetic = lookup(PARAMETERIZATIONS, name, "parameterization").from_factors(factors)
     if "label_logits" in factors:
         shape = len(synthetic.hard_labels) // synthetic.views, len(synthetic.counts)
-        synthetic.use_soft_labels(_checked_logits(factors["label_logits"], shape))
+        synthetic.own_labels.use_soft(_checked_logits(factors["label_logits"], shape))
     return synthetic
 
 

@@ -121,8 +121,8 @@ class HallucinatedBases(SyntheticSet):
                 raise InputError(_no_room(*form, budget))
         number = bases_per_class * n_style
         labels = torch.arange(num_classes).repeat_interleave(number)
-        super().__init__(labels, [number] * num_classes, num_classes * ipc * channel * math.prod(im_size))
-        self.ipc, self.views, self.lr_style, self.style_init = ipc, n_style, lr_style, style_init
+        super().__init__(labels, [number] * num_classes, num_classes * ipc * channel * math.prod(im_size), n_style)
+        self.ipc, self.lr_style, self.style_init = ipc, lr_style, style_init
         self.bases = nn.Parameter(torch.zeros(num_classes * bases_per_class, base_channel, *im_size))
         self.hallucinators = Hallucinators(n_style, channel, base_channel, im_size)
         self.diversity = lambda_club_content if n_style > 1 else 0
@@ -183,8 +183,8 @@ class HallucinatedBases(SyntheticSet):
     @torch.no_grad()
     def after_step(self, augment, rng, end=False):
         """Keep a learned step size from 0.001 on, and let the adversary take a step, on constant images."""
-        if self.syn_lr is not None:
-            self.syn_lr.clamp_(min=LEAST_STEP_SIZE)
+        if self.learned_steps.size is not None:
+            self.learned_steps.size.clamp_(min=LEAST_STEP_SIZE)
         if self.adversary:
             self.adversary.step(*self._two_views(augment, rng), *self.weights_of_adversary)
 
@@ -231,7 +231,7 @@ class HallucinatedBases(SyntheticSet):
         number, channel = tensors["decoder_bias"].shape
         synthetic = cls(len(labels), factors["ipc"], channel, tuple(bases.shape[2:]), number,
                         base_channel=bases.shape[1], lambda_club_content=0, bases_per_class=factors["bases_per_class"])
-        synthetic.load_state_dict({"bases": bases, "hard_labels": labels.repeat_interleave(synthetic.counts[0]),
+        synthetic.load_state_dict({"bases": bases, "own_labels.classes": labels.repeat_interleave(synthetic.counts[0]),
                                    **{f"hallucinators.{name}": tensor for name, tensor in tensors.items()}})
         return synthetic
 

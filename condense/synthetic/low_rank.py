@@ -102,7 +102,7 @@ class LowRank(SyntheticSet):
         _check(factors)
         a, b, labels, number = (factors[name] for name in ("a", "b", "labels", "num_per_class"))
         synthetic = cls(len(labels), factors["ipc"], a.shape[1], factors["im_size"], a.shape[3], number)
-        synthetic.load_state_dict({"a": a, "b": b, "hard_labels": labels.repeat_interleave(number)})
+        synthetic.load_state_dict({"a": a, "b": b, "own_labels.classes": labels.repeat_interleave(number)})
         return synthetic
 
 

@@ -139,7 +139,7 @@ class AddressableMemory(SyntheticSet):
         im_size = tuple(scale * side for side in bases.shape[2:])
         synthetic = cls(len(labels), ipc, bases.shape[1], im_size, len(bases), scale, number)
         synthetic.load_state_dict({"bases": bases, "coefficients": coefficients,
-                                   "hard_labels": labels.repeat_interleave(number)})
+                                   "own_labels.classes": labels.repeat_interleave(number)})
         return synthetic
 
 

@@ -45,6 +45,10 @@ class MultiFormation(SyntheticSet):
         self.mosaics = nn.Parameter(torch.zeros(shape))
         self.register_buffer("grey", torch.zeros(channel, 1, 1))
 
+    @classmethod
+    def stores_images(cls, factor=OPTIONS["factor"]["default"]):
+        return factor == 1
+
     def images(self, index=None):
         if index is None:
             return self._enlarged(self._tiles(self.mosaics))
@@ -119,7 +123,7 @@ class MultiFormation(SyntheticSet):
         mosaics, grey, labels = (factors[name] for name in DTYPES)
         synthetic = cls(len(labels), factors["ipc"], mosaics.shape[1], tuple(mosaics.shape[2:]), factors["factor"])
         synthetic.load_state_dict({"mosaics": mosaics, "grey": grey,
-                                   "hard_labels": labels.repeat_interleave(synthetic.counts[0])})
+                                   "own_labels.classes": labels.repeat_interleave(synthetic.counts[0])})
         return synthetic
 
 

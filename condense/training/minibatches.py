@@ -67,7 +67,7 @@ def siamese_operators(protocol):
 def minibatches(data, protocol, names, draws, pixels=None):
     """Yield (images, labels) of one epoch: `data` in the next order of `draws`, cut and augmented by `protocol`.
 
-    `names` are the protocol's `siamese_operators`, `pixels` the `PixelSpace` of an augmentation that works on pixels.
+    `names` are the protocol's `siamese_operators`, `pixels` the `Space` of an augmentation that works on pixels.
     """
     order, operators, uniforms = draws.epoch()
     for index, operator, part in zip(order.split(protocol.batch_size), operators, uniforms.split(protocol.batch_size)):

@@ -62,8 +62,8 @@ def split_steps(labels, distill_steps):
 
 def steps_of(synthetic):
     """Return the `Steps` of a synthetic set as it is now; None where it learns no step sizes."""
-    if synthetic.step_sizes is None:
+    learned = synthetic.learned_steps
+    if learned.sizes is None:
         return None
-    rows = split_steps(synthetic.hard_labels, synthetic.distill_steps)
-    sizes = tuple(synthetic.step_sizes.detach().float().tolist())
-    return Steps(rows, sizes, synthetic.starts, synthetic.start_model)
+    rows = split_steps(synthetic.hard_labels, learned.batches)
+    return Steps(rows, tuple(learned.sizes.detach().float().tolist()), learned.starts, learned.model)

@@ -45,7 +45,7 @@ def train_network(net, data, protocol, rng, forward=None, chunk=None, tick=None,
 
     `data` has `labels` (n,) or (n, K) and `images(index)`. `forward` (default `net`) maps images to logits;
     gradients accumulate over `chunk` images at a time unless the network has batch norm. `tick` is called
-    after every epoch. Draws come from `rng`, a CPU generator, alone. `pixels` is the `PixelSpace` of the images, for
+    after every epoch. Draws come from `rng`, a CPU generator, alone. `pixels` is the `Space` of the images, for
     the augmentations that work on pixels; without it they raise ValueError.
     """
     require_pixels(protocol.augmentation, pixels)

@@ -5,7 +5,6 @@ pixels. IDC's for ImageNet (Kim et al., ICML 2022) is drawn per image, on float 
 """
 
 import math
-from dataclasses import dataclass
 from functools import cache
 
 import torch
@@ -24,34 +23,6 @@ COLOUR_VALUES = (0.2175, 0.0188, 0.0045)   # eigenvalues, and below eigenvectors
 COLOUR_VECTORS = ((-0.5675, 0.7192, 0.4009), (-0.5808, -0.0045, -0.8140), (-0.5836, -0.6948, 0.4203))
 
 
-@dataclass(frozen=True)
-class PixelSpace:
-    """What lies between images as networks see them and pixels on the scale [0, 1]: mean and std, or a whitening."""
-
-    mean: tuple
-    std: tuple
-    zca: object = None
-
-    @classmethod
-    def of(cls, real):
-        """Return the space of a `RealData`, or of what has its `mean`, `std` and `zca`."""
-        return cls(tuple(real.mean), tuple(real.std), real.zca)
-
-    def decode(self, images):
-        """Images (N, C, H, W) -> pixels, which may lie outside [0, 1]."""
-        if self.zca is not None:
-            return self.zca.restore(images).to(images.dtype)
-        mean, std = _constant((self.mean, self.std), images)[..., None, None]
-        return torch.addcmul(mean, images, std)
-
-    def encode(self, pixels):
-        """Pixels (N, C, H, W) on the scale [0, 1] -> images."""
-        if self.zca is not None:
-            return self.zca.whiten(pixels).to(pixels.dtype)
-        mean, std = _constant((self.mean, self.std), pixels)[..., None, None]
-        return (pixels - mean) / std
-
-
 def _constant(values, like):
     """Return (nested) tuples as a tensor of the kind of `like`; one copy to its device, once."""
     return _on_device(values, like.dtype, like.device)
@@ -63,9 +34,9 @@ def _on_device(values, dtype, device):
 
 
 def require_pixels(kind, pixels):
-    """Raise ValueError where augmentation `kind` cannot work on data of the space `pixels` (`PixelSpace` or None)."""
+    """Raise ValueError where augmentation `kind` cannot work on data of the `Space` `pixels` (None: unknown)."""
     if kind in PIXEL_KINDS and pixels is None:
-        raise InputError(f"augmentation {kind} works on pixels; say with pixels=PixelSpace.of(real) what they are")
+        raise InputError(f"augmentation {kind} works on pixels; say with pixels=Space.of(real) what they are")
     if kind == "imagenet" and len(pixels.mean) != 3:
         raise InputError("augmentation imagenet is for colour images; choose none, siamese or composed for grey ones")
 
@@ -74,8 +45,8 @@ def require_pixels(kind, pixels):
 def augment_pixels(images, kind, strategy, pixels, host, rng):
     """Return a minibatch (N, C, H, W) augmented by `kind`, one of PIXEL_KINDS.
 
-    `host` is the CPU generator that seeds torchvision's draws, `rng` one on the images' device; None, for both, is
-    PyTorch's own.
+    `pixels` is the `Space` of the images. `host` is the CPU generator that seeds torchvision's draws, `rng` one on the
+    images' device; None, for both, is PyTorch's own.
     """
     if kind == "imagenet":
         return pixels.encode(augment_imagenet(pixels.decode(images), rng))

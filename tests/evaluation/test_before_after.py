@@ -18,9 +18,9 @@ from condense.training.protocols import StepProtocol
 def synthetic(digits):
     """Two real images of each class, taken one after another, for two networks."""
     found = build_synthetic("pixels", digits, 2, "real", torch.Generator().manual_seed(0))
-    found.learn_step_sizes(0.2, 2, 1)
+    found.learned_steps.learn_each(0.2, 2, 1)
     starts = [torch.cat([p.detach().flatten() for p in network(i).parameters()]) for i in range(2)]
-    found.start_from_networks("MLP", torch.stack(starts))
+    found.learned_steps.start_from("MLP", torch.stack(starts))
     return found
 
 

@@ -55,7 +55,7 @@ def test_a_file_without_steps_is_read_as_any_other(path, tmp_path):
 
 def test_an_unfinished_outcome_keeps_the_steps_of_what_is_done_and_of_what_is_under_way():
     synthetic = build_synthetic("pixels", load_data("Digits"), 2, "noise", torch.Generator().manual_seed(0))
-    synthetic.learn_step_sizes(0.1, 2, 3)
+    synthetic.learned_steps.learn_each(0.1, 2, 3)
     outcome = Outcome()
     outcome.add(synthetic)
     restored = Outcome()

@@ -5,7 +5,8 @@ import copy
 import pytest
 
 from condense.data import load_data
-from condense.sharing.spaces import Constants, Spaces
+from condense.data.space import SPACES, Space
+from condense.sharing.spaces import Spaces
 
 
 @pytest.fixture(scope="module")
@@ -28,5 +29,6 @@ def spaces(digits, white):
 
 
 @pytest.fixture(scope="module")
-def constants(digits, white):
-    return Constants(digits.mean, digits.std, white.zca)
+def space_of_digits(digits, white):
+    """{name of a space: the `Space` of Digits}."""
+    return {name: Space(name, tuple(digits.mean), tuple(digits.std), white.zca) for name in SPACES}

@@ -5,8 +5,9 @@ import torch
 from condense.cli import build
 from condense.data import load_data
 from condense.run.results import describe, save_result
-from condense.sharing.bundle import Source
+from condense.sharing.bundle import SetToExport
 from condense.sharing.layouts import read_set
+from condense.sharing.spaces import Spaces
 from condense.synthetic import build_synthetic, stored_factors
 from condense.training import siamese_protocols
 
@@ -64,4 +65,4 @@ def nothing_to_load(zca):
 
 
 def source_of(path, load=nothing_to_load, **asked):
-    return Source(read_set(path), load, **asked)
+    return SetToExport(read_set(path), Spaces(load), **asked)

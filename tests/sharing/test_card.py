@@ -64,7 +64,7 @@ def test_code_loads_sets_that_plain_torch_alone_does_not_make_sense_of(tmp_path,
         images = drawn(20, 1, 28, 28)
         path = foreign_result(tmp_path, images, soft_labels() if kind == "soft" else HARD)
         pixels = (images * 0.3081 + 0.1307).clamp(0, 1)
-    names = run_code(card(source_of(path, from_space="normalised" if kind in ("foreign", "soft") else None)), tmp_path)
+    names = run_code(card(source_of(path, space="normalised" if kind in ("foreign", "soft") else None)), tmp_path)
     assert torch.equal(names["images"], images)
     assert names["labels"].shape == ((20, 10) if kind == "soft" else (20,))
     if pixels is not None:
@@ -178,7 +178,7 @@ def test_every_method_names_a_script_that_is_there():
 
 def test_sets_of_others_have_no_recipe_but_a_sha256_and_scores(tmp_path):
     path = foreign_result(tmp_path, drawn(20, 1, 28, 28), HARD)
-    text = card(source_of(path, from_space="normalised"))
+    text = card(source_of(path, space="normalised"))
     assert "## Make it again" not in text and "DSA of MNIST, 2 images per class" in text
     assert "| last iteration | ConvNet | not said by the file | 62.50 ± 12.50 % | 2 |" in text
     assert row(text, "stored") == "15,680 floats (62,720 bytes)"

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from condense.data import Whitening, load_data
+from condense.data.constants import PUBLISHED
 from condense.run.results import load_result
-from condense.sharing.conversion import PUBLISHED
 from condense.sharing.export import Choice, beside, write_folder, write_reference, write_safetensors, write_tensors
 from condense.sharing.formats import FORMATS
 from condense.sharing.layouts import read_set
@@ -82,7 +82,7 @@ def test_whitened_sets_lead_back_to_the_pixels_they_were_made_from(tmp_path, spa
 
 def test_what_a_file_and_the_known_constants_say_needs_no_real_data(tmp_path):
     path = foreign_result(tmp_path, drawn(20, 1, 28, 28), torch.arange(10).repeat_interleave(2))
-    source = source_of(path, nothing_to_load, from_space="normalised")
+    source = source_of(path, nothing_to_load, space="normalised")
     back, _ = exported(source, tmp_path, "tensors", space="raw")
     expected = drawn(20, 1, 28, 28).double() * 0.3081 + 0.1307
     assert torch.equal(back.sets[0].images, expected.float())
@@ -92,7 +92,7 @@ def test_what_a_file_and_the_known_constants_say_needs_no_real_data(tmp_path):
 def test_data_are_loaded_where_nothing_else_says_what_normalises(tmp_path):
     path = foreign_result(tmp_path, drawn(20, 1, 8, 8), torch.arange(10).repeat_interleave(2), "set_of_mine.pt")
     real = load_data("Digits")
-    source = source_of(path, lambda zca: real, from_space="raw", dataset="Digits")
+    source = source_of(path, lambda zca: real, space="raw", dataset="Digits")
     back, _ = exported(source, tmp_path, "tensors", space="normalised")
     expected = (drawn(20, 1, 8, 8).double() - real.mean[0]) / real.std[0]
     assert torch.equal(back.sets[0].images, expected.float()) and back.mean == tuple(real.mean)
@@ -243,7 +243,7 @@ def test_trajectory_matchings_cifar100_leaves_the_constants_of_cifar10_behind(tm
     folder.mkdir()
     torch.save(images, folder / "images_best.pt")
     torch.save(torch.arange(6), folder / "labels_best.pt")
-    source = source_of(folder, from_space="normalised")
+    source = source_of(folder, space="normalised")
     raw, _ = exported(source, tmp_path, "tensors", space="raw")
     mean, std = (torch.tensor(values, dtype=torch.float64).view(3, 1, 1) for values in
                  ((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)))

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 import torch
 
+from condense.data.space import SPACES
 from condense.sharing import likeness
 from condense.sharing.likeness import figures
-from condense.sharing.spaces import SPACES, from_pixels, space_of
+from condense.sharing.spaces import space_of
 from condense.sharing.stored import SetFile, StoredSet
 from tests.sharing.real_pixels import chosen
 
@@ -19,10 +20,10 @@ def a_file(images, labels):
     return SetFile(Path("somewhere.pt"), "tensors", "made here", (StoredSet(images.float(), labels),))
 
 
-def condensed(digits, space, constants, kind):
+def condensed(digits, space, space_of_digits, kind):
     """A set as condensation might leave it, in `space`."""
     pixels, labels = chosen(digits)
-    images = from_pixels(pixels, space, constants)
+    images = space_of_digits[space].encode(pixels).float()
     drawn = torch.randn(images.shape, generator=torch.Generator().manual_seed(3))
     changed = {"real": images, "rough": images + 0.3 * images.std() * drawn, "half of it": images[::2]}
     return a_file(changed[kind], labels[::2] if kind == "half of it" else labels)
@@ -30,8 +31,8 @@ def condensed(digits, space, constants, kind):
 
 @pytest.mark.parametrize("kind", ["real", "rough", "half of it"])
 @pytest.mark.parametrize("space", SPACES)
-def test_statistics_tell_the_space_with_figures(digits, constants, spaces, space, kind):
-    found, evidence = space_of(condensed(digits, space, constants, kind), spaces)
+def test_statistics_tell_the_space_with_figures(digits, space_of_digits, spaces, space, kind):
+    found, evidence = space_of(condensed(digits, space, space_of_digits, kind), spaces)
     assert found == space and evidence.startswith(f"{space}, by statistics: its pixels have mean ")
     assert evidence.count("correlation of neighbours") == 2 and evidence.count("spread") == 2
 
@@ -43,7 +44,7 @@ def unsure(file, spaces):
     return str(caught.value)
 
 
-def test_few_images_are_asked_about_whatever_they_look_like(digits, constants, spaces):
+def test_few_images_are_asked_about_whatever_they_look_like(digits, space_of_digits, spaces):
     pixels, labels = chosen(digits, 4)
     assert "40 images are too few" in unsure(a_file(pixels, labels), spaces) and spaces.loads == []
     several = SetFile(Path("x.pt"), "reference", "", (StoredSet(pixels.float(), labels),) * 2)
@@ -59,9 +60,9 @@ def test_noise_is_asked_about(digits, spaces, scale):
 @pytest.mark.parametrize("space", SPACES)
 @pytest.mark.parametrize("contrast", [0.35, 0.5, 2, 3, 4, 6, 8, 12])
 @pytest.mark.parametrize("noise", [0, 0.35, 0.5, 1])
-def test_an_answer_is_never_wrong_however_contrast_and_noise_are_changed(digits, constants, spaces, space, contrast,
-                                                                         noise):
-    images = from_pixels(chosen(digits)[0], space, constants)
+def test_an_answer_is_never_wrong_however_contrast_and_noise_are_changed(digits, space_of_digits, spaces, space,
+                                                                         contrast, noise):
+    images = space_of_digits[space].encode(chosen(digits)[0]).float()
     drawn = images.std() * torch.randn(images.shape, generator=torch.Generator().manual_seed(3))
     changed = contrast * (images - images.mean()) + images.mean() + noise * drawn
     try:
@@ -71,8 +72,8 @@ def test_an_answer_is_never_wrong_however_contrast_and_noise_are_changed(digits,
 
 
 @pytest.mark.parametrize("space, contrast", [("normalised", 0.7), ("zca", 1.5), ("normalised", 4), ("raw", 4)])
-def test_what_lies_between_two_spaces_or_far_from_all_is_asked_about(digits, constants, spaces, space, contrast):
-    images = from_pixels(chosen(digits)[0], space, constants)
+def test_what_lies_between_two_spaces_or_far_from_all_is_asked_about(digits, space_of_digits, spaces, space, contrast):
+    images = space_of_digits[space].encode(chosen(digits)[0]).float()
     unsure(a_file(contrast * (images - images.mean()) + images.mean(), chosen(digits)[1]), spaces)
 
 
@@ -127,18 +128,18 @@ def test_images_too_large_to_whiten_are_normalised_or_raw(monkeypatch, digits, s
     assert "take long" in unsure(file, spaces)
 
 
-def test_of_large_images_some_are_looked_at(monkeypatch, digits, constants, spaces):
+def test_of_large_images_some_are_looked_at(monkeypatch, digits, space_of_digits, spaces):
     monkeypatch.setattr(likeness, "VALUES", 60 * 64)
     seen = []
     monkeypatch.setattr(likeness, "figures", lambda images, whitening: seen.append(len(images)) or
                         figures(images, whitening))
     for space in SPACES:
-        assert space_of(condensed(digits, space, constants, "real"), spaces)[0] == space
+        assert space_of(condensed(digits, space, space_of_digits, "real"), spaces)[0] == space
     assert max(seen) <= 60 and min(seen) >= 50
 
 
-def test_the_answer_does_not_depend_on_the_global_generator(digits, constants, spaces):
-    file, said = condensed(digits, "zca", constants, "rough"), []
+def test_the_answer_does_not_depend_on_the_global_generator(digits, space_of_digits, spaces):
+    file, said = condensed(digits, "zca", space_of_digits, "rough"), []
     for seed in (0, 1):
         torch.manual_seed(seed)
         said.append(space_of(file, spaces))

@@ -9,13 +9,17 @@ import torch
 from torch.utils.data import DataLoader, TensorDataset
 
 from condense.data import load_data
+from condense.data.space import Space
 from condense.run.results import describe, save_result
 from condense.sharing import loading
-from condense.sharing.loading import load_synthetic_set
-from condense.sharing.spaces import from_pixels
+from condense.sharing.loading import load_set, load_synthetic_set
 from condense.synthetic.multi_formation import decode
 
 LABELS = torch.arange(10).repeat_interleave(6)
+
+
+def in_space(pixels, name, real):
+    return Space(name, tuple(real.mean), tuple(real.std), real.zca).encode(pixels).float()
 
 
 @pytest.fixture(scope="module")
@@ -104,7 +108,7 @@ def test_trajectory_matchings_cifar100_gets_that_data_sets_constants(tmp_path, n
 def test_statistics_tell_where_the_file_is_silent(tmp_path, digits, white, pixels):
     for space, real in (("normalised", digits), ("zca", white), ("raw", digits)):
         path = tmp_path / f"res_DM_Digits_MLP_6ipc_{space}.pt"
-        torch.save({"data": [[from_pixels(pixels, space, real), LABELS]], "accs_all_exps": {}}, path)
+        torch.save({"data": [[in_space(pixels, space, real), LABELS]], "accs_all_exps": {}}, path)
         loaded = load_synthetic_set(path)
         assert f"{space}, by statistics" in loaded.evidence
         assert torch.allclose(loaded.pixels(), pixels.float(), atol=1e-5)
@@ -123,8 +127,22 @@ def test_views_of_one_base_are_told_with_and_without_real_data(tmp_path, digits,
     assert load_synthetic_set(tmp_path / "x.pt", dataset="Digits").views == 2      # whose constants must be loaded
 
 
+def test_a_set_comes_in_the_space_that_is_asked_for(tmp_path, digits, white, no_data):
+    images = torch.randn(60, 1, 8, 8)
+    path = a_result(tmp_path / "r.pt", digits, [[images, LABELS]])
+    raw = load_set(path, to="raw")
+    assert raw.space == Space("raw", tuple(digits.mean), tuple(digits.std)) and raw.images.dtype == torch.float32
+    assert torch.equal(raw.images, digits.space.decode(images.double()).float()) and raw.images.min() < 0
+    assert torch.equal(raw.pixels(), raw.images.clamp(0, 1))
+    assert torch.equal(load_set(path, to="normalised").images, images)
+    with pytest.raises(ValueError, match="no ZCA belongs to it"):
+        load_set(path, to="zca")
+    whitened = load_set(a_result(tmp_path / "w.pt", white, [[images, LABELS]]), to="raw")
+    assert torch.allclose(whitened.images, white.zca.restore(images), atol=1e-4)
+
+
 def test_a_whitened_set_without_its_transform_has_one_fitted(tmp_path, white, pixels, caplog):
-    torch.save((from_pixels(pixels, "zca", white), LABELS), tmp_path / "x.pt")
+    torch.save((in_space(pixels, "zca", white), LABELS), tmp_path / "x.pt")
     loaded = load_synthetic_set(tmp_path / "x.pt", space="zca", dataset="Digits")
     assert loaded.zca.fingerprint == white.zca.fingerprint and "fitted" in caplog.text
 

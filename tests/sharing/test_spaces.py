@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from condense.data import RealData, Whitening, load_data
-from condense.sharing.spaces import SPACES, Constants, Spaces, from_pixels, place, space_of, to_pixels
+from condense.data import RealData, Whitening
+from condense.data.space import Space
+from condense.sharing.loading import place
+from condense.sharing.spaces import Spaces, space_of
 from condense.sharing.stored import SetFile, StoredSet
 from condense.synthetic.multi_formation import decode
 from tests.sharing.real_pixels import chosen
@@ -19,41 +21,9 @@ def a_file(images, labels, **said):
     return SetFile(Path(path), layout, "made here", (StoredSet(images.float(), labels),), **said)
 
 
-# Conversions
-
-@pytest.mark.parametrize("space", SPACES)
-def test_conversion_there_and_back_is_the_identity(digits, constants, space):
-    pixels, _ = chosen(digits)
-    pixels = 3 * pixels - 1                                # nothing is clamped
-    there = from_pixels(pixels, space, constants)
-    assert there.dtype == torch.float32 and to_pixels(there, space, constants).dtype == torch.float64
-    assert torch.allclose(to_pixels(there, space, constants), pixels, atol=1e-5)
-
-
-def test_conversions_are_what_the_real_data_do_to_their_own_pixels(digits, white, constants):
-    rows = torch.arange(100)
-    pixels = digits.images[rows].double() / 255
-    assert torch.allclose(from_pixels(pixels, "normalised", digits), digits.normalise(digits.images[rows]), atol=1e-6)
-    assert torch.allclose(from_pixels(pixels, "zca", white), white.images[rows], atol=1e-5)
-    by_hand = (pixels - digits.mean[0]) / digits.std[0]
-    assert torch.equal(from_pixels(pixels, "normalised", constants), by_hand.float())
-
-
-def test_whitened_to_normalised_and_back_keeps_the_images(white, constants):
-    images = 5 * torch.randn(50, 1, 8, 8, generator=torch.Generator().manual_seed(0))
-    normalised = from_pixels(to_pixels(images, "zca", constants), "normalised", constants)
-    again = from_pixels(to_pixels(normalised, "normalised", constants), "zca", constants)
-    assert float((again - images).abs().max()) < 1e-4
-
-
-def test_conversions_without_what_they_take_are_refused(digits):
-    images = torch.zeros(1, 1, 8, 8)
-    for space, real in (("zca", digits), ("normalised", Constants()), ("normalised", Constants((0, 0), (1, 1)))):
-        for convert in (to_pixels, from_pixels):
-            with pytest.raises(ValueError, match="data set"):
-                convert(images, space, real)
-    with pytest.raises(ValueError, match="64 values"):
-        from_pixels(torch.zeros(1, 1, 9, 9), "zca", load_data("Digits", zca=True))
+def in_space(pixels, space):
+    """Raw pixels as images of a `Space`, or of that of a `RealData`."""
+    return getattr(space, "space", space).encode(pixels.double()).float()
 
 
 # What a file says, and what --space says
@@ -62,7 +32,7 @@ def test_raw_and_normalised_versions_of_a_set_are_placed_alike_to_the_bit(digits
     pixels, labels = chosen(digits)
     pixels = (2 * pixels - 0.3).float()
     raw = place(a_file(pixels, labels, space="raw", said_by="says"), spaces)
-    normalised = place(a_file(from_pixels(pixels, "normalised", digits), labels, space="normalised"), spaces)
+    normalised = place(a_file(in_space(pixels, digits), labels, space="normalised"), spaces)
     assert torch.equal(raw.sets[0].tensor, normalised.sets[0].tensor) and raw.sets[0].tensor.dtype == torch.float32
     assert (raw.space, normalised.space) == ("raw", "normalised") and raw.real.zca is None
     assert "constants" in raw.evidence and torch.equal(raw.sets[0].labels, labels)
@@ -75,7 +45,7 @@ def test_what_the_file_says_is_taken_and_space_overrides_it_and_says_so(digits, 
     space, evidence = space_of(file, spaces, "raw")
     assert space == "raw" and "--space" in evidence and "normalised" in evidence
     placed = place(file, spaces, "raw")
-    assert torch.equal(placed.sets[0].tensor, from_pixels(pixels.float(), "normalised", digits))
+    assert torch.equal(placed.sets[0].tensor, in_space(pixels.float(), digits))
     with pytest.raises(ValueError, match="unknown space 'normal'; did you mean normalised"):
         space_of(file, spaces, "normal")
 
@@ -103,10 +73,10 @@ def test_without_their_transform_one_is_fitted_after_a_warning(digits, white, sp
 
 def test_sets_of_other_constants_are_brought_to_the_data_sets_own(digits, spaces):
     pixels, labels = chosen(digits)
-    other = Constants((0.25,), (0.5,))
-    file = a_file(from_pixels(pixels, "normalised", other), labels, space="normalised", mean=other.mean, std=other.std)
+    other = Space("normalised", (0.25,), (0.5,))
+    file = a_file(in_space(pixels, other), labels, space="normalised", mean=other.mean, std=other.std)
     placed = place(file, spaces)
-    assert torch.allclose(placed.sets[0].tensor, from_pixels(pixels, "normalised", digits), atol=1e-6)
+    assert torch.allclose(placed.sets[0].tensor, in_space(pixels, digits), atol=1e-6)
     assert "mean and std that it states" in placed.evidence
     own = a_file(torch.randn(100, 1, 8, 8), labels, space="normalised", mean=tuple(digits.mean), std=tuple(digits.std))
     assert place(own, spaces).sets[0].tensor is own.sets[0].images
@@ -115,17 +85,17 @@ def test_sets_of_other_constants_are_brought_to_the_data_sets_own(digits, spaces
 @pytest.mark.parametrize("layout, name, path", [("mtt", "CIFAR100", None), ("mtt", "folder", "CIFAR100"),
                                                 ("reference", "folder", "CIFAR10"), ("reference", "CIFAR100", None)])
 def test_published_sets_are_taken_to_have_the_constants_of_their_code(layout, name, path):
-    cifar10 = Constants((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010))
+    cifar10 = Space("normalised", (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010))
     mean, std = ([0.5071, 0.4866, 0.4409], [0.2673, 0.2564, 0.2762]) if name == "CIFAR100" else ([0.5] * 3, [0.1] * 3)
     pixels = torch.rand(4, 3, 4, 4, generator=torch.Generator().manual_seed(0))
     bytes_, labels = (pixels * 255).to(torch.uint8), torch.tensor([0, 0, 1, 1])
     real = RealData(name, bytes_, labels, bytes_, labels, ["a", "b"], mean, std)
-    stored = from_pixels(pixels, "normalised", cifar10)
+    stored = in_space(pixels, cifar10)
     placed = place(a_file(stored, labels, layout=layout, dataset=path), Spaces(lambda zca: real), "normalised")
     if (layout, name) == ("reference", "CIFAR100"):
         assert torch.equal(placed.sets[0].tensor, stored)
     else:
-        assert torch.allclose(placed.sets[0].tensor, from_pixels(pixels, "normalised", real), atol=1e-5)
+        assert torch.allclose(placed.sets[0].tensor, in_space(pixels, real), atol=1e-5)
         assert "CIFAR-10's mean and std" in placed.evidence or "published mean and std of CIFAR10" in placed.evidence
 
 
@@ -135,7 +105,7 @@ def test_mosaics_are_decoded_before_they_are_normalised(digits, spaces):
     pixels, labels = chosen(digits, 2)
     file = a_file(pixels, labels, layout="idc", space="raw", decode=3, said_by="so")
     placed = place(file, spaces)
-    expected = from_pixels(decode(pixels.float().double(), 3), "normalised", digits)
+    expected = in_space(decode(pixels.float().double(), 3), digits)
     assert torch.equal(placed.sets[0].tensor, expected) and len(expected) == 9 * 20
     assert torch.equal(placed.sets[0].labels, labels.repeat(9)) and placed.decode == 3
     assert place(file, spaces, decode=1).sets[0].tensor.shape == (20, 1, 8, 8)
@@ -157,7 +127,7 @@ def test_raw_pixels_outside_0_and_1_are_decoded_as_they_are(digits, spaces):
 def test_mosaics_that_are_no_raw_pixels_are_asked_about_whatever_their_number(digits, spaces):
     for ipc in (1, 10):
         pixels, labels = chosen(digits, ipc)
-        file = a_file(from_pixels(pixels, "normalised", digits), labels, layout="idc", decode=2)
+        file = a_file(in_space(pixels, digits), labels, layout="idc", decode=2)
         with pytest.raises(ValueError, match="named as .* raw pixels, but these run from -0.81 to 1.85; give --space"):
             place(file, spaces)
         assert spaces.loads in ([], [False])               # no statistics of real images were taken

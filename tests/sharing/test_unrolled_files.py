@@ -14,8 +14,8 @@ from condense.operators import Compute
 from condense.sharing.card import card
 from condense.sharing.export import Choice, write_folder, write_reference, write_safetensors, write_tensors
 from condense.sharing.layouts import read_set
-from condense.sharing.loading import load_synthetic_set
-from condense.sharing.spaces import Spaces, place
+from condense.sharing.loading import load_synthetic_set, place
+from condense.sharing.spaces import Spaces
 from condense.training import TensorSet
 from tests.sharing.export_sets import own_result, source_of
 from tests.unrolled_sets import ITERATION, NAME, PROTOCOL, SEED, unrolled_result

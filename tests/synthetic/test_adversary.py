@@ -244,6 +244,6 @@ def test_without_a_second_hallucinator_or_a_weight_there_is_no_adversary(options
 @pytest.mark.parametrize("lr, kept", [(0.01, 0.01), (0.0005, 0.001), (-1.0, 0.001)])
 def test_learned_step_size_stays_from_a_thousandth_on(lr, kept):
     synthetic = random_set()
-    synthetic.learn_step_size(lr)
+    synthetic.learned_steps.learn_one(lr)
     synthetic.after_step(None, seeded())
-    assert synthetic.syn_lr.item() == pytest.approx(kept) and synthetic.syn_lr.requires_grad
+    assert synthetic.learned_steps.size.item() == pytest.approx(kept) and synthetic.learned_steps.size.requires_grad

@@ -32,7 +32,7 @@ def test_factors_through_a_file_give_the_same_images_bit_for_bit(digits, how, op
 def test_soft_labels_come_back_with_the_set():
     before = random_set().float()
     logits = torch.randn(24, 3, generator=seeded())
-    before.use_soft_labels(logits)
+    before.own_labels.use_soft(logits)
     assert torch.equal(restore_synthetic(reloaded(stored_factors(before))).labels, before.labels)
     assert before.storage()["label_floats"] == 6 * 3       # one for each base, whatever it is seen through
     of_bases = logits.view(6, 4, 3).mean(1).softmax(1)

@@ -30,7 +30,7 @@ def test_factors_through_a_file_give_the_same_images_bit_for_bit(digits, options
 
 def test_soft_labels_come_back_with_the_set():
     before = random_set().float()
-    before.use_soft_labels(torch.randn(18, 3, generator=seeded()))
+    before.own_labels.use_soft(torch.randn(18, 3, generator=seeded()))
     assert torch.equal(restore_synthetic(reloaded(stored_factors(before))).labels, before.labels)
 
 

@@ -29,7 +29,7 @@ def test_factors_through_a_file_give_the_same_images_bit_for_bit(digits, how, n_
 
 def test_soft_labels_come_back_with_the_memory():
     before = random_memory().float()
-    before.use_soft_labels(torch.randn(12, 3, generator=seeded()))
+    before.own_labels.use_soft(torch.randn(12, 3, generator=seeded()))
     assert torch.equal(restore_synthetic(reloaded(stored_factors(before))).labels, before.labels)
 
 

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from condense.sharing.layouts import read_set
-from condense.sharing.spaces import Spaces, place
+from condense.sharing.loading import place
+from condense.sharing.spaces import Spaces
 from condense.synthetic import build_synthetic, restore_synthetic, stored_factors
 from condense.synthetic.multi_formation import MultiFormation
 from tests.synthetic.multi_formation_sets import random_mosaics, seeded, tiny_real
@@ -30,7 +31,7 @@ def test_factors_through_a_file_give_the_same_images_bit_for_bit(how, factor):
 
 def test_soft_labels_come_back_with_the_mosaics():
     before = random_mosaics().float()
-    before.use_soft_labels(torch.randn(24, 3, generator=seeded()))
+    before.own_labels.use_soft(torch.randn(24, 3, generator=seeded()))
     assert torch.equal(restore_synthetic(reloaded(stored_factors(before))).labels, before.labels)
 
 

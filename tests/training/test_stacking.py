@@ -6,11 +6,11 @@ from dataclasses import replace
 import pytest
 import torch
 
+from condense.data.space import Space
 from condense.operators import Compute
 from condense.training import TensorSet
 from condense.training.protocols import AUGMENTATIONS
 from condense.training.train import train_network, train_stacked
-from condense.training.transforms import PixelSpace
 from tests.training.training_by_hand import (
     FULL,
     PLAIN,
@@ -34,7 +34,7 @@ def data():
 @pytest.mark.parametrize("kind", ["instancenorm", "batchnorm", "MLP"])
 def test_stacked_networks_train_like_each_alone(data, digits, kind, augmentation):
     protocol = replace(PLAIN, augmentation=augmentation, strategy=STRATEGIES.get(augmentation, "none"))
-    for one, two in zip(*train_both_ways(kind, [data] * 3, protocol, PixelSpace.of(digits))):
+    for one, two in zip(*train_both_ways(kind, [data] * 3, protocol, Space.of(digits))):
         assert_same_state(two, one, 1e-9)
 
 
@@ -45,14 +45,14 @@ def test_stacked_networks_mix_their_minibatches_each_its_own_way(data, digits, a
     protocol = replace(PLAIN, augmentation=augmentation, strategy=STRATEGIES.get(augmentation, "none"), cutmix=cutmix,
                        schedule="idc")
     labelled = TensorSet(data.tensor, soft_labels()) if soft else data
-    alone, stacked = train_both_ways("MLP", [labelled] * 3, protocol, PixelSpace.of(digits))
+    alone, stacked = train_both_ways("MLP", [labelled] * 3, protocol, Space.of(digits))
     for one, two in zip(alone, stacked):
         assert_same_state(two, one, 1e-9)
 
 
 def test_colour_images_train_stacked_with_the_augmentation_of_imagenet():
     images = torch.rand(12, 3, 8, 8, generator=seeded(), dtype=torch.float64)
-    nets, space = [], PixelSpace((0.5, 0.4, 0.3), (0.2, 0.2, 0.3))
+    nets, space = [], Space("normalised", (0.5, 0.4, 0.3), (0.2, 0.2, 0.3))
     protocol = replace(PLAIN, augmentation="imagenet", cutmix=0.5)
     data = TensorSet(images, torch.arange(12) % 10)
     for seed in range(2):

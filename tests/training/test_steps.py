@@ -14,7 +14,7 @@ def seeded(seed=0):
 
 def learning(digits, ipc=4, lr=0.02, steps=2, epochs=3):
     synthetic = build_synthetic("pixels", digits, ipc, "noise", seeded())
-    synthetic.learn_step_sizes(lr, steps, epochs)
+    synthetic.learned_steps.learn_each(lr, steps, epochs)
     return synthetic
 
 
@@ -42,16 +42,16 @@ def test_what_does_not_divide_differs_by_one_and_few_images_have_few_steps():
 
 @pytest.mark.parametrize("lr", [1e-3, 0.02, 3.0, 200.0])
 def test_all_step_sizes_begin_as_given_and_there_is_one_for_each_step_of_each_epoch(digits, lr):
-    sizes = learning(digits, lr=lr).step_sizes
+    sizes = learning(digits, lr=lr).learned_steps.sizes
     assert sizes.shape == (6,)
     torch.testing.assert_close(sizes.detach(), torch.full((6,), lr), rtol=2e-6, atol=0)
 
 
 def test_what_is_learned_is_raw_and_its_gradient_is_the_logistic_functions(digits):
-    synthetic = learning(digits, lr=0.02)
-    assert float(synthetic.raw_step_sizes[0].detach()) == pytest.approx(-3.902, abs=1e-3)         # log(e^0.02 - 1)
-    synthetic.step_sizes.sum().backward()
-    torch.testing.assert_close(synthetic.raw_step_sizes.grad, synthetic.raw_step_sizes.detach().sigmoid())
+    learned = learning(digits, lr=0.02).learned_steps
+    assert float(learned.raw_sizes[0].detach()) == pytest.approx(-3.902, abs=1e-3)         # log(e^0.02 - 1)
+    learned.sizes.sum().backward()
+    torch.testing.assert_close(learned.raw_sizes.grad, learned.raw_sizes.detach().sigmoid())
 
 
 def test_step_sizes_are_no_images_and_take_none_of_the_budget(digits):
@@ -69,13 +69,14 @@ def test_a_number_of_steps_that_does_not_divide_is_refused_with_the_nearest_that
 
 def test_the_step_size_of_a_set_is_the_mean_of_many_the_only_one_or_none(digits):
     synthetic = build_synthetic("pixels", digits, 2, "noise", seeded())
-    assert synthetic.mean_step_size() is None and synthetic.step_sizes is None and steps_of(synthetic) is None
-    synthetic.learn_step_size(0.25)
-    assert synthetic.mean_step_size() == 0.25
+    learned = synthetic.learned_steps
+    assert learned.mean() is None and learned.sizes is None and steps_of(synthetic) is None
+    learned.learn_one(0.25)
+    assert learned.mean() == 0.25
     many = learning(digits)
     with torch.no_grad():
-        many.raw_step_sizes.copy_(torch.linspace(-3, 2, 6))
-    assert many.mean_step_size() == pytest.approx(sum(steps_of(many).sizes) / 6)
+        many.learned_steps.raw_sizes.copy_(torch.linspace(-3, 2, 6))
+    assert many.learned_steps.mean() == pytest.approx(sum(steps_of(many).sizes) / 6)
 
 
 def test_a_given_step_size_goes_before_learned_ones_and_those_before_the_constant():
@@ -97,7 +98,7 @@ def same(one, other):
 @pytest.mark.parametrize("starts", [None, torch.randn(2, 5, generator=seeded(1))], ids=["fresh", "fixed"])
 def test_steps_come_back_from_a_file_as_they_were(digits, starts):
     synthetic = learning(digits)
-    synthetic.start_from_networks("MLP" if starts is not None else None, starts)
+    synthetic.learned_steps.start_from("MLP" if starts is not None else None, starts)
     steps = steps_of(synthetic)
     content, start = stored_steps(steps)
     assert (start is None) == (starts is None)

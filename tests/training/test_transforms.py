@@ -10,6 +10,7 @@ from torchvision.transforms.v2 import functional as tv
 
 from condense.core.randomness import Streams
 from condense.data import RealData, Whitening, load_data
+from condense.data.space import Space
 from condense.evaluation import Scorer, evaluate
 from condense.evaluation import score as score_module
 from condense.evaluation.selection import SelectionImages
@@ -21,7 +22,6 @@ from condense.training.train import train_network, train_stacked
 from condense.training.transforms import (
     PER_MINIBATCH,
     PIXEL_KINDS,
-    PixelSpace,
     _boxes,
     augment_imagenet,
     augment_pixels,
@@ -36,7 +36,7 @@ GREY, COLOUR = (0.3,), (0.5, 0.4, 0.3)
 
 
 def space(channels=3):
-    return PixelSpace(*((GREY, (0.25,)) if channels == 1 else (COLOUR, (0.2, 0.25, 0.3))))
+    return Space("normalised", *((GREY, (0.25,)) if channels == 1 else (COLOUR, (0.2, 0.25, 0.3))))
 
 
 def levels(number=5, channels=3, side=8, seed=0):
@@ -67,7 +67,7 @@ def whitened():
 def test_a_space_goes_where_the_data_goes_and_back(digits, whitened):
     for real in (digits, whitened):
         pixels = levels(4, 1)
-        own = PixelSpace.of(real)
+        own = Space.of(real)
         torch.testing.assert_close(own.encode(pixels / 255), real.normalise(pixels), rtol=1e-4, atol=1e-4)
         images = real.normalise(pixels)
         torch.testing.assert_close(own.decode(images).clamp(0, 1), real.denormalise(images), rtol=1e-4, atol=1e-4)
@@ -282,5 +282,5 @@ def test_training_and_its_space_go_together_in_float64(digits):
     net = get_network("MLP", *digits.spec, rng=seeded()).double()
     seen = []
     train_network(net, double, PLAIN.__class__(1, 0.05, 8, augmentation="cifar"), seeded(),
-                  lambda images: seen.append(images) or net(images), pixels=PixelSpace.of(digits))
+                  lambda images: seen.append(images) or net(images), pixels=Space.of(digits))
     assert {images.dtype for images in seen} == {torch.float64}
