@@ -19,7 +19,7 @@ from condense.comparison.real_sets import ANY_NUMBER, made_set, random_set
 from condense.core.errors import InputError
 from condense.core.files import atomic_path, cache_folder, locked
 from condense.data.coresets import require_images
-from condense.evaluation.cache_key import cache_key
+from condense.evaluation.cache_key import cache_key, code_of_scores
 from condense.evaluation.score import Score, evaluate
 from condense.evaluation.search import SEARCH, best_rate, rates, search_images
 from condense.evaluation.selection import SelectionImages
@@ -30,6 +30,7 @@ log = logging.getLogger("condense")
 # what decides baselines beside what decides any score: how their images are drawn, and chosen
 OWN_FILES = ("comparison/baselines.py", "comparison/conditions.py", "comparison/real_sets.py", "data/coresets.py")
 OWN_LIBRARIES = ("scipy", "scikit-learn")
+CODE = code_of_scores(*OWN_FILES)
 NO_EXPERIMENT = 2**31                     # the baselines' streams lie where no run has experiments
 RANDOM, FULL, CHOSEN, OPTIMISED = 1, 2, 3, 4
 TRAINING_BATCH = 1024                     # images that the best of many draws are chosen on
@@ -161,7 +162,7 @@ def _kept(kind, ipc, real, protocols, num_eval, rng, compute, score, given, **mo
 
     `more` is what else the scores depend on. Other code or libraries, another kind of device: another key.
     """
-    made_by = cache_key(compute, *OWN_FILES, libraries=OWN_LIBRARIES)
+    made_by = cache_key(compute, CODE, OWN_LIBRARIES)
     return {model: _remembered({**made_by, "data": real.fingerprint, "zca": real.zca and real.zca.fingerprint,
                                 "kind": kind, "ipc": ipc, "network": model, "protocol": dataclasses.asdict(protocol),
                                 "num_eval": num_eval, "seed": rng.seed, **given.key(), **more},

@@ -11,9 +11,10 @@ from condense.continual.sources import file_name
 from condense.continual.view import SeenClasses
 from condense.core.files import atomic_path
 from condense.evaluation import Score, evaluate
-from condense.evaluation.cache_key import cache_key
+from condense.evaluation.cache_key import cache_key, code_of_scores
 
 OWN_FILES = ("continual/memory.py", "continual/scoring.py", "continual/view.py")     # decide these scores, too
+CODE = code_of_scores(*OWN_FILES)
 
 
 class ScoreBook:
@@ -43,7 +44,7 @@ class ScoreBook:
 
     def _key(self, order, step, parts):
         """Return everything that the scores depend on, as plain values."""
-        return {**cache_key(self.compute, *OWN_FILES), "data": self.real.fingerprint, "network": self.model,
+        return {**cache_key(self.compute, CODE), "data": self.real.fingerprint, "network": self.model,
                 "protocol": dataclasses.asdict(self.protocol), "num_eval": self.num_eval, "seed": self.rng.seed,
                 "order": order.seed, "step": step,
                 "classes": list(order.seen(step)), "memory": [part.sha256 for part in parts]}

@@ -19,10 +19,10 @@ from condense.continual.metrics import (
 from condense.continual.previous import plain
 from condense.continual.scoring import OWN_FILES
 from condense.core.files import atomic_path
-from condense.core.source_code import code_sha256
-from condense.evaluation.cache_key import DECIDING
+from condense.evaluation.cache_key import code_of_scores
 
 FORMAT_VERSION = 2
+CODE = code_of_scores(*OWN_FILES, "continual/metrics.py")
 
 
 def summarise(real, cfg, protocol, orders, sources, parts, scores):
@@ -33,8 +33,8 @@ def summarise(real, cfg, protocol, orders, sources, parts, scores):
     that of all runs, as in the papers' programs, "std_of_orders" that of the class orders' means.
     """
     return {"format_version": FORMAT_VERSION, "dataset": real.name,
-            "code": code_sha256(*DECIDING, *OWN_FILES, "continual/metrics.py"), "fingerprint": real.fingerprint,
-            "class_names": list(real.class_names), "model": cfg.model, "ipc": cfg.ipc,
+            "code": CODE, "fingerprint": real.fingerprint, "class_names": list(real.class_names), "model": cfg.model,
+            "ipc": cfg.ipc,
             "options": plain(cfg.identity()), "protocol": dataclasses.asdict(protocol),
             "versions": {**{name: version(name) for name in ("torch", "numpy")}, "python": platform.python_version()},
             "orders": {str(order.seed): [list(classes) for classes in order.steps] for order in orders},

@@ -1,6 +1,7 @@
-"""What decides a number beside its settings: our own code and the libraries under it. Caches are keyed by both.
+"""What decides a number besides its settings: our own code and the libraries under it. Caches are keyed by both.
 
-A number kept by hand tells other code apart only where somebody remembers to raise it.
+A number kept by hand tells other code apart only where somebody remembers to raise it. Modules take the digest as they
+are imported: files that change under a run must not pose as the code that it runs.
 """
 
 import hashlib
@@ -11,9 +12,8 @@ from pathlib import Path
 PACKAGE = Path(__file__).resolve().parents[1]
 
 
-@cache
 def code_sha256(*parts):
-    """Return the hex sha256 of Python files of this package, computed once in a process.
+    """Return the hex sha256 of Python files of this package.
 
     `parts` are files ("data/zca.py") or folders ("training": every .py below it), relative to `condense/`. Names and
     bytes count, the order of `parts` and line endings do not. Raises FileNotFoundError for a part that is not there.

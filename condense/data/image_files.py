@@ -23,7 +23,7 @@ from condense.data.decoder import ImageProblem, decode_all, peek
 
 log = logging.getLogger("condense")
 
-DECIDING = ("data/decoder.py", "data/image_files.py")    # our code that decides the pixels; the rest is Pillow's
+CODE = code_sha256("data/decoder.py", "data/image_files.py")       # decides the pixels; the rest is Pillow's
 CHUNK = 128                                              # files per job
 FEW = 512                                                # so many are decoded before processes would start
 PEEKS = 64                                               # headers read to learn size and channels in advance
@@ -47,7 +47,7 @@ def read_images(root, names, request, channels=None):
 
 
 def _key(root, names, paths, request, channels):
-    digest = hashlib.sha256(json.dumps([code_sha256(*DECIDING), library_versions("pillow"), os.path.abspath(root),
+    digest = hashlib.sha256(json.dumps([CODE, library_versions("pillow"), os.path.abspath(root),
                                         channels, request.im_size, request.resize if request.im_size else None]
                                        ).encode())
     for name, path in zip(names, paths):

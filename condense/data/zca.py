@@ -25,6 +25,7 @@ from condense.core.source_code import code_sha256
 log = logging.getLogger("condense")
 
 EPS = 0.1
+CODE = code_sha256("data/zca.py")
 FORMAT = 1                                               # of `fingerprint`, which files state
 LARGEST = 16_384                                         # values of an image: fitted in half an hour and 11 GB
 CENTRE = 128                                             # what is taken off pixels to keep products small
@@ -183,7 +184,7 @@ def fitted_whitening(real):
     Who asks while somebody else fits waits, and reads. Another kind of device, another torch and other code round
     otherwise: each fits its own.
     """
-    key = json.dumps([code_sha256("data/zca.py"), torch.__version__, real.device.type, EPS, real.fingerprint])
+    key = json.dumps([CODE, torch.__version__, real.device.type, EPS, real.fingerprint])
     path = cache_folder() / "zca" / f"{hashlib.sha256(key.encode()).hexdigest()}.zca"
     with contextlib.ExitStack() as stack:
         with contextlib.suppress(OSError):               # without a lock two may fit, which costs time and no more

@@ -11,12 +11,17 @@ DECIDING = ("augmentation", "evaluation", "networks", "operators", "training", "
 LIBRARIES = ("torchvision", "numpy")
 
 
-def cache_key(compute, *files, libraries=()):
+def code_of_scores(*files):
+    """Return the digest of all code that decides scores, `files` of this package besides; call it on import."""
+    return code_sha256(*DECIDING, *files)
+
+
+def cache_key(compute, code, libraries=()):
     """Return plain values that differ where code, libraries, kind of device or precision do.
 
-    `files` of this package and `libraries` decide, too, besides DECIDING, torch and LIBRARIES. `compute` is the
-    `Compute` that networks run with.
+    `code` is `code_of_scores`; `libraries` decide, too, besides torch and LIBRARIES. `compute` is the `Compute` that
+    networks run with.
     """
-    return {"code": code_sha256(*DECIDING, *files), "torch": torch.__version__,       # says for which CUDA, too
+    return {"code": code, "torch": torch.__version__,      # says for which CUDA, too
             "libraries": library_versions(*LIBRARIES, *libraries),
             "device": compute.device.type, "precision": compute.precision}

@@ -17,6 +17,7 @@ from condense.core import source_code
 from condense.core.randomness import Streams
 from condense.data import load_data
 from condense.evaluation import evaluate
+from condense.evaluation.cache_key import code_of_scores
 from condense.operators import Compute
 from condense.training import Protocol, TensorSet
 
@@ -120,17 +121,16 @@ def test_other_code_is_scored_anew_and_the_same_code_elsewhere_is_not(digits, tr
     copy = tmp_path / "elsewhere" / "condense"
     shutil.copytree(source_code.PACKAGE, copy, ignore=shutil.ignore_patterns("__pycache__"))
     monkeypatch.setattr(source_code, "PACKAGE", copy)
-    source_code.code_sha256.cache_clear()
-    try:
-        random(digits, {"MLP": QUICK})
-        assert trained == ["MLP"]
-        with open(copy / name, "a") as file:
-            file.write("# a change\n")
-        source_code.code_sha256.cache_clear()
-        random(digits, {"MLP": QUICK})
-        assert trained == ["MLP"] * 2
-    finally:
-        source_code.code_sha256.cache_clear()
+    monkeypatch.setattr(baselines, "CODE", code_of_scores(*baselines.OWN_FILES))
+    random(digits, {"MLP": QUICK})
+    assert trained == ["MLP"]
+    with open(copy / name, "a") as file:
+        file.write("# a change\n")
+    random(digits, {"MLP": QUICK})                         # of the code that runs, not of the file that changed
+    assert trained == ["MLP"]
+    monkeypatch.setattr(baselines, "CODE", code_of_scores(*baselines.OWN_FILES))
+    random(digits, {"MLP": QUICK})
+    assert trained == ["MLP"] * 2
 
 
 def test_another_torch_and_another_version_of_a_library_are_scored_anew(digits, trained, monkeypatch):

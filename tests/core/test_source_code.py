@@ -8,17 +8,16 @@ from condense.core.source_code import code_files, code_sha256, library_versions
 
 @pytest.fixture
 def package(tmp_path, monkeypatch):
-    """A small package in the place of ours, and no memory of digests."""
+    """A small package in the place of ours."""
     for name in ("room/a.py", "room/deeper/b.py", "room/notes.txt", "file.py"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(f"print('{name}')\n")
     monkeypatch.setattr(source_code, "PACKAGE", tmp_path)
-    monkeypatch.setattr(source_code, "code_sha256", code_sha256.__wrapped__)
     return tmp_path
 
 
 def digest(*parts):
-    return source_code.code_sha256(*(parts or ("room", "file.py")))
+    return code_sha256(*(parts or ("room", "file.py")))
 
 
 def test_a_folder_is_every_python_file_below_it(package):

@@ -29,14 +29,18 @@ def test_a_second_start_decodes_nothing_and_gives_the_same(tmp_path, decodings, 
     assert decodings == [10] and first.fingerprint == second.fingerprint
 
 
-@pytest.mark.parametrize("change", ["touched", "added", "resized", "squashed"])
-def test_what_changes_the_pixels_is_decoded_again(tmp_path, decodings, change, write_tree, write_image):
+@pytest.mark.parametrize("change", ["touched", "added", "resized", "squashed", "code", "Pillow"])
+def test_what_changes_the_pixels_is_decoded_again(tmp_path, decodings, change, write_tree, write_image, monkeypatch):
     write_tree(tmp_path)
     load_data("folder", tmp_path, im_size=4, **QUIET)
     if change == "touched":
         os.utime(tmp_path / "ant" / "0.png", ns=(1, 1))
     if change == "added":
         write_image(tmp_path / "ant" / "new.png")
+    if change == "code":
+        monkeypatch.setattr(image_files, "CODE", "other")
+    if change == "Pillow":
+        monkeypatch.setattr(image_files, "library_versions", lambda *names: dict.fromkeys(names, "0"))
     size, resize = 5 if change == "resized" else 4, "squash" if change == "squashed" else "crop"
     load_data("folder", tmp_path, im_size=size, resize=resize, **QUIET)
     assert len(decodings) == 2

@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from condense.data import Whitening, load_data
+from condense.data import Whitening, load_data, zca
 from condense.run.results import describe, load_result, save_result
 from tests.data.whitened_by_hand import reference
 
@@ -26,6 +26,14 @@ def test_fitting_is_announced_once_and_then_read(own_cache, caplog, monkeypatch,
     assert [r.getMessage() for r in caplog.records] == ["fitting ZCA on 1,438 images (64 pixels each)"]
     assert torch.equal(first.images, second.images) and first.zca.fingerprint == second.zca.fingerprint
     assert first.zca.fingerprint == white.zca.fingerprint
+
+
+@pytest.mark.parametrize("where, name", [(zca, "CODE"), (torch, "__version__")], ids=["code", "torch"])
+def test_other_code_and_another_torch_fit_their_own(own_cache, monkeypatch, where, name):
+    load_data("Digits", zca=True)
+    monkeypatch.setattr(where, name, "0")
+    load_data("Digits", zca=True)
+    assert len(list(own_cache.glob("*.zca"))) == 2
 
 
 @pytest.mark.parametrize("damage", ["cut", "empty", "text", "header", "bracket", "mean", "vectors", "fingerprint"])

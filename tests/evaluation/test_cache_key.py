@@ -8,7 +8,7 @@ import torch
 from condense.comparison import baselines
 from condense.continual import scoring
 from condense.core.source_code import PACKAGE, code_files
-from condense.evaluation.cache_key import DECIDING, cache_key
+from condense.evaluation.cache_key import DECIDING, cache_key, code_of_scores
 from condense.operators import Compute
 
 # Imported by files that decide scores, but without a part in any: they word errors and names, find and write files,
@@ -46,7 +46,9 @@ def test_nothing_is_listed_that_is_not_there():
 
 
 def test_keys_differ_by_device_and_precision_and_files():
-    keys = [cache_key(Compute()), cache_key(Compute(torch.device("cuda", 1))), cache_key(Compute(precision="bf16")),
-            cache_key(Compute(), "methods.py"), cache_key(Compute(), libraries=["pytest"])]
+    code = code_of_scores()
+    keys = [cache_key(Compute(), code), cache_key(Compute(torch.device("cuda", 1)), code),
+            cache_key(Compute(precision="bf16"), code), cache_key(Compute(), code_of_scores("methods.py")),
+            cache_key(Compute(), code, ["pytest"])]
     assert all(key not in keys[:place] for place, key in enumerate(keys))
-    assert cache_key(Compute(torch.device("cuda", 0))) == keys[1]         # the kind of device counts, not its number
+    assert cache_key(Compute(torch.device("cuda", 0)), code) == keys[1]   # the kind counts, not the number
