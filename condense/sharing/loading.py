@@ -141,9 +141,10 @@ class SetReader:
             images, labels = _decoded(one, before, Space.of(real), factor)
             return TensorSet(images.to(real.device), renumber(labels).to(real.device))
 
-        told = [evidence, how, "normalised with the data set's constants" if name == "raw" else None,
-                f"decoded by factor {factor}" if factor > 1 else None, words]
-        return Placed(real, list(map(beside, file.sets)), list(map(beside, file.best)), name, _worded(*told), factor)
+        done = _joined(", ", how, "normalised with the data set's constants" if name == "raw" else None,
+                       f"decoded by factor {factor}" if factor > 1 else None)
+        return Placed(real, list(map(beside, file.sets)), list(map(beside, file.best)), name,
+                      _joined("; ", evidence, done, words), factor)
 
     def beside_data(self, experiment=0, which="last"):
         """Return one set as a `LoadedSet` in the space that its real data have."""
@@ -268,8 +269,8 @@ def _decoded(one, before, after, factor):
     return images, one.labels.repeat(factor**2, *[1] * (one.labels.dim() - 1))       # tiles are slow, images fast
 
 
-def _worded(*parts):
-    return "; ".join(filter(None, parts))
+def _joined(sign, *parts):
+    return sign.join(filter(None, parts))
 
 
 def _load(file, dataset, data_path, zca):
