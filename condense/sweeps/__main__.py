@@ -6,13 +6,13 @@ from pathlib import Path
 
 from condense.core.errors import UserError
 from condense.core.registry import lookup
-from condense.sweeps.definitions import SWEEPS
-from condense.sweeps.plan import check_cells, plan_cells, read_request, write_plan
+from condense.sweeps.definitions import SWEEPS, Sweep
+from condense.sweeps.plan import Request, check_cells, plan_cells, read_request, write_plan
 from condense.sweeps.schedule import Schedule
 from condense.sweeps.table import make_table
 
 
-def main(arguments):
+def main(arguments: list[str]) -> int:
     """Run the sweep `arguments[0]` with the flags after it and the environment's lists; returns the exit code.
 
     0: all is done; 1: cells failed; 2: refused, in one line; 128 + n: stopped by signal n.
@@ -25,7 +25,7 @@ def main(arguments):
         return 2
 
 
-def run_sweep(sweep, name, flags):
+def run_sweep(sweep: Sweep, name: str, flags: list[str]) -> int:
     """Plan the cells, run them, print their table; whatever can be refused is refused before anything is written."""
     request = read_request(name, sweep.defaults, flags, os.environ)
     cells, before = plan_cells(request, sweep.grids(request)), sweep.before(request)
@@ -41,7 +41,7 @@ def run_sweep(sweep, name, flags):
     return report(sweep, request, schedule)
 
 
-def report(sweep, request, schedule):
+def report(sweep: Sweep, request: Request, schedule: Schedule) -> int:
     """Print and write the table, then what failed; returns the exit code."""
     code = 0
     print(flush=True)

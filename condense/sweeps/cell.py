@@ -15,7 +15,10 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
+from types import FrameType
+from typing import IO
 
 from condense.core.files import atomic_path, locked
 
@@ -28,9 +31,9 @@ SYSTEM = ctypes.CDLL(None) if sys.platform == "linux" else None
 DECIDING = ("main_*.py", "condense/synthetic/*.py", "condense/cli/*.py", "condense/comparison/baselines.py")
 
 
-def main(sweep, folder, python, *words):
-    """Run the cell in `folder` with the flags `words[1:]` of the script `words[0]`; returns the exit code."""
-    folder, flags = Path(folder), parse(words)
+def main(sweep: str, place: str, python: str, *words: str) -> int:
+    """Run the cell in the folder `place` with the flags `words[1:]` of the script `words[0]`; returns the exit code."""
+    folder, flags = Path(place), parse(words)
     folder.mkdir(parents=True, exist_ok=True)
     with locked(folder / "cell.lock", lambda: print(f"waiting for another run in {folder}", flush=True)):
         if is_done(folder, flags, words):
@@ -50,7 +53,7 @@ def main(sweep, folder, python, *words):
         return code
 
 
-def commands(folder, python, words, flags):
+def commands(folder: Path, python: str, words: Sequence[str], flags: argparse.Namespace) -> Iterator[list[str]]:
     """Yield the method's command, then one for each result that it left; only the method knows its name."""
     yield [python, *words] if flags.overwrite else [python, *words, "--resume"]
     for result in results(folder):
@@ -58,11 +61,11 @@ def commands(folder, python, words, flags):
                "--output", str(folder / "scores.json"), "--data_path", flags.data_path, "--device", flags.device]
 
 
-def results(folder):
+def results(folder: Path) -> list[Path]:
     return sorted(folder.glob("res_*ipc.pt"))
 
 
-def parse(words):
+def parse(words: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument("--dataset")
     parser.add_argument("--data_path")
@@ -72,7 +75,7 @@ def parse(words):
     return parser.parse_known_args(words)[0]
 
 
-def is_done(folder, flags, words):
+def is_done(folder: Path, flags: argparse.Namespace, words: Sequence[str]) -> bool:
     """Say whether the cell needs no look by the method's script, which takes seconds.
 
     The images of a folder may have changed without a sign, so there the script looks.
@@ -84,7 +87,7 @@ def is_done(folder, flags, words):
     return flags.dataset != "folder" and before == finished(folder, words, flags)
 
 
-def finished(folder, words, flags):
+def finished(folder: Path, words: Sequence[str], flags: argparse.Namespace) -> dict:
     """Return what tells a finished cell from any other: its command, and every file that decides or holds its result.
 
     A file counts as the same if size and time are: otherwise the method's script looks.
@@ -98,14 +101,19 @@ def finished(folder, words, flags):
             "files": {path: [stat.st_size, stat.st_mtime_ns] for path, stat in stats.items()}}
 
 
-def in_turn(commands, wanted, log):
+def in_turn(commands: Iterable[list[str]], wanted: Callable[[], bool], log: IO[str]) -> int:
     """Run `commands` until one fails; returns its exit code, or 0. They stop on SIGTERM, or once not `wanted()`."""
-    running, stopped = [], []
+    running: list[subprocess.Popen] = []
+    stopped: list[int] = []
 
-    def stop(number, frame=None):
+    def stop(number: int, frame: FrameType | None = None) -> None:
         stopped.append(number)
         for process in running:
             process.terminate()
+
+    def look() -> None:
+        if not (stopped or wanted()):
+            stop(signal.SIGTERM)
 
     signal.signal(signal.SIGTERM, stop)
     for command in commands:
@@ -115,28 +123,29 @@ def in_turn(commands, wanted, log):
         running[:] = [process]
         if stopped:                                       # before there was anything to tell
             process.terminate()
-        code = wait(process, lambda: stopped or wanted() or stop(signal.SIGTERM))
+        code = wait(process, look)
         if code:
             return code if code > 0 else 128 - code
     return 0
 
 
-def start(command, log):
+def start(command: list[str], log: IO[str]) -> subprocess.Popen:
     """Start `command` in a session of its own, where no signal reaches it but ours."""
     return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
-                            start_new_session=True, preexec_fn=SYSTEM and end_with_parent,
+                            start_new_session=True, preexec_fn=end_with_parent,
                             env={**os.environ, "PYTHONUNBUFFERED": "1"})
 
 
-def end_with_parent():
+def end_with_parent() -> None:
     """Called in the child: if this process is killed, and the lock with it, the child must not work on without.
 
     Only Linux offers that; elsewhere a script whose cell was killed works on.
     """
-    SYSTEM.prctl(PARENT_DEATH_SIGNAL, signal.SIGKILL)
+    if SYSTEM:
+        SYSTEM.prctl(PARENT_DEATH_SIGNAL, signal.SIGKILL)
 
 
-def wait(process, look):
+def wait(process: subprocess.Popen, look: Callable[[], object]) -> int:
     """Return the exit code of `process`; calls `look()` every second meanwhile."""
     while True:
         try:

@@ -6,7 +6,7 @@ from functools import partial
 
 from condense.methods import METHODS
 from condense.sweeps.matrix import SETTINGS, matrix_grids, plan_experts
-from condense.sweeps.plan import Grid
+from condense.sweeps.plan import Cell, Grid, Request
 
 ACCURACY_DATA = "MNIST FashionMNIST SVHN CIFAR10 CIFAR100"
 NETWORKS = "MLP LeNet ConvNet AlexNet VGG11BN ResNet18BN_AP"
@@ -14,28 +14,28 @@ STRATEGIES = ("color crop cutout flip scale rotate "
               "color_crop_cutout_scale_rotate color_crop_cutout_flip_scale_rotate")
 
 
-def one_grid(request, flags=()):
+def one_grid(request: Request, flags: tuple[str, ...] = ()) -> list[Grid]:
     """Return the grid of a sweep in which nothing varies but the lists."""
     return [Grid(request.lists["METHODS"], flags)]
 
 
-def varied(request, option, variable):
+def varied(request: Request, option: str, variable: str) -> list[Grid]:
     """Return a grid for each value of `--option` in the list `variable`."""
     return [Grid(request.lists["METHODS"], (), option, value) for value in request.lists[variable]]
 
 
-def low_rank_and_hosts(request):
+def low_rank_and_hosts(request: Request) -> list[Grid]:
     """Return a grid for each method, those of low rank with the rank in their names."""
     start = ("--init", *request.lists["START"])
     return [Grid([name], start, "rank", " ".join(request.lists["RANK"])) if is_low_rank(name) else Grid([name], start)
             for name in request.lists["METHODS"]]
 
 
-def is_low_rank(name):
+def is_low_rank(name: str) -> bool:
     return name in METHODS and METHODS[name].form == "low_rank"
 
 
-def nothing_before(request):
+def nothing_before(request: Request) -> list[Cell]:
     return []
 
 
@@ -50,17 +50,17 @@ class Sweep:
     rows: str
     columns: str
     lists: dict = field(default_factory=dict)
-    grids: Callable = one_grid
-    before: Callable = nothing_before
+    grids: Callable[[Request], list[Grid]] = one_grid
+    before: Callable[[Request], list[Cell]] = nothing_before
     note: str = ""
 
     @property
-    def defaults(self):
+    def defaults(self) -> dict[str, str]:
         """Every list of the sweep with its default."""
         return {"DATASETS": "MNIST", "IPCS": "1", "METHODS": "DC", "MODELS": "ConvNet", "SEEDS": "0", **self.lists}
 
 
-def pool_sweep(mode, models):
+def pool_sweep(mode: str, models: str) -> Sweep:
     """Return the sweep that condenses with each of `models` and evaluates with the pool of `--eval_mode mode`."""
     return Sweep("dataset,ipc,method,model", "network", {"MODELS": models},
                  partial(one_grid, flags=("--eval_mode", mode)))

@@ -4,6 +4,9 @@ import hashlib
 import json
 import re
 from dataclasses import dataclass, field
+from pathlib import Path
+
+from torch import Tensor
 
 from condense.comparison.baselines import load_baselines
 from condense.core.errors import InputError
@@ -25,9 +28,10 @@ class Entry:
         return tuple(self.keys.get(name, "–" if self.accuracies else None) for name in names)
 
 
-def read_entries(folder):
+def read_entries(folder: Path) -> tuple[list[Entry], list[str]]:
     """Return ([Entry] in the order that the cells were planned in, [problems in words]) of all below `folder`."""
-    entries, problems = [], []
+    entries: list[Entry] = []
+    problems: list[str] = []
     planned = {path.parent for path in folder.rglob("cell.txt")}
     finished = {cell for cell in planned if (cell / "cell.done").exists()}
     for path in sorted(folder.rglob("res_*ipc.pt"), key=lambda path: natural(str(path))):
@@ -47,7 +51,7 @@ def read_entries(folder):
     return sorted(entries, key=lambda entry: int(entry.keys.get("order", 0))), problems
 
 
-def read_result(path, run, problems):
+def read_result(path: Path, run: str, problems: list[str]) -> list[Entry]:
     """Return the entries of one result file, a network each."""
     result = load_result(path)
     meta = result["meta"]
@@ -66,14 +70,14 @@ def read_result(path, run, problems):
             for model, accuracies in result["accs_all_exps"].items()]
 
 
-def recipe_of(experts, options):
+def recipe_of(experts: dict, options: dict) -> str:
     """Return a short name of how the experts of a run with `options` were made; data and network go without saying."""
     about = {**experts.get("options", {}), "experts": experts["experts"]}
     recipe = {name: value for name, value in about.items() if name not in options or name == "seed"}
     return hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()[:8]
 
 
-def images_per_class(labels):
+def images_per_class(labels: Tensor) -> str:
     """Return how many images a set gives each class to train on, as text: "8", or "7-8" where classes differ.
 
     Sets with soft labels (n, K) have as many of each class.
@@ -84,7 +88,7 @@ def images_per_class(labels):
     return "-".join(map(str, counts if len(counts) < 2 else (counts[0], counts[-1])))
 
 
-def read_plan(cell):
+def read_plan(cell: Path) -> dict[str, str]:
     """Return what a sweep calls the cell in this folder, {option: str}; {} where no sweep made the folder."""
     path = cell / "cell.txt"
     if not path.exists():
@@ -92,7 +96,7 @@ def read_plan(cell):
     return dict(line.split(" ", 1) for line in path.read_text(encoding="utf-8").splitlines())
 
 
-def read_reason(cell):
+def read_reason(cell: Path) -> str:
     """Return the error that the log of a sweep's cell ends with, or "" where it ends otherwise."""
     path = cell / "cell.log"
     lines = path.read_text(encoding="utf-8", errors="replace").split("\n") if path.exists() else []
@@ -100,6 +104,6 @@ def read_reason(cell):
     return last.removeprefix("error: ") if last.startswith("error: ") else ""
 
 
-def natural(text):
+def natural(text: str) -> list[tuple[int, str]]:
     """Sort key in which W32 comes before W128."""
     return [(int(part), "") if part.isdigit() else (0, part) for part in re.split(r"(\d+)", text)]

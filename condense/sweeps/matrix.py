@@ -1,9 +1,11 @@
 """The matrix: the settings of each objective with each form of the set, for small images on a CPU, and its experts."""
 
+from collections.abc import Iterator, Sequence
+
 from condense.core.errors import InputError
 from condense.core.registry import lookup
 from condense.methods import EXPERTS_SCRIPT, METHODS
-from condense.sweeps.plan import Cell, Grid, place_data
+from condense.sweeps.plan import Cell, Grid, Request, place_data
 from condense.synthetic import PARAMETERIZATIONS
 
 FLAGS_OF_IMAGES = ("--zca", "--im_size", "--res", "--resize", "--subset", "--classes")
@@ -32,7 +34,7 @@ SETTINGS_OF_PAIRS = {
 EXPERTS = "--num_experts 5 --train_epochs 10 --batch_train 32"
 
 
-def matrix_grids(request):
+def matrix_grids(request: Request) -> list[Grid]:
     """Return a grid for each method and form; raises InputError for what is no row or column of the matrix."""
     for name in request.lists["METHODS"]:
         if name not in SETTINGS:
@@ -41,7 +43,7 @@ def matrix_grids(request):
             for name in request.lists["METHODS"] for form in forms(request.lists["FORMS"])]
 
 
-def forms(names):
+def forms(names: list[str]) -> list[str]:
     """Return the names of forms that the word list FORMS asks for: `all` stands for each there is."""
     if names == ["all"]:
         return list(PARAMETERIZATIONS)
@@ -53,7 +55,7 @@ def forms(names):
     return names
 
 
-def settings(name, form, out):
+def settings(name: str, form: str, out: str) -> tuple[str, ...]:
     """Return the flags of a cell of the matrix; one that the user gives comes after them and is obeyed."""
     texts = [EVERY_CELL, SETTINGS[name], SETTINGS_OF_FORMS.get(form, ""), SETTINGS_OF_PAIRS.get((name, form), "")]
     experts = ("--buffer_path", f"{out}/buffers") if METHODS[name].experts else ()
@@ -61,7 +63,7 @@ def settings(name, form, out):
     return (*" ".join(texts).split(), *experts, *warm_up)
 
 
-def plan_experts(request):
+def plan_experts(request: Request) -> list[Cell]:
     """Return the cells that make experts, one for each data set and model; none where no method reads them, or the
     user names a folder that has some.
     """
@@ -72,14 +74,14 @@ def plan_experts(request):
             for model in request.lists["MODELS"]]
 
 
-def plan_expert(request, dataset, model):
+def plan_expert(request: Request, dataset: str, model: str) -> Cell:
     data, path, label = place_data(dataset, request.data_path)
     flags = [*EXPERTS.split(), "--buffer_path", f"{request.out}/buffers", *flags_of_experts(request.flags),
              "--dataset", data, "--data_path", path, "--model", model]
     return Cell(f"buffers/{label}_{model}", EXPERTS_SCRIPT, tuple(flags))
 
 
-def flags_of_experts(words):
+def flags_of_experts(words: Sequence[str]) -> Iterator[str]:
     """Yield those of a sweep's flags, with their values, that say what images are and how they are computed with."""
     wanted = False
     for word in words:

@@ -1,6 +1,7 @@
 """The cells of a sweep: their folders, their commands, and what is refused before anything is written."""
 
 import os
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
@@ -52,7 +53,7 @@ class Cell:
     labels: dict = field(default_factory=dict)
 
 
-def read_request(name, defaults, flags, environment):
+def read_request(name: str, defaults: dict, flags: Sequence[str], environment: Mapping[str, str]) -> Request:
     """Return the `Request` of the environment's variables; empty ones count as unset. Raises InputError."""
     for word in flags:
         flag = word.partition("=")[0]
@@ -67,7 +68,7 @@ def read_request(name, defaults, flags, environment):
                    int(jobs), environment.get("PYTHON") or "python")
 
 
-def plan_cells(request, grids):
+def plan_cells(request: Request, grids: list[Grid]) -> list[Cell]:
     """Return the cells of all `grids`, in the order of the lists. Raises InputError for what cannot be planned."""
     rows = {name: find_method(name) for grid in grids for name in grid.methods}
     for grid in grids:
@@ -77,7 +78,7 @@ def plan_cells(request, grids):
     cells = [plan_cell(request, grid, dataset, ipc, name, rows[name], model, seed) for grid in grids
              for dataset, ipc, name, model, seed in product(lists["DATASETS"], lists["IPCS"], grid.methods,
                                                             lists["MODELS"], lists["SEEDS"])]
-    folders = set()
+    folders: set[str] = set()
     for cell in cells:
         if cell.folder in folders:
             raise InputError(f"two cells would share {request.out}/{cell.folder}; name each once, and paths that end "
@@ -86,7 +87,7 @@ def plan_cells(request, grids):
     return cells
 
 
-def find_method(name):
+def find_method(name: str) -> Method:
     """Return the row of method `name`; raises InputError where there is none, or its script is not there."""
     try:
         method = lookup(METHODS, name, "method")
@@ -97,7 +98,8 @@ def find_method(name):
     return method
 
 
-def plan_cell(request, grid, dataset, ipc, name, method, model, seed):
+def plan_cell(request: Request, grid: Grid, dataset: str, ipc: str, name: str, method: Method, model: str,
+              seed: str) -> Cell:
     """Return one `Cell`.
 
     Flags of the published runs come first, so that the user's override them; what the cell is comes last.
@@ -117,7 +119,7 @@ def plan_cell(request, grid, dataset, ipc, name, method, model, seed):
     return Cell(folder, method, tuple(flags), labels)
 
 
-def place_data(dataset, data_path):
+def place_data(dataset: str, data_path: str) -> tuple[str, str, str]:
     """Return (name, folder or file, label) of a word of DATASETS: NAME, NAME:PATH, folder:PATH or file:PATH."""
     name, colon, path = dataset.partition(":")
     path = path if colon else data_path
@@ -125,7 +127,7 @@ def place_data(dataset, data_path):
     return name, path, label
 
 
-def published_flags(name, method, model):
+def published_flags(name: str, method: Method, model: str) -> Iterator[str]:
     """Yield the flags that make a script the method `name`, and those that its paper has for `model`."""
     if model == "MLP" and (method.host or name) in ("DC", "DSA"):
         yield from ("--lr_img", "0.01")
@@ -136,19 +138,19 @@ def published_flags(name, method, model):
             yield from (f"--{option}", str(value))
 
 
-def check_cells(cells):
+def check_cells(cells: list[Cell]) -> None:
     """Parse the flags of every cell, as its script will: what is misspelt is one line now instead of one per cell.
 
     Raises OptionError.
     """
-    configs = {}
+    configs: dict[str, type] = {}
     for cell in cells:
         if cell.method.script not in configs:
             configs[cell.method.script] = with_forms(cell.method.load().Config, PARAMETERIZATIONS)
         parse(configs[cell.method.script], cell.flags)
 
 
-def write_plan(request, cells):
+def write_plan(request: Request, cells: list[Cell]) -> None:
     """Make the cells' folders, each with its labels in cell.txt; raises InputError where OUT cannot be written to."""
     for order, cell in enumerate(cells, 1):
         if not cell.labels:
@@ -162,7 +164,7 @@ def write_plan(request, cells):
             raise InputError(f"cannot write to OUT={request.out}; name a folder that can be written to") from None
 
 
-def cell_environment(request, environment):
+def cell_environment(request: Request, environment: Mapping[str, str]) -> dict[str, str]:
     """Return the environment of the cells: with several at a time, each has its share of the cores."""
     if request.jobs == 1 or environment.get("OMP_NUM_THREADS"):
         return dict(environment)

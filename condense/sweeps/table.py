@@ -18,14 +18,14 @@ from condense.comparison.tables import FORMATS, Table, latex, markdown
 from condense.core.errors import InputError, UserError
 from condense.core.files import atomic_path
 from condense.core.registry import unknown
-from condense.sweeps.entries import read_entries
+from condense.sweeps.entries import Entry, read_entries
 
 POOLED = {"seed", "device", "chunk", "compile", "deterministic", "order", "save",
           "bytes", "images"}               # what does not tell results apart, or only follows from what does
 MOST_NAMED = 10                            # missing cells that a note names
 
 
-def main(argv=None):
+def main(argv: list[str] | None = None) -> int:
     """Print the table that the command line asks for; returns the exit code: 0, or 2 for what is refused."""
     args = parse(argv)
     try:
@@ -36,7 +36,7 @@ def main(argv=None):
     return 0
 
 
-def parse(argv):
+def parse(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", help="folder of results, at any depth")
     parser.add_argument("--rows", help="options that tell rows apart, by commas [all that differ]")
@@ -47,14 +47,15 @@ def parse(argv):
     return parser.parse_args(argv)
 
 
-def make_table(folder, rows=None, columns="dataset", note=None, form="markdown", write=False):
+def make_table(folder: Path, rows: str | None = None, columns: str = "dataset", note: str | None = None,
+               form: str = "markdown", write: bool = False) -> str:
     """Return the table of the results below `folder` as text in `form`; `write` puts it into the folder, too.
 
     `rows` and `columns` are names by commas; without `rows` all that differ. Raises InputError where there are no
     results, where a name is unknown, or where a place would pool what is not alike.
     """
     entries, problems = read_entries(folder)
-    table = build(entries, rows, columns.split(","), [note] * bool(note) + problems)
+    table = build(entries, rows, columns.split(","), [*([note] if note else []), *problems])
     if write:
         for suffix, text in {"md": markdown(table), "tex": latex(table)}.items():
             with atomic_path(folder / f"table.{suffix}") as path:
@@ -62,20 +63,20 @@ def make_table(folder, rows=None, columns="dataset", note=None, form="markdown",
     return FORMATS[form](table)
 
 
-def build(entries, rows, columns, problems):
+def build(entries: list[Entry], rows: str | None, columns: list[str], problems: list[str]) -> Table:
     """Return the `Table` of `entries`; raises ValueError where a place would pool what is not alike."""
-    rows = rows.split(",") if rows else differing(entries, columns)
-    check_names([*rows, *columns], entries)
+    down = rows.split(",") if rows else differing(entries, columns)
+    check_names([*down, *columns], entries)
     several = {entry.run for entry in entries if entry.accuracies}
-    if len(several) < sum(bool(entry.accuracies) for entry in entries) and "network" not in [*rows, *columns]:
-        rows = [*rows, "network"]
-    fixed = [name for name in rows if len({entry.keys.get(name) for entry in entries}) == 1]
-    shown = [name for name in rows if name not in fixed] or rows[-1:]
-    across, down = places(entries, columns), places(entries, shown)
+    if len(several) < sum(bool(entry.accuracies) for entry in entries) and "network" not in [*down, *columns]:
+        down = [*down, "network"]
+    fixed = [name for name in down if len({entry.keys.get(name) for entry in entries}) == 1]
+    shown = [name for name in down if name not in fixed] or down[-1:]
+    lines, across = places(entries, shown), places(entries, columns)
     pools = {(row, column): pool([entry for entry in entries if entry.accuracies and entry.place(shown) == row
-                                  and entry.place(columns) == column]) for row in down for column in across}
+                                  and entry.place(columns) == column]) for row in lines for column in across}
     sizes = {(len(ours), len(random)) for ours, random in pools.values() if ours}
-    texts = [[*row, *(cell(*pools[row, column], len(sizes) > 1) for column in across)] for row in down]
+    texts = [[*row, *(cell(*pools[row, column], len(sizes) > 1) for column in across)] for row in lines]
     header = [*shown, *(", ".join(column) for column in across)]
     common = [f"{name} {entries[0].keys.get(name)}" for name in fixed if name not in shown]
     return Table(header, texts, notes(common, sizes, list(pools.values()), entries) + problems)
@@ -108,7 +109,7 @@ def places(entries, names):
                   key=lambda place: [rank.index(value) for rank, value in zip(ranks, place)])
 
 
-def pool(group):
+def pool(group: list[Entry]) -> tuple[list[float], list[float]]:
     """Return (accuracies, accuracies of random images) of entries that differ in their seed alone."""
     for i, entry in enumerate(group):
         for other in group[:i]:

@@ -90,3 +90,8 @@ def test_a_cell_that_is_killed_takes_its_script_with_it(cell, tmp_path):
 def test_a_cell_stops_where_the_sweep_that_asked_is_gone(cell, tmp_path):
     process = cell(60, sweep=1 if os.getpid() != 1 else 2)
     assert process.wait() == 128 + signal.SIGTERM and not (tmp_path / "pid").exists() and is_free(tmp_path / "cell")
+
+
+def test_a_cell_loads_no_pytorch():
+    code = "import sys, condense.sweeps.cell; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY).returncode == 0

@@ -56,7 +56,7 @@ def test_matrix_takes_flags_of_a_form_where_it_has_no_other():
 
 def test_matrix_of_sets_whose_names_differ_is_whole_and_repeats_nothing(sweep, tmp_path):
     cells = {"script": "matrix.sh", "METHODS": "IDC BPTT", "FORMS": "pixels memory", "IPCS": "2",
-             "MODELS": "ConvNetW32"}
+             "MODELS": "ConvNetD1"}
     code, lines, errors = finish(sweep("--Iteration", "1", **cells))
     assert code == 0 and not errors
     out = tmp_path / "out"

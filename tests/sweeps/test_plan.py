@@ -1,6 +1,7 @@
 """What each sweep runs: a cell for every combination, with the flags of the published runs; what it refuses."""
 
 import os
+import signal
 import sys
 
 import pytest
@@ -139,3 +140,15 @@ def test_lists_that_are_empty_are_the_defaults():
     request = read_request("sweep_accuracy", sweep.defaults, (), {"METHODS": "", "OUT": "", "IPCS": " 3  4 "})
     assert request.lists["METHODS"] == ["DC", "DSA", "DM"] and request.lists["IPCS"] == ["3", "4"]
     assert request.out == "result/sweep_accuracy" and len(plan_cells(request, sweep.grids(request))) == 5 * 2 * 3
+
+
+def test_signals_that_are_ignored_from_the_start_stay_so():
+    schedule = Schedule(planned("sweep_accuracy", **ONE)[0], 1)
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as under nohup
+    try:
+        with schedule.listening():
+            assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+            assert signal.getsignal(signal.SIGTERM) == schedule._stop
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert signal.getsignal(signal.SIGTERM) != schedule._stop
