@@ -16,7 +16,8 @@ from pathlib import Path
 
 from condense import cli
 from condense.cli import OptionError, option, redefault
-from condense.cli.option import DATA, EVALUATION, RUN, SET
+from condense.cli.option import DATA, RUN, SET
+from condense.cli.option import EVALUATION as HOW
 from condense.comparison.baselines import save_baselines
 from condense.comparison.beside import BASELINES, Baselines
 from condense.comparison.rows import load_rows, merge_rows, save_rows, show_rows
@@ -62,31 +63,31 @@ class Config(cli.SourceOptions, cli.ComputeOptions, cli.CommandOptions):
     classes: str | None = redefault("classes", None)
 
     protocol: str | None = option(None, "how networks are trained; default: as the set's run did, else by its layout",
-                                  group=EVALUATION, choices=tuple(PROTOCOLS))
+                                  group=HOW, choices=tuple(PROTOCOLS))
     pool: tuple[str, ...] = option((), "networks by name, or a pool (M, B, W, D, A, P, N, I, S, SS); default: those "
-                                   "that the set was scored on", group=EVALUATION, aliases=("eval_mode",))
-    num_eval: int | None = option(None, "fresh networks per set; default: as many as its run had, else 5", group=EVALUATION,
+                                   "that the set was scored on", group=HOW, aliases=("eval_mode",))
+    num_eval: int | None = option(None, "fresh networks per set; default: as many as its run had, else 5", group=HOW,
                                   least=1)
-    epoch_eval_train: int | None = option(None, "epochs each trains; default: the protocol's", group=EVALUATION, least=0)
-    lr_net: float | None = option(None, "learning rate; default: the protocol's, or learned with the set", group=EVALUATION,
+    epoch_eval_train: int | None = option(None, "epochs each trains; default: the protocol's", group=HOW, least=0)
+    lr_net: float | None = option(None, "learning rate; default: the protocol's, or learned with the set", group=HOW,
                                   above=0)
-    batch_train: int | None = option(None, "minibatch; default: the protocol's", group=EVALUATION, least=1)
-    augmentation: str = option("auto", "another augmentation than the protocol's", group=EVALUATION,
+    batch_train: int | None = option(None, "minibatch; default: the protocol's", group=HOW, least=1)
+    augmentation: str = option("auto", "another augmentation than the protocol's", group=HOW,
                                choices=("auto", *AUGMENTATIONS))
     search_lr: tuple[float, ...] = option((), "choose the learning rate among these, on training images kept for it; "
                                           "in protocol dd a constant step size for each of the baselines",
-                                          group=EVALUATION, above=0)
+                                          group=HOW, above=0)
     stored: bool = option(False, "take the accuracies that the file holds instead of training networks again",
-                          group=EVALUATION)
+                          group=HOW)
 
     baselines: tuple[str, ...] = option(("random",), "rows beside each set, of the same protocol: "
                                         + "; ".join(f"{name} ({words})" for name, words in BASELINES.items())
-                                        + "; or none", group=EVALUATION, choices=(*BASELINES, "none"))
-    optimise_sets: int = option(50, "draws of which --baselines optimised keeps the best fifth", group=EVALUATION, least=2)
-    optimise_nets: int = option(20, "networks that it chooses them with", group=EVALUATION, least=1)
-    full_networks: int = option(1, "networks trained on the full training set", group=EVALUATION, least=1)
+                                        + "; or none", group=HOW, choices=(*BASELINES, "none"))
+    optimise_sets: int = option(50, "draws of which --baselines optimised keeps the best fifth", group=HOW, least=2)
+    optimise_nets: int = option(20, "networks that it chooses them with", group=HOW, least=1)
+    full_networks: int = option(1, "networks trained on the full training set", group=HOW, least=1)
     ranking: bool = option(False, "DD-Ranking's label-robust and augmentation-robust scores (LRS, ARS), of the first "
-                           "set scored", group=EVALUATION)
+                           "set scored", group=HOW)
 
     per_class: bool = option(False, "accuracy by class, too", group=RUN)
     format: str = option("text", "how tables are printed", group=RUN, choices=("text", "markdown", "latex", "csv"))
