@@ -1,11 +1,15 @@
 """Shuffled passes over the real images: the minibatches that outer losses are taken on."""
 
 import math
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
 
 from condense.core.randomness import generator_on
+from condense.data.real import RealBatch, RealData
 
 PADDING = 4                                # pixels, of the random crop
 
@@ -16,16 +20,16 @@ class Passes:
     `rng_of(epoch)` returns the generator of a pass's order, so that any step can be asked for.
     """
 
-    def __init__(self, real, size, rng_of):
+    def __init__(self, real: RealData, size: int, rng_of: Callable[[int], torch.Generator]) -> None:
         self.real, self.size, self.rng_of = real, size, rng_of
         self.epoch = self.order = None
 
     @property
-    def length(self):
+    def length(self) -> int:
         """How many minibatches a pass has."""
         return math.ceil(len(self.real) / self.size)
 
-    def batch(self, step):
+    def batch(self, step: int) -> RealBatch:
         """Return the minibatch of outer step `step`, a `RealBatch`."""
         epoch, position = divmod(step, self.length)
         if epoch != self.epoch:
@@ -34,7 +38,8 @@ class Passes:
         return self.real.batch_of(self.order[position * self.size:(position + 1) * self.size])
 
 
-def crop_and_flip(images, rng, padding=PADDING):
+def crop_and_flip(images: Float[Tensor, "n c h w"], rng: torch.Generator,
+                  padding: int = PADDING) -> Float[Tensor, "n c h w"]:
     """Return `images` (n, C, H, W), each cropped at random from itself with `padding` mirrored, half of them flipped.
 
     The crop has the images' own size. `rng` is a CPU generator; the draws are made on the images' device.

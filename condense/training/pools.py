@@ -25,7 +25,7 @@ EVAL_MODES = {"S": "the condensing network, batch norm replaced", "SS": "the con
 METHOD_MODES = {"MTT": {"C": "the condensing network and ConvNet"}}
 
 
-def eval_pool(mode, model, method=None):
+def eval_pool(mode: str, model: str, method: str | None = None) -> tuple[str, ...]:
     """Return the tuple of network names that evaluation mode `mode` scores a set condensed with `model` on.
 
     S cuts the name before its first "BN" (ConvNetBN -> ConvNet, ResNet18BN_AP -> ResNet18); SS keeps it. I has other

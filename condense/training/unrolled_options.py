@@ -1,6 +1,7 @@
 """What the options of unrolled training come to: which of them go together, and what their automatic values are."""
 
 from dataclasses import replace
+from typing import Any
 
 from condense.augmentation import parse_strategy
 from condense.core.errors import InputError
@@ -13,7 +14,7 @@ ORDERED = "distill_steps", "distill_epochs", "epochs", "decay_epochs", "decay_fa
 SAMPLED = "batch_syn", "batch_real", "task_sampler_nc", "epoch_eval_train", "lr_net", "batch_train"
 
 
-def settle_steps(cfg):
+def settle_steps(cfg: Any) -> Any:
     """Return `cfg` with the original's --mode and the number of scored networks in place; raises as `check` does."""
     if cfg.mode:
         (objective,) = (name for name, mode in OBJECTIVES.items() if mode == cfg.mode)
@@ -27,12 +28,12 @@ def settle_steps(cfg):
     return replace(cfg, num_eval=cfg.num_eval or (cfg.n_nets if own else held_out))
 
 
-def num_steps_of(cfg):
+def num_steps_of(cfg: Any) -> int:
     """Return T, the steps that a network is trained for."""
     return cfg.inner_steps or cfg.distill_steps * cfg.distill_epochs
 
 
-def check(cfg):
+def check(cfg: Any) -> None:
     """Raise ValueError for options that do not go together."""
     parse_strategy(cfg.dsa_strategy)
     for name in ORDERED if cfg.inner_steps else SAMPLED:
@@ -67,7 +68,7 @@ def check(cfg):
     check_trained(cfg)
 
 
-def check_trained(cfg):
+def check_trained(cfg: Any) -> None:
     """Raise ValueError for options of trained networks, and what they are taught, that do not go together."""
     loaded = cfg.train_nets_type == "loaded"
     if cfg.objective != "distill" and not loaded:

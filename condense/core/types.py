@@ -1,0 +1,35 @@
+"""Types that the annotations of several rooms name. A tensor's letters are its axes: "n c h w" as in the docstrings."""
+
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from jaxtyping import Float, Int, Shaped
+from numpy import ndarray
+from torch import Tensor
+
+Size = tuple[int, int]                                              # (height, width)
+Labels = Int[Tensor, " n"] | Float[Tensor, "n k"]                   # classes, or probabilities of k classes
+Rows = slice | Int[Tensor, " m"]                                    # some images of a set, by position
+Forward = Callable[[Tensor], Tensor]                                # images (n, c, h, w) -> logits or features
+Groups = Sequence[int] | Int[ndarray, " n"]                         # on the host: which group each image belongs to
+Augment = Callable[[Tensor, Int[ndarray, " n"]], Tensor]            # (images, class positions) -> images
+Tick = Callable[[], object]                                         # called after every epoch
+
+
+class LabelledImages(Protocol):
+    """What networks train on: a synthetic set, a batch of real images, tensors."""
+
+    @property
+    def labels(self) -> Shaped[Tensor, " n *k"]:
+        """Classes (n,) int64, or probabilities (n, k)."""
+
+    def images(self, index: Rows | None = None, /) -> Float[Tensor, "m c h w"]:
+        """Return the images at `index`, normalised; all of them for None."""
+
+
+class ClassMajor(LabelledImages, Protocol):
+    """Labelled images class after class: `counts` says how many of each."""
+
+    @property
+    def counts(self) -> list[int]:
+        """How many images there are of each class."""
