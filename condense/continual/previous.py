@@ -6,6 +6,9 @@ later command may score otherwise, with other methods and orders; only other dat
 
 import json
 import logging
+from collections.abc import Collection, Iterable
+from pathlib import Path
+from typing import Any
 
 from condense.core.errors import OptionError
 from condense.run.checkpoints import differing
@@ -17,7 +20,7 @@ MAY_DIFFER = ("methods", "seeds", "compare", "cl_space", *SCORING)
 MEND = "use another --save_path, or --overwrite"
 
 
-def read_previous(path):
+def read_previous(path: Path) -> dict[str, Any] | None:
     """Return the summary at `path`, None where there is none; raises OptionError where it cannot be read."""
     if not path.exists():
         return None
@@ -29,7 +32,8 @@ def read_previous(path):
         raise OptionError(f"{path} cannot be read; move it away, or give --overwrite") from None
 
 
-def refuse_other(path, before, options, fingerprint, free):
+def refuse_other(path: Path, before: dict[str, Any], options: dict[str, Any], fingerprint: str,
+                 free: Collection[str]) -> None:
     """Raise OptionError where the summary `before`, read from `path`, is of other images or other condensation.
 
     `options` are those now, `free` the names of those that the methods of only one of the two comparisons take.
@@ -42,7 +46,7 @@ def refuse_other(path, before, options, fingerprint, free):
         raise OptionError(f"{path} is another comparison ({'; '.join(lines)}); {MEND}")
 
 
-def refuse_other_files(path, before, sources):
+def refuse_other_files(path: Path, before: dict[str, Any], sources: Iterable[Any]) -> None:
     """Raise OptionError where published files of `sources` are not those that the summary `before` scored."""
     for source in sources:
         was, now = before["methods"].get(source.name, {}).get("files", {}), source.facts().get("files", {})
@@ -51,7 +55,8 @@ def refuse_other_files(path, before, sources):
             raise OptionError(f"{path} scored another {other} than {source.path_of(other)} is; {MEND}")
 
 
-def with_rows_kept(summary, before, own, used):
+def with_rows_kept(summary: dict[str, Any], before: dict[str, Any], own: Iterable[str],
+                   used: Collection[str]) -> dict[str, Any]:
     """Return `summary` with those rows of the summary `before` that it has not, where they were scored alike.
 
     `own` are the names of the methods' own options, `used` those that the methods of `summary` take: of the others,
@@ -80,6 +85,6 @@ def _scored_otherwise(before, now):
     return lines or ["by another protocol"] * (before["protocol"] != now["protocol"])
 
 
-def plain(values):
+def plain(values: Any) -> Any:
     """Return `values` as JSON gives them back."""
     return json.loads(json.dumps(values))

@@ -1,11 +1,12 @@
 """Types that the annotations of several rooms name. A tensor's letters are its axes: "n c h w" as in the docstrings."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
 from jaxtyping import Float, Int, Shaped
 from numpy import ndarray
 from torch import Tensor
+from torch import device as Device
 
 Size = tuple[int, int]                                              # (height, width)
 Labels = Int[Tensor, " n"] | Float[Tensor, "n k"]                   # classes, or probabilities of k classes
@@ -33,3 +34,26 @@ class ClassMajor(LabelledImages, Protocol):
     @property
     def counts(self) -> list[int]:
         """How many images there are of each class."""
+
+
+class Tested(Protocol):
+    """What networks are scored on: real data, or a part of them."""
+
+    @property
+    def spec(self) -> tuple[int, int, Size]:
+        """(channel, num_classes, im_size): what a network needs to know."""
+
+    @property
+    def im_size(self) -> Size:
+        """(height, width)."""
+
+    @property
+    def device(self) -> Device:
+        """Where the images are."""
+
+    @property
+    def test_labels(self) -> Int[Tensor, " n"]:
+        """The classes of the test images."""
+
+    def test_batches(self, size: int, /) -> Iterator[tuple[Float[Tensor, "b c h w"], Int[Tensor, " b"]]]:
+        """Yield (images, labels), `size` at a time, on the device."""

@@ -7,13 +7,17 @@ All functions take lists of tensors, one per parameter. With `stacked` their fir
 which has norms and products of its own.
 """
 
+from collections.abc import Callable, Sequence
+
 import torch
+from torch import Tensor
 
 TINY = 1e-30                               # squared norms below are 0: a gradient that is exactly zero stays so
 
 
 @torch.no_grad()
-def perturbation(weights, gradients, rho, adaptive=False, stacked=False):
+def perturbation(weights: Sequence[Tensor], gradients: Sequence[Tensor], rho: float, adaptive: bool = False,
+                 stacked: bool = False) -> list[Tensor]:
     """Return the step e of length `rho` uphill: rho g / ||g||, adaptive rho w^2 g / || |w| g ||."""
     scaled = [w.abs() * g for w, g in zip(weights, gradients)] if adaptive else gradients
     factor = rho * _inner(scaled, scaled, stacked).clamp_min(TINY).rsqrt()
@@ -22,7 +26,8 @@ def perturbation(weights, gradients, rho, adaptive=False, stacked=False):
 
 
 @torch.no_grad()
-def descent_direction(gradients, perturbed, alpha, stacked=False):
+def descent_direction(gradients: Sequence[Tensor], perturbed: Sequence[Tensor], alpha: float,
+                      stacked: bool = False) -> list[Tensor]:
     """Return gp - alpha g_perp, g_perp being the part of `gradients` g orthogonal to `perturbed` gp.
 
     Descending along gp lowers the worst loss around the weights, along -g_perp the gap between it and the loss
@@ -33,7 +38,8 @@ def descent_direction(gradients, perturbed, alpha, stacked=False):
 
 
 @torch.no_grad()
-def sharpen(parameters, gradients_here, rho, alpha, adaptive=False, stacked=False):
+def sharpen(parameters: Sequence[Tensor], gradients_here: Callable[[], object], rho: float, alpha: float,
+            adaptive: bool = False, stacked: bool = False) -> None:
     """Turn the parameters' gradients into GSAM's descent direction.
 
     They hold the minibatch's gradients at the weights; `gradients_here()` adds those of the same minibatch at
