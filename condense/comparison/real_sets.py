@@ -9,30 +9,32 @@ from functools import partial
 import torch
 
 from condense.core.registry import lookup
+from condense.core.types import LabelledImages
 from condense.data.coresets import centroids, choose_coreset, class_features, require_images
+from condense.data.real import RealBatch, RealData
 from condense.training.train import TensorSet
 
 
-def random_set(real, number, rng):
+def random_set(real: RealData, number: int, rng: torch.Generator) -> TensorSet:
     """Return `number` random real images of each class, drawn by `rng`; of a class with fewer all."""
     batch = real.sample(real.classes, number, rng)
     return TensorSet(batch.images(), batch.labels)
 
 
-def coreset(method, real, number, rng):
+def coreset(method: str, real: RealData, number: int, rng: torch.Generator) -> RealBatch:
     """Return the `number` real images of each class that `method` of CHOOSERS takes by their pixels."""
     return real.batch_of(choose_coreset(real, method, number, _pixels, len(real), rng))
 
 
 @torch.no_grad()
-def mean_set(real, number, rng=None):
+def mean_set(real: RealData, number: int, rng: torch.Generator | None = None) -> TensorSet:
     """Return the mean image of each class, `number` times: the same in every step of descent. Draws nothing."""
     means = torch.stack([class_features(real, label, _pixels, len(real)).mean(0) for label in real.classes])
     return _set(real, means.repeat_interleave(number, 0), number)
 
 
 @torch.no_grad()
-def centroid_set(real, number, rng):
+def centroid_set(real: RealData, number: int, rng: torch.Generator) -> TensorSet:
     """Return the centroids of `number` clusters of each class's pixels: no real images, but means of some.
 
     Raises ValueError where some class has fewer images.
@@ -63,6 +65,6 @@ WORDS = {"random": "random real images", "optimised": "the best of many draws of
          "average": "the mean image of each class", "full": "the full training set"}
 
 
-def made_set(real, kind, number, rng):
+def made_set(real: RealData, kind: str, number: int, rng: torch.Generator) -> LabelledImages:
     """Return the set that MAKERS makes for `kind`; raises ValueError where some class has too few images for it."""
     return lookup(MAKERS, kind, "baseline")(real, number, rng)

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import torch
+
 from condense.core.errors import InputError
 from condense.core.registry import lookup
 from condense.data.classes import choose_classes, select_classes
@@ -38,8 +40,9 @@ SIDES = {"Digits": 8, **{name: row.size for name, row in ROWS.items()}, "TinyIma
 OWN = ("folder", "file")                                 # of which nothing is known before loading
 
 
-def load_data(name, data_path="data", device="cpu", *, im_size=None, resize="auto", seed=0, progress=True,
-              zca=False, subset=None, classes=None):
+def load_data(name: str, data_path: str | Path = "data", device: torch.device | str = "cpu", *,
+              im_size: int | None = None, resize: str = "auto", seed: int = 0, progress: bool = True, zca: bool = False,
+              subset: str | None = None, classes: str | None = None) -> RealData:
     """Load a data set of DATASETS on `device`, as a `RealData`.
 
     `data_path` is the folder of data sets, or for "folder" and "file" the folder or file itself.
@@ -66,7 +69,7 @@ def load_data(name, data_path="data", device="cpu", *, im_size=None, resize="aut
     return real
 
 
-def default_side(dataset, im_size=None):
+def default_side(dataset: str, im_size: int | None = None) -> int | None:
     """Return the side in pixels that images of `dataset` will have, with `im_size` as given; None if unknown yet.
 
     Raises ValueError for a name that is not in DATASETS.

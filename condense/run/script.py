@@ -1,11 +1,13 @@
 """How a script starts: its options with those of the forms of the synthetic set, its errors as the command line's."""
 
+from collections.abc import Callable, Sequence
+
 from condense.cli.main import command_line
 from condense.cli.options import with_forms
 from condense.synthetic import PARAMETERIZATIONS
 
 
-def run_script(main, config_class, description, argv=None):
+def run_script(main: Callable, config_class: type, description: str | None, argv: Sequence[str] | None = None) -> None:
     """Parse the command line into `config_class`, with the options of every form, call `main(cfg)` and exit.
 
     Exit codes are those of `command_line`.
