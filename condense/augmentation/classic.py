@@ -8,7 +8,7 @@ published numbers have them.
 with one run of tensor kernels per operation and no loop over images.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -242,7 +242,7 @@ def _noise(images, fill, deviation, seed):
     return images + deviation * noise
 
 
-OPERATIONS = {
+OPERATIONS: dict[str, tuple[Callable, Callable]] = {
     "crop": (_draw_crop, _crop),
     "scale": (_draw_scale, _scale),
     "rotate": (_draw_rotate, _rotate),

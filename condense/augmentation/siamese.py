@@ -97,7 +97,7 @@ def cutout(x: Float[Tensor, "n c h w"], u: Float[Tensor, "#n 3"], strengths: Str
         shape = [offset.shape[0], 1, 1, 1]
         shape[axis] = side
         erased = erased & ((offset >= 0) & (offset < size)).view(shape)
-    return x.masked_fill(erased, 0)
+    return x.masked_fill(erased, 0)                                            # type: ignore[arg-type]
 
 
 def flip(x: Float[Tensor, "n c h w"], u: Float[Tensor, "#n 3"], strengths: Strengths) -> Float[Tensor, "n c h w"]:
@@ -157,7 +157,7 @@ def sample_bilinear(x: Float[Tensor, "n c h w"], grid: Float[Tensor, "n p q 2"])
         index = r.clamp(0, height - 1).long() * width + c.clamp(0, width - 1).long()
         values = pixels.gather(2, index.flatten(1)[:, None].expand(-1, x.shape[1], -1))
         total = total + values.view(*x.shape[:2], *index.shape[1:]) * (weight * inside)[:, None]
-    return total
+    return total                                                               # type: ignore[return-value]
 
 
 @dataclass(frozen=True)

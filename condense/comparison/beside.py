@@ -16,11 +16,11 @@ from condense.comparison.ranking import augmentation_robust_score, label_robust_
 from condense.comparison.real_sets import ANY_NUMBER, MAKERS, WORDS
 from condense.comparison.rows import Row
 from condense.core.randomness import Streams
-from condense.core.types import LabelledImages
 from condense.data.real import RealData
 from condense.evaluation.score import Score, evaluate
 from condense.operators import Compute
 from condense.training.protocols import Protocol
+from condense.training.train import TensorSet
 
 log = logging.getLogger("condense")
 
@@ -57,7 +57,7 @@ class Baselines:
         self.common = {"rng": rng, "compute": compute, "progress": progress}
         self.optimise = dict(zip(("num_sets", "num_nets"), optimise))
 
-    def rows(self, model: str, protocol: Protocol, fixed: Protocol, stored_bytes: int, images: int, beside: str,
+    def rows(self, model: str, protocol: Protocol, fixed: Protocol, stored_bytes: int, images: int, beside: object,
              step_sizes: Sequence[float] = (), given: Conditions = USUAL) -> list[Row]:
         """Return the [Row]s of `model`, random images at equal bytes first; `beside` names the set they stand by.
 
@@ -140,7 +140,7 @@ class Baselines:
                    {**({"compares": how} if how else {}), **dict(facts)}, kind=kind, told_apart=f"trained as {beside}")
 
 
-def ranking_facts(data: LabelledImages | Callable[[int], LabelledImages], real: RealData, model: str,
+def ranking_facts(data: TensorSet, real: RealData, model: str,
                   protocol: Protocol, fixed: Protocol, num_eval: int, streams: Callable[..., torch.Generator],
                   accuracies: Sequence[float], baselines: Baselines, stored_bytes: int) -> dict[str, Any]:
     """Return DD-Ranking's scores of the set `data`, and the accuracies they are made of, as facts; {} if impossible.

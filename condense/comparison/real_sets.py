@@ -4,6 +4,7 @@ Wang, Zhu, Torralba & Efros, "Dataset Distillation", 2018, compare with random i
 centroids of k-means and class means.
 """
 
+from collections.abc import Callable
 from functools import partial
 
 import torch
@@ -55,8 +56,9 @@ def _pixels(images):
 
 
 # kind of baseline -> (real data, images per class, rng) -> set: the same for every network
-MAKERS = {"herding": partial(coreset, "herding"), "k-center": partial(coreset, "k-center"),
-          "k-means": partial(coreset, "k-means"), "centroids": centroid_set, "average": mean_set}
+MAKERS: dict[str, Callable] = {
+    "herding": partial(coreset, "herding"), "k-center": partial(coreset, "k-center"),
+    "k-means": partial(coreset, "k-means"), "centroids": centroid_set, "average": mean_set}
 ANY_NUMBER = ("average", "full")           # kinds for which no class has too few images
 # in words, for --help
 WORDS = {"random": "random real images", "optimised": "the best of many draws of random real images, on training data",

@@ -72,7 +72,7 @@ class Row:
 
 def score_facts(scores: Sequence[Score], class_names: Sequence[str]) -> dict[str, Any]:
     """Return training accuracy, confusion matrix and class accuracies over `scores` (with `confusion`), as `facts`."""
-    confusion = added([score.confusion for score in scores])
+    confusion = added([score.confusion for score in scores])                                # type: ignore[misc]
     trained = [score.train_accuracy for score in scores if math.isfinite(score.train_accuracy)]     # of no epoch: NaN
     return {"class_names": list(class_names), "confusion": confusion, "per_class": per_class(confusion),
             "train_accuracy": statistics.fmean(trained) if trained else None}

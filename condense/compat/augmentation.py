@@ -24,6 +24,9 @@ class ParamDiffAug:
     whether images share their draws and in `latestseed` the seed of the next draw, -1 for none.
     """
 
+    Siamese: bool
+    latestseed: int
+
     def __init__(self) -> None:
         self.aug_mode = "S"
         vars(self).update(asdict(Strengths()))

@@ -46,9 +46,9 @@ def epoch(mode: str, dataloader: Iterable[tuple[Tensor, Tensor]], net: nn.Module
             logits = net(_augmented(images, args) if aug else images)
             loss = criterion(logits, labels)
             if mode == "train":
-                optimizer.zero_grad()
+                optimizer.zero_grad()                        # type: ignore[union-attr]
                 loss.backward()
-                optimizer.step()
+                optimizer.step()                             # type: ignore[union-attr]
             totals += torch.stack((loss.detach() * len(labels), _correct(logits, labels)))
             count += len(labels)
     mean_loss, accuracy = (totals / count).tolist()

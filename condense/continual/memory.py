@@ -36,7 +36,7 @@ class Part:
         views = (self.views,) if self.views > 1 else ()
         digest = hashlib.sha256(repr((tuple(self.images.shape), tuple(self.labels.shape), *views)).encode())
         for tensor in (self.images, self.labels):
-            digest.update(tensor.contiguous().numpy())
+            digest.update(tensor.contiguous().numpy())      # type: ignore[arg-type]
         return digest.hexdigest()
 
 

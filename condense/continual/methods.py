@@ -41,7 +41,7 @@ class StepMethod:
         return self.row.load()
 
     @property
-    def experts(self) -> ModuleType | None:
+    def experts(self) -> Any:
         """The module of the script that has to run before, with `settled` options and the `recipe_of` these; None."""
         return EXPERTS_SCRIPT.load() if self.row.experts else None
 
@@ -76,7 +76,7 @@ class StepMethod:
         """
         if not self.has_form:
             return ipc
-        kind = PARAMETERIZATIONS[self.parameterization]
+        kind: Any = PARAMETERIZATIONS[self.parameterization]                # type: ignore[index]
         channel, _, im_size = real.spec
         own = {name: given[name] for name in kind.OPTIONS if name in given}
         return kind(num_classes, ipc, channel, im_size, **own).counts[0]

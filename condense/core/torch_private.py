@@ -1,7 +1,5 @@
 """Names of PyTorch that it does not promise to keep, each with the reason; no other file uses such names."""
 
-from collections.abc import Sequence
-
 import torch
 import torch._dynamo
 
@@ -17,7 +15,7 @@ def inside_transform() -> bool:
     return torch._C._are_functorch_transforms_active()
 
 
-def add_lists_(totals: Sequence[torch.Tensor], tensors: Sequence[torch.Tensor], alpha: float) -> None:
+def add_lists_(totals: list[torch.Tensor], tensors: list[torch.Tensor], alpha: float) -> None:
     """Add `alpha` times each of `tensors` to the one of `totals` in the same place: one kernel for all of them."""
     torch._foreach_add_(totals, tensors, alpha=alpha)
 

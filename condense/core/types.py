@@ -24,8 +24,8 @@ class LabelledImages(Protocol):
     def labels(self) -> Shaped[Tensor, " n *k"]:
         """Classes (n,) int64, or probabilities (n, k)."""
 
-    def images(self, index: Rows | None = None, /) -> Float[Tensor, "m c h w"]:
-        """Return the images at `index`, normalised; all of them for None."""
+    def images(self, index: Rows, /) -> Float[Tensor, "m c h w"]:
+        """Return the images at `index`, normalised."""
 
 
 class ClassMajor(LabelledImages, Protocol):
@@ -34,6 +34,9 @@ class ClassMajor(LabelledImages, Protocol):
     @property
     def counts(self) -> list[int]:
         """How many images there are of each class."""
+
+    def images(self, index: Rows | None = None, /) -> Float[Tensor, "m c h w"]:
+        """Return the images at `index`, normalised; all of them for None."""
 
 
 class Tested(Protocol):

@@ -4,6 +4,8 @@ A chooser takes the features of one class, (n, D) float32, the number to choose 
 `torch.Generator`; it returns that many distinct positions, int64 on the features' device, in the order chosen.
 """
 
+from collections.abc import Callable
+
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -79,7 +81,7 @@ def _distances(points, target):
     return torch.cdist(points, target[None], compute_mode="donot_use_mm_for_euclid_dist")[:, 0]
 
 
-CHOOSERS = {"herding": herding, "k-center": k_center, "k-means": k_means}
+CHOOSERS: dict[str, Callable[..., Tensor]] = {"herding": herding, "k-center": k_center, "k-means": k_means}
 CORESET_METHODS = ("random", *CHOOSERS)
 
 
@@ -95,7 +97,8 @@ def choose_coreset(real: RealData, method: str, ipc: int, embed: Forward | None,
     if method == "random":
         return real.sample(real.classes, ipc, rng).index
     chooser = lookup(CHOOSERS, method, "selection method")
-    return torch.cat([real.class_starts[label] + chooser(class_features(real, label, embed, chunk), ipc, rng)
+    return torch.cat([real.class_starts[label] +
+                      chooser(class_features(real, label, embed, chunk), ipc, rng)          # type: ignore[arg-type]
                       for label in real.classes])
 
 

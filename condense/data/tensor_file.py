@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Int, UInt8
+from jaxtyping import Int, Integer, UInt8
 from torch import Tensor
 
 from condense.core.errors import InputError, MissingFile
@@ -37,7 +37,7 @@ def load_tensor_file(request: Request) -> RealData:
                     device=request.device)
 
 
-def read_tensor_file(path: str | Path, seed: int = 0) -> Content:
+def read_tensor_file(path: Path, seed: int = 0) -> Content:
     """Return (images, labels, test images, test labels, class names) of a file with the reference's keys.
 
     Images are (N, H, W), (N, H, W, C) or (N, C, H, W) with C 1 or 3: uint8 or other integers 0..255, or
@@ -123,7 +123,7 @@ class TensorFile:
             images = torch.as_tensor(self.get(key)) if whole is None else whole
             yield start, images[start:start + rows]
 
-    def labels(self, images_key: str, labels_key: str) -> Int[Tensor, " n"]:
+    def labels(self, images_key: str, labels_key: str) -> Integer[np.ndarray, " n"]:
         """Labels as (N,) integers; raises ValueError if they are something else, or not one per image."""
         labels = np.asarray(self.get(labels_key))
         count = self.shape(images_key)[0][0]

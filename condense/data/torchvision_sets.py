@@ -71,8 +71,9 @@ def load_torchvision(request: Request) -> RealData:
     if row.folder and root.name == row.folder and root.is_dir():
         root = root.parent
     train, test = _parts(request.name, row, root)
-    return RealData(request.name, *_tensors(train, request), *_tensors(test, request),
-                    row.class_names or train.classes, row.mean, row.std, request.device)
+    (images, labels), (test_images, test_labels) = _tensors(train, request), _tensors(test, request)
+    return RealData(request.name, images, labels, test_images, test_labels, row.class_names or train.classes, row.mean,
+                    row.std, request.device)
 
 
 def _parts(name, row, root):

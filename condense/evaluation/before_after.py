@@ -1,7 +1,7 @@
 """Scores of sets that start from given networks: what these are worth before the first step, too."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -25,9 +25,9 @@ class BeforeAfter(Scorer):
     """
 
     confusion: bool = True
-    figures: object = accuracy_alone
+    figures: Callable[..., dict[str, float]] = accuracy_alone
     last: int = 0
-    note: object = None
+    note: Any = None
     known: dict = field(default_factory=dict, repr=False, compare=False)       # experiment -> figures before
 
     def __call__(self, synthetic: Any, exp: int, it: int) -> dict[str, list[Score]]:

@@ -21,8 +21,8 @@ def poisoned(attacked: int, target: int,
     Raises ValueError unless the two are different classes of `num_classes`.
     """
     require_classes(attacked, target, num_classes)
-    how = {"attacked": attacked, "target": target}
-    return partial(relabelled, **how), partial(attack_figures, **how)
+    return (partial(relabelled, attacked=attacked, target=target),
+            partial(attack_figures, attacked=attacked, target=target))
 
 
 def relabelled(labels: Int[Tensor, " n"], attacked: int, target: int) -> Int[Tensor, " n"]:

@@ -11,6 +11,7 @@ import torch
 from tqdm import tqdm
 
 from condense.core.errors import InputError
+from condense.core.randomness import Streams
 from condense.core.types import LabelledImages, Tested
 from condense.evaluation.accuracy import accuracy, confusion_counts, fraction_right, guesses
 from condense.networks import get_network
@@ -60,9 +61,9 @@ def evaluate(data: LabelledImages | Callable[[int], LabelledImages], real: Teste
 class _Tester:
     """What a trained network is tested on, and what is counted."""
 
-    real: object
-    selection: object
-    compute: object
+    real: Tested
+    selection: Tested | None
+    compute: Compute
     confusion: bool
 
     def __call__(self, nets, forwards):
@@ -180,13 +181,13 @@ class Scorer:
     taken for which.
     """
 
-    real: object
-    protocols: dict
+    real: Tested
+    protocols: dict[str, Protocol]
     num_eval: int
-    compute: object
-    rng: object
+    compute: Compute
+    rng: Streams
     progress: bool = True
-    selection: object = None
+    selection: Tested | None = None
     confusion: bool = False
 
     def __post_init__(self) -> None:
@@ -220,8 +221,8 @@ def _decoded(synthetic):
     return TensorSet(synthetic.images().detach().float(), synthetic.labels, steps_of(synthetic), synthetic.views)
 
 
-def estimate_seconds(data: LabelledImages, real: Tested, protocols: Mapping[str, Protocol], num_eval: int,
-                     compute: Compute, tested: int) -> float:
+def estimate_seconds(data: LabelledImages | Callable[[int], LabelledImages], real: Tested,
+                     protocols: Mapping[str, Protocol], num_eval: int, compute: Compute, tested: int) -> float:
     """Return about how long one evaluation takes: one epoch and one test batch of each architecture, timed.
 
     `tested` is the number of images that each network is tested on.

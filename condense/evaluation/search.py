@@ -53,4 +53,4 @@ def search_images(real: RealData, rng: Streams) -> SelectionImages:
 
 def best_rate(means: dict[float, float]) -> tuple[float, dict[float, float]]:
     """Return (learning rate, means) of `means` {learning rate, ascending: mean accuracy}: of equal ones the smaller."""
-    return max(means, key=means.get), means
+    return max(means, key=lambda lr: means[lr]), means

@@ -5,6 +5,7 @@ that stay were trained before, random and (of one alone) fixed pre-trained weigh
 """
 
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -29,7 +30,8 @@ class Starts:
     def __init__(self, net: nn.Module, regime: str, available: int, number: int, init: str, gain: float, rng: Streams,
                  banks: tuple[Bank, Bank] | None = None) -> None:
         self.net, self.regime, self.available, self.number = net, regime, available, number
-        self.init, self.gain, self.rng, self.banks = init, gain, rng, banks
+        self.init, self.gain, self.rng = init, gain, rng
+        self.banks: Any = banks                              # of the regime "loaded"
 
     @torch.no_grad()
     def draw(self, *key: int) -> Float[Tensor, " p"]:
@@ -50,7 +52,7 @@ class Starts:
 
         Those that stay, themselves; of a bank, the networks that are held out.
         """
-        return self.banks[1].together() if self.regime == "loaded" else fixed
+        return self.banks[1].together() if self.regime == "loaded" else fixed       # type: ignore[return-value]
 
     def of_step(self, exp: int, it: int,
                 fixed: Float[Tensor, "available p"] | Bank | None) -> Iterator[Float[Tensor, " p"]]:

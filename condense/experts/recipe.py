@@ -111,7 +111,7 @@ class Recipe:
         """Return the learning rate of `epoch`."""
         if self.decay_epochs:
             return self.lr * self.decay_factor ** (epoch // self.decay_epochs)
-        dropped = self.decay and epoch >= self.protocol.drop_epoch
+        dropped = self.protocol.drop_epoch is not None and epoch >= self.protocol.drop_epoch
         return 0.1 * self.lr if dropped else self.lr
 
     def rho(self, epoch: int) -> float:

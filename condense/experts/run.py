@@ -86,7 +86,7 @@ class ExpertRun:
 
     def groups(self) -> Iterator:
         """Yield the experts still to train: one at a time on a CPU, as many as fit on a GPU."""
-        self.experts = ()
+        self.experts: Any = ()
         while missing := self.store.missing(self.total):
             state = self._state_of(missing)
             at_once = experts_at_once(self.real, self.recipe, self.size, len(missing), self.real.device)

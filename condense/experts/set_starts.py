@@ -54,7 +54,7 @@ def expert_labels(synthetic: Any, student: Student, experts: ExpertBuffer, avera
     all of them where none does.
     """
     images, classes = synthetic.images(), synthetic.hard_labels
-    total = weight = everyone = 0
+    total = weight = everyone = images.new_zeros(())
     for expert in range(len(experts) if averaged else 1):
         logits = student.logits_of(experts.snapshot(expert, experts.last_epoch, images.device), images)
         right = (logits.argmax(1) == classes).to(logits.dtype)[:, None]                   # (n, 1)

@@ -8,6 +8,7 @@ which has norms and products of its own.
 """
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -45,13 +46,15 @@ def sharpen(parameters: Sequence[Tensor], gradients_here: Callable[[], object], 
     They hold the minibatch's gradients at the weights; `gradients_here()` adds those of the same minibatch at
     whatever the weights are. The weights end as they were, to the bit.
     """
-    gradients, weights = [p.grad for p in parameters], [p.clone() for p in parameters]
+    gradients: Any = [p.grad for p in parameters]
+    weights = [p.clone() for p in parameters]
     for parameter, offset in zip(parameters, perturbation(parameters, gradients, rho, adaptive, stacked)):
         parameter.add_(offset)
         parameter.grad = None
     with torch.enable_grad():
         gradients_here()
-    directions = descent_direction(gradients, [p.grad for p in parameters], alpha, stacked)
+    perturbed: Any = [p.grad for p in parameters]
+    directions = descent_direction(gradients, perturbed, alpha, stacked)
     for parameter, weight, direction in zip(parameters, weights, directions):
         parameter.copy_(weight)
         parameter.grad = direction

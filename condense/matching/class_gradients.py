@@ -33,7 +33,7 @@ def class_gradients(net: nn.Module, compute: Compute, chunk: int | None) -> "Per
     not vectorise.
     """
     mixed = compute.precision == "bf16" and any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in net.modules())
-    return (Vectorised if compute.device.type == "cuda" and not mixed else PerClass)(net, compute, chunk)
+    return (Vectorised if compute.device.type == "cuda" and not mixed else PerClass)(net, compute, chunk)  # type: ignore[arg-type]
 
 
 class PerClass:

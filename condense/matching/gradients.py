@@ -38,7 +38,8 @@ def match_ours(real: Sequence[Float[Tensor, "k ..."]],
 def match_mse(real: Sequence[Float[Tensor, "k ..."]],
               synthetic: Sequence[Float[Tensor, "k ..."]]) -> Float[Tensor, " k"]:
     """Squared distance, summed over every entry of every tensor."""
-    return sum((a - b).square().flatten(1).sum(1) for a, b in zip(real, synthetic, strict=True))
+    return sum((a - b).square().flatten(1).sum(1)                               # type: ignore[return-value]
+               for a, b in zip(real, synthetic, strict=True))
 
 
 def match_cos(real: Sequence[Float[Tensor, "k ..."]],

@@ -67,7 +67,7 @@ def refined_distances(real: Sequence[Float[Tensor, "k ..."]], synthetic: Sequenc
     if not matched:
         raise InputError("the network has no convolution, whose gradients are compared; give --fc True, or choose "
                          "another --model")
-    return sum(distance(*pair) for pair in matched)
+    return sum(distance(*pair) for pair in matched)                       # type: ignore[return-value]
 
 
 class Part:

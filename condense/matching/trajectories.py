@@ -58,8 +58,8 @@ class Student:
         def error(theta, x, y):
             return F.cross_entropy(forward(theta, x), y, reduction="sum") / len(images)
 
-        return sum(gradient(lambda theta: error(theta, x, y), theta)         # noqa: B023 - called at once
-                   for x, y in zip(images.split(chunk), targets.split(chunk)))
+        return sum(gradient(lambda theta: error(theta, x, y), theta)         # type: ignore[return-value]  # noqa: B023
+                   for x, y in zip(images.split(chunk), targets.split(chunk)))                   # called at once
 
 
 def student_minibatches(num_images: int, size: int, num_steps: int, rng: torch.Generator,

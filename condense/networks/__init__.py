@@ -1,6 +1,7 @@
 """The networks by name, how to build one and how to draw it anew."""
 
 import math
+from collections.abc import Callable
 from functools import partial
 
 import torch
@@ -29,7 +30,7 @@ _standard = partial(ConvNet, net_width=128, net_depth=3, net_act="relu", net_nor
                     net_pooling="avgpooling")
 
 # name -> factory(channel, num_classes, im_size=...); a variant changes only the aspect that it names
-NETWORKS = {
+NETWORKS: dict[str, Callable[..., nn.Module]] = {
     "MLP": MLP,
     "ConvNet": _standard,
     "LeNet": LeNet,

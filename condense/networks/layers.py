@@ -1,5 +1,7 @@
 """Layers that several families share: norms, activations and pooling by name, and pooling to a fixed map."""
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
@@ -61,7 +63,7 @@ class LayerNorm(nn.LayerNorm):
         return normal * self.weight + self.bias
 
 
-NORMS = {
+NORMS: dict[str, Callable] = {
     "none": lambda channels, size: None,
     "batchnorm": lambda channels, size: nn.BatchNorm2d(channels),
     "layernorm": lambda channels, size: LayerNorm([channels, *size]),      # elementwise over C, H and W
@@ -69,14 +71,14 @@ NORMS = {
     "groupnorm": lambda channels, size: nn.GroupNorm(4, channels),
 }
 
-ACTIVATIONS = {
+ACTIVATIONS: dict[str, Callable] = {
     "sigmoid": nn.Sigmoid,
     "relu": lambda: nn.ReLU(inplace=True),        # always behind a layer whose backward needs no output
     "leakyrelu": lambda: nn.LeakyReLU(0.01),
     "swish": nn.SiLU,
 }
 
-POOLINGS = {
+POOLINGS: dict[str, Callable] = {
     "none": lambda: None,
     "maxpooling": lambda: nn.MaxPool2d(2),
     "avgpooling": lambda: nn.AvgPool2d(2),

@@ -36,10 +36,10 @@ def as_pair(im_size: int | Sequence[int] | None, channel: int) -> Size:
     """
     if im_size is None:
         return MNIST_SIZE if channel == 1 else (32, 32)
-    pair = (int(im_size),) * 2 if isinstance(im_size, Integral) else tuple(int(side) for side in im_size)
+    pair = (int(im_size),) * 2 if isinstance(im_size, (int, Integral)) else tuple(int(side) for side in im_size)
     if len(pair) != 2 or min(pair) < 1:
         raise InputError(f"im_size must be one or two positive whole numbers, not {im_size!r}")
-    return pair
+    return pair[0], pair[1]
 
 
 def first_padding(channel: int, size: Size, usual: int, mnist: int) -> int:

@@ -3,7 +3,7 @@
 import contextlib
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -11,7 +11,7 @@ from torch import nn
 
 from condense.core.device import resolve_device
 from condense.core.torch_private import allow_recompiling
-from condense.core.types import Forward, Size
+from condense.core.types import Forward
 from condense.operators.allocator import keep_freed_memory
 
 log = logging.getLogger("condense")
@@ -49,7 +49,7 @@ class Compute:
 
     def prepare(self, net: nn.Module) -> nn.Module:
         """Move `net` to the device in channels_last layout, which is the faster one for its convolutions."""
-        return net.to(self.device, memory_format=torch.channels_last)
+        return net.to(self.device, memory_format=torch.channels_last)           # type: ignore[call-overload]
 
     def wrap(self, function: Forward, compiled: bool = True, twice: bool = False) -> Forward:
         """Return `function` (images -> tensor) run in this precision and layout; its result has the images' dtype.
@@ -82,7 +82,7 @@ class Compute:
             return torch.autocast(self.device.type, dtype=torch.bfloat16)
         return contextlib.nullcontext()
 
-    def chunk_for(self, im_size: Size) -> int:
+    def chunk_for(self, im_size: Sequence[int]) -> int:
         """Return how many images of `im_size` (H, W) go through a network at a time."""
         if self.chunk:
             return self.chunk
@@ -102,7 +102,7 @@ def start_compute(device: str = "auto", precision: str = "fp32", compile: bool =
         keep_freed_memory()
     tf32 = "tf32" if precision == "tf32" else "ieee"
     torch.backends.cuda.matmul.fp32_precision = tf32
-    torch.backends.cudnn.conv.fp32_precision = tf32
+    torch.backends.cudnn.conv.fp32_precision = tf32                         # type: ignore[attr-defined]
     torch.use_deterministic_algorithms(deterministic)
     torch.backends.cudnn.benchmark = device.type == "cuda" and not deterministic
     if deterministic:

@@ -194,7 +194,7 @@ class Conv3x3(nn.Conv2d):
 
     def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n k h w"]:
         if self._takes(x):
-            return convolve(x, self.weight, self.bias)
+            return convolve(x, self.weight, self.bias)                # type: ignore[arg-type]
         return super().forward(x)
 
     def _takes(self, x):

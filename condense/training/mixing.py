@@ -26,7 +26,7 @@ class Mixed:
 
     labels: torch.Tensor
     partners: torch.Tensor
-    share: object
+    share: float | Float[Tensor, " m"]
 
     def split(self, size: int) -> "list[Mixed]":
         """Return the labels of `size` images at a time."""

@@ -22,7 +22,7 @@ class Passes:
 
     def __init__(self, real: RealData, size: int, rng_of: Callable[[int], torch.Generator]) -> None:
         self.real, self.size, self.rng_of = real, size, rng_of
-        self.epoch = self.order = None
+        self.epoch, self.order = -1, torch.empty(0)         # none yet
 
     @property
     def length(self) -> int:
@@ -46,10 +46,9 @@ def crop_and_flip(images: Float[Tensor, "n c h w"], rng: torch.Generator,
     """
     number, _, height, width = images.shape
     rng = generator_on(images.device, rng)
-    draw = {"generator": rng, "device": images.device}
-    top, left = torch.randint(2 * padding + 1, (2, number, 1), **draw)
+    top, left = torch.randint(2 * padding + 1, (2, number, 1), generator=rng, device=images.device)
     columns = torch.arange(width, device=images.device).expand(number, width)
-    flipped = torch.rand(number, 1, **draw) < 0.5
+    flipped = torch.rand(number, 1, generator=rng, device=images.device) < 0.5
     columns = left + torch.where(flipped, width - 1 - columns, columns)
     rows = top + torch.arange(height, device=images.device)
     padded = F.pad(images, [padding] * 4, mode="reflect").permute(0, 2, 3, 1)

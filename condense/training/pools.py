@@ -40,7 +40,7 @@ def eval_pool(mode: str, model: str, method: str | None = None) -> tuple[str, ..
     if mode == "C" and method == "MTT":
         return tuple(dict.fromkeys((model, "ConvNet")))
     if mode not in POOLS:
-        raise InputError(unknown("eval mode", mode, {**EVAL_MODES, **METHOD_MODES.get(method, {})}))
+        raise InputError(unknown("eval mode", mode, {**EVAL_MODES, **METHOD_MODES.get(method or "", {})}))
     if model in LARGE_MODELS and mode in LARGE_POOLS:
         return LARGE_POOLS[mode]
-    return METHOD_POOLS.get(method, {}).get(mode, POOLS[mode])
+    return METHOD_POOLS.get(method or "", {}).get(mode, POOLS[mode])

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -26,6 +26,7 @@ AUGMENTATIONS = {
 }
 POLICIES = ("cifar10", "imagenet", "svhn")               # of AutoAugment
 DECAYS = {"drop": 0.1, "constant": 1.0, "idc": 0.2}       # schedule -> factor on the learning rate at a milestone
+Auto = Literal["auto"]
 
 
 @dataclass(frozen=True)
@@ -124,8 +125,8 @@ class StepProtocol(Protocol):
     """
 
     epochs: int = 3
-    lr: float | None = None
-    batch_size: int | None = None
+    lr: float | None = None                # type: ignore[assignment]
+    batch_size: int | None = None          # type: ignore[assignment]
     momentum: float = 0.0
     weight_decay: float = 0.0
     augmentation: str = "none"
@@ -171,13 +172,13 @@ def protocol_of(values: Mapping[str, Any]) -> Protocol:
                          ) from error
 
 
-def siamese_protocols(pool: Iterable[str], epochs: int | str, lr: float, batch_size: int,
+def siamese_protocols(pool: Iterable[str], epochs: int | Auto, lr: float, batch_size: int,
                       strategy: str) -> dict[str, Protocol]:
     """Return {network name: `Protocol`} of DSA and DM: one recipe for all, `epochs` "auto" for 1000."""
     return dict.fromkeys(pool, Protocol(1000 if epochs == "auto" else epochs, lr, batch_size, strategy=strategy))
 
 
-def dc_protocols(pool: Iterable[str], dataset: str, epochs: int | str, lr: float,
+def dc_protocols(pool: Iterable[str], dataset: str, epochs: int | Auto, lr: float,
                  batch_size: int) -> dict[str, Protocol]:
     """Return {network name: `Protocol`} of DC, whose augmentation depends on the data and on the network.
 

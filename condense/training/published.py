@@ -5,6 +5,7 @@ An accuracy means something only together with its protocol: IDC's is much stron
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from condense.augmentation.classic import classic_strategy
 from condense.augmentation.siamese import DIGIT_STRATEGY, default_strategy
@@ -16,7 +17,8 @@ from condense.training.protocols import AUGMENTATIONS, NamedProtocol, Protocol, 
 
 LARGE_SIDE = 64                            # pixels: above it IDC takes images for ImageNet's
 LARGE_EPOCHS = ((1, 3000), (10, 2000), (50, 1500), (200, 1000), (500, 500))    # IDC's: at most so many a class, epochs
-FULL_EPOCHS, FULL_DIGITS = {"epochs": 100}, {"epochs": 30, "batch_size": 32}
+FULL_EPOCHS: dict[str, Any] = {"epochs": 100}
+FULL_DIGITS: dict[str, Any] = {"epochs": 30, "batch_size": 32}
 BY_NAME = {name: name for name in AUGMENTATIONS}
 DCBENCH = {"none": "none", "dsa": "siamese", "autoaugment": "autoaugment", "randaugment": "randaugment",
            "imagenet": "jitter", "cifar": "cifar"}          # its names of augmentations -> ours

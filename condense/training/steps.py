@@ -42,7 +42,7 @@ class Steps:
         """
         number = epochs * len(self.rows)
         if lr is not None or self.sizes is None:
-            return [constant if lr is None else lr] * number
+            return [constant if lr is None else lr] * number                    # type: ignore[list-item]
         if len(self.sizes) != number:
             raise InputError(f"{len(self.sizes)} step sizes were learned with this set, and {epochs} epochs of "
                              f"{len(self.rows)} batches take {number}; leave --epoch_eval_train out, or give --lr_net, "
