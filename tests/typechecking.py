@@ -11,7 +11,7 @@ from condense.core import types
 
 ROOMS = ("matching", "augmentation", "synthetic", "training", "data")
 # What a set has (labels, images) is asked for where it is used; to ask here would compute it.
-UNASKED = FrozenDict(dict.fromkeys((types.LabelledImages, types.ClassMajor, types.Tested), object))
+UNASKED = FrozenDict(dict.fromkeys((types.LabelledImages, types.ClassMajor, types.Described, types.Tested), object))
 CHECKED = BeartypeConf(is_pep484_tower=True, hint_overrides=UNASKED)
 
 

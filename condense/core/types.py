@@ -39,6 +39,22 @@ class ClassMajor(LabelledImages, Protocol):
         """Return the images at `index`, normalised; all of them for None."""
 
 
+class Described(Protocol):
+    """What published protocols go by: a data set, or what is known of one."""
+
+    @property
+    def name(self) -> str:
+        """The data set's name."""
+
+    @property
+    def im_size(self) -> Size:
+        """(height, width)."""
+
+    @property
+    def num_classes(self) -> int:
+        """How many classes there are."""
+
+
 class Tested(Protocol):
     """What networks are scored on: real data, or a part of them."""
 

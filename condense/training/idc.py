@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from condense.augmentation.siamese import default_strategy, parse_strategy
-from condense.data.real import RealData
+from condense.core.types import Described
 from condense.training.protocols import Protocol
 from condense.training.published import Setting, named_protocols
 
@@ -16,12 +16,12 @@ MIXUPS = ("auto", "cut", "vanilla")
 USUAL_CUTMIX = 0.5                         # where a protocol has none
 
 
-def is_large(real: RealData) -> bool:
+def is_large(real: Described) -> bool:
     """Say whether IDC takes the images of `real` for ImageNet's."""
     return Setting(real.name, min(real.im_size)).large
 
 
-def idc_protocols(models: Iterable[str], real: RealData, num_images: int, epochs: int | str = "auto",
+def idc_protocols(models: Iterable[str], real: Described, num_images: int, epochs: int | str = "auto",
                   lr: float | str = "auto", batch_size: int | str = "auto", mixup: str = "auto",
                   mix_p: float | str = "auto", strategy: str = "auto", factor: int = 1) -> dict[str, Protocol]:
     """Return {network name: `Protocol`} by which sets with `num_images` training images per class are scored.
@@ -34,7 +34,7 @@ def idc_protocols(models: Iterable[str], real: RealData, num_images: int, epochs
             in _published(models, real, num_images, epochs, lr, batch_size, factor).items()}
 
 
-def following_protocol(model: str, real: RealData, strategy: str, lr: float | str = "auto",
+def following_protocol(model: str, real: Described, strategy: str, lr: float | str = "auto",
                        batch_size: int | str = "auto", mixup: str = "cut", mix_p: float | str = "auto") -> Protocol:
     """Return the `Protocol` by which network `model` follows the real data: one learning rate, no end.
 

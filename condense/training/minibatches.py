@@ -33,7 +33,7 @@ class TrainingDraws:
     """
 
     def __init__(self, rng: torch.Generator | None, num_images: int, batch_size: int, num_operators: int,
-                 device: torch.device, block: int = EPOCHS_PER_BLOCK, width: int = DRAWS, views: int = 1) -> None:
+                 device: torch.device | str, block: int = EPOCHS_PER_BLOCK, width: int = DRAWS, views: int = 1) -> None:
         self.host, self.device, self.block = rng, device, block
         self.rng = generator_on(device, rng)
         self.num_images, self.num_operators, self.width = num_images // views, num_operators, width
@@ -42,7 +42,7 @@ class TrainingDraws:
 
     @classmethod
     def of(cls, rng: torch.Generator | None, num_images: int, protocol: Protocol, operators: Operators,
-           device: torch.device, views: int = 1) -> "TrainingDraws":
+           device: torch.device | str, views: int = 1) -> "TrainingDraws":
         """Return the draws of a whole training by `protocol`, whose `siamese_operators` are `operators`."""
         width = DRAWS * max(1, operators.num_stages) if isinstance(operators, Composition) else DRAWS
         return cls(rng, num_images, protocol.batch_size, len(operators), device, width=width, views=views)

@@ -48,7 +48,7 @@ class CutMix:
     Whether and where is drawn on the host, from a stream seeded by `rng`; partners are drawn on `device`.
     """
 
-    def __init__(self, probability: float, rng: torch.Generator | None, device: torch.device) -> None:
+    def __init__(self, probability: float, rng: torch.Generator | None, device: torch.device | str) -> None:
         self.probability, self.host = probability, _offspring(rng)
         self.device, self.rng = device, generator_on(device, self.host)
 
@@ -94,6 +94,6 @@ def _offspring(rng):
     return None if rng is None else torch.Generator().manual_seed(int(torch.randint(2**62, (), generator=rng)))
 
 
-def mixers(protocol: Protocol, rngs: Iterable[torch.Generator | None], device: torch.device) -> list[CutMix] | None:
+def mixers(protocol: Protocol, rngs: Iterable[torch.Generator | None], device: torch.device | str) -> list[CutMix] | None:
     """Return a `CutMix` for each of `rngs`, or None where `protocol` mixes nothing, and nothing is drawn."""
     return [CutMix(protocol.cutmix, rng, device) for rng in rngs] if protocol.cutmix else None

@@ -11,7 +11,7 @@ from condense.augmentation.classic import classic_strategy
 from condense.augmentation.siamese import DIGIT_STRATEGY, default_strategy
 from condense.core.errors import InputError
 from condense.core.registry import lookup
-from condense.data.real import RealData
+from condense.core.types import Described
 from condense.training.pools import eval_pool
 from condense.training.protocols import AUGMENTATIONS, NamedProtocol, Protocol, StepProtocol
 
@@ -65,7 +65,7 @@ class Published:
     learned: bool = False
 
 
-def named_protocols(name: str, models: Iterable[str], dataset: str | RealData, *, epochs: int | None = None,
+def named_protocols(name: str, models: Iterable[str], dataset: str | Described, *, epochs: int | None = None,
                     lr: float | None = None, batch_size: int | None = None, augmentation: str | None = None,
                     num_images: int | None = None, lr_learned: float | None = None,
                     factor: int = 1) -> dict[str, Protocol]:
@@ -88,7 +88,7 @@ def named_protocols(name: str, models: Iterable[str], dataset: str | RealData, *
     return built
 
 
-def varied(protocol: Protocol, name: str, augmentation: str, model: str, real: str | RealData) -> Protocol:
+def varied(protocol: Protocol, name: str, augmentation: str, model: str, real: str | Described) -> Protocol:
     """Return `protocol`, of the kind called `name`, with another augmentation of those that kind has.
 
     Raises ValueError for one that it has not.
