@@ -94,6 +94,7 @@ def _offspring(rng):
     return None if rng is None else torch.Generator().manual_seed(int(torch.randint(2**62, (), generator=rng)))
 
 
-def mixers(protocol: Protocol, rngs: Iterable[torch.Generator | None], device: torch.device | str) -> list[CutMix] | None:
+def mixers(protocol: Protocol, rngs: Iterable[torch.Generator | None],
+           device: torch.device | str) -> list[CutMix] | None:
     """Return a `CutMix` for each of `rngs`, or None where `protocol` mixes nothing, and nothing is drawn."""
     return [CutMix(protocol.cutmix, rng, device) for rng in rngs] if protocol.cutmix else None

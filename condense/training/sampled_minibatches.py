@@ -45,7 +45,7 @@ def class_minibatches(counts: Sequence[int], size: int | None, num_steps: int, r
     return steps
 
 
-def draw_classes(num_classes: int, number: int | None, rng: torch.Generator) -> Sequence[int]:
+def draw_classes(num_classes: int, number: int | None, rng: torch.Generator | None) -> Sequence[int]:
     """Return `number` of the classes, drawn uniformly without repetition, in ascending order; None: all of them."""
     if number is None or number >= num_classes:
         return range(num_classes)

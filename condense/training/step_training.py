@@ -4,12 +4,12 @@ from collections.abc import Callable, Iterable, Sequence
 
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
 from condense.core.types import Tick
 
 
-def descend(parameters: Iterable[nn.Parameter], accumulate: Callable[[int], Tensor], sizes: Sequence[float],
+def descend(parameters: Iterable[Tensor], accumulate: Callable[[int], Tensor], sizes: Sequence[float],
             epochs: int, momentum: float = 0.0, tick: Tick | None = None) -> Float[Tensor, " 2 *m"] | None:
     """Move `parameters` by len(`sizes`) steps, `epochs` times through all batches; returns the last epoch's totals.
 
