@@ -39,9 +39,12 @@ class Conditions:
         values = self.starts.detach().float().cpu().contiguous()
         return hashlib.sha256(repr(tuple(values.shape)).encode() + values.numpy().tobytes()).hexdigest()
 
-    def facts(self, confusions: Sequence[Sequence[Sequence[int]]]) -> dict[str, Any]:
+    def facts(self, confusions: Sequence[Sequence[Sequence[int]] | None]) -> dict[str, Any]:
         """Return what an attack comes to over all networks, from the `confusion` of each, as facts; {} without one."""
-        return {} if self.attack is None else attack_facts(attack_figures(added(confusions), *self.attack), self.attack)
+        if self.attack is None:
+            return {}
+        counts = added(confusions)                                                           # type: ignore[arg-type]
+        return attack_facts(attack_figures(counts, *self.attack), self.attack)
 
     def applied(self, data: LabelledImages | Callable[[int], LabelledImages], model: str, protocol: Protocol,
                 period: int | None = None) -> LabelledImages | Callable[[int], LabelledImages]:

@@ -16,13 +16,13 @@ from condense.data.real import RealBatch, RealData
 from condense.training.train import TensorSet
 
 
-def random_set(real: RealData, number: int, rng: torch.Generator) -> TensorSet:
+def random_set(real: RealData, number: int, rng: torch.Generator | None) -> TensorSet:
     """Return `number` random real images of each class, drawn by `rng`; of a class with fewer all."""
     batch = real.sample(real.classes, number, rng)
     return TensorSet(batch.images(), batch.labels)
 
 
-def coreset(method: str, real: RealData, number: int, rng: torch.Generator) -> RealBatch:
+def coreset(method: str, real: RealData, number: int, rng: torch.Generator | None) -> RealBatch:
     """Return the `number` real images of each class that `method` of CHOOSERS takes by their pixels."""
     return real.batch_of(choose_coreset(real, method, number, _pixels, len(real), rng))
 
@@ -67,6 +67,6 @@ WORDS = {"random": "random real images", "optimised": "the best of many draws of
          "average": "the mean image of each class", "full": "the full training set"}
 
 
-def made_set(real: RealData, kind: str, number: int, rng: torch.Generator) -> LabelledImages:
+def made_set(real: RealData, kind: str, number: int, rng: torch.Generator | None) -> LabelledImages:
     """Return the set that MAKERS makes for `kind`; raises ValueError where some class has too few images for it."""
     return lookup(MAKERS, kind, "baseline")(real, number, rng)

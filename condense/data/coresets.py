@@ -86,7 +86,7 @@ CORESET_METHODS = ("random", *CHOOSERS)
 
 
 def choose_coreset(real: RealData, method: str, ipc: int, embed: Forward | None, chunk: int | None,
-                   rng: torch.Generator) -> Int[Tensor, " m"]:
+                   rng: torch.Generator | None) -> Int[Tensor, " m"]:
     """Return the rows of `real` that `method` chooses, `ipc` of each class: (classes * ipc,) int64, class-major.
 
     `embed` maps normalised images (N, C, H, W) to what distances are taken in, (N, D), `chunk` images at a

@@ -16,7 +16,6 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import UInt8
-from torch import Tensor
 from tqdm import tqdm
 
 from condense.core.errors import RunError
@@ -34,7 +33,7 @@ PEEKS = 64                                               # headers read to learn
 
 
 def read_images(root: Path, names: Sequence[str], request: Request,
-                channels: int | None = None) -> UInt8[Tensor, "n c h w"]:
+                channels: int | None = None) -> UInt8[np.ndarray, "n c h w"]:
     """Return the pixels of `root/name` for each of `names`, uint8 (N, C, H, W), in that order.
 
     `request` gives `im_size`, `resize` and `progress`. C is `channels`, or where that is None 1 if every

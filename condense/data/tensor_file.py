@@ -23,7 +23,7 @@ NEEDED = "it needs images_train, labels_train, and images_val, labels_val (or im
 
 UNREADABLE = (pickle.UnpicklingError, RuntimeError, ValueError, OSError, EOFError, zipfile.BadZipFile)
 
-Content = tuple[UInt8[Tensor, "train c h w"], Int[Tensor, " train"], UInt8[Tensor, "test c h w"], Int[Tensor, " test"],
+Content = tuple[UInt8[Tensor, "train c h w"], Int[Tensor, " train"], UInt8[Tensor, "test d p q"], Int[Tensor, " test"],
                 list[str]]
 
 

@@ -20,7 +20,7 @@ class Passes:
     `rng_of(epoch)` returns the generator of a pass's order, so that any step can be asked for.
     """
 
-    def __init__(self, real: RealData, size: int, rng_of: Callable[[int], torch.Generator]) -> None:
+    def __init__(self, real: RealData, size: int, rng_of: Callable[[int], torch.Generator] | None) -> None:
         self.real, self.size, self.rng_of = real, size, rng_of
         self.epoch, self.order = -1, torch.empty(0)         # none yet
 
@@ -33,7 +33,7 @@ class Passes:
         """Return the minibatch of outer step `step`, a `RealBatch`."""
         epoch, position = divmod(step, self.length)
         if epoch != self.epoch:
-            order = torch.randperm(len(self.real), generator=self.rng_of(epoch))
+            order = torch.randperm(len(self.real), generator=self.rng_of(epoch))         # type: ignore[misc]
             self.epoch, self.order = epoch, order.to(self.real.device)
         return self.real.batch_of(self.order[position * self.size:(position + 1) * self.size])
 
