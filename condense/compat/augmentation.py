@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -42,7 +43,7 @@ def set_seed_DiffAug(param: ParamDiffAug) -> None:
         param.latestseed += 1
 
 
-def DiffAugment(x: Float[Tensor, "n c h w"], strategy: str | None = "", seed: int = -1,
+def DiffAugment(x: Float[Tensor, "n c h w"], strategy: str | None = "", seed: int | np.integer = -1,
                 param: ParamDiffAug | None = None) -> Float[Tensor, "n c h w"]:
     """Return `x` (N, C, H, W) augmented by `strategy`, operators of AUGMENT_FNS joined by _; differentiable.
 

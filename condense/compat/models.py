@@ -1,12 +1,12 @@
 """Networks and pools by name, as the reference calls them."""
 
 import logging
+from collections.abc import Sequence
 
 import torch
 from torch import nn
 
 from condense.core.device import resolve_device
-from condense.core.types import Size
 from condense.networks import get_network as build_network
 from condense.training.pools import EVAL_MODES, eval_pool
 
@@ -18,7 +18,7 @@ def get_default_convnet_setting() -> tuple[int, int, str, str, str]:
     return 128, 3, "relu", "instancenorm", "avgpooling"
 
 
-def get_network(model: str, channel: int, num_classes: int, im_size: Size = (32, 32)) -> nn.Module:
+def get_network(model: str, channel: int, num_classes: int, im_size: Sequence[int] = (32, 32)) -> nn.Module:
     """Return the network named `model`, drawn from PyTorch's global generator, on the GPU if there is one.
 
     With one channel, (32, 32) stands for the 28x28 images that the reference takes all one-channel images

@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Num
 from torch import Tensor, nn
 from torch.utils.data import SequentialSampler
 
 from condense.compat.augmentation import DiffAugment, augment
 from condense.compat.datasets import ImageSet
 from condense.core.errors import InputError
-from condense.core.types import Labels, Rows
+from condense.core.types import Rows
 from condense.operators import Compute
 from condense.training.protocols import Protocol
 from condense.training.train import train_network
@@ -55,8 +55,8 @@ def epoch(mode: str, dataloader: Iterable[tuple[Tensor, Tensor]], net: nn.Module
     return mean_loss, accuracy
 
 
-def evaluate_synset(it_eval: int, net: nn.Module, images_train: Float[Tensor, "n c h w"], labels_train: Labels,
-                    testloader: Iterable[tuple[Tensor, Tensor]], args: Any) -> tuple[nn.Module, float, float]:
+def evaluate_synset(it_eval: int, net: nn.Module, images_train: Float[Tensor, "n c h w"],
+                    labels_train: Num[Tensor, " n *k"], testloader: Iterable[tuple[Tensor, Tensor]], args: Any) -> tuple[nn.Module, float, float]:
     """Train `net` in place on a synthetic set, test it, print one line; returns (net, acc_train, acc_test).
 
     Trains by the published protocol (see `Protocol`) with `args.epoch_eval_train`, `lr_net` and

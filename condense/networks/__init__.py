@@ -1,7 +1,7 @@
 """The networks by name, how to build one and how to draw it anew."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import torch
@@ -65,7 +65,7 @@ NETWORKS: dict[str, Callable[..., nn.Module]] = {
 }
 
 
-def get_network(model: str, channel: int, num_classes: int, im_size: int | Size | None = (32, 32),
+def get_network(model: str, channel: int, num_classes: int, im_size: int | Sequence[int] | None = (32, 32),
                 rng: torch.Generator | None = None) -> nn.Module:
     """Return the network named `model`, freshly initialised, on the CPU and in train mode.
 
