@@ -59,7 +59,7 @@ def DiffAugment(x: Float[Tensor, "n c h w"], strategy: str | None = "", seed: in
     operators = [lookup(AUGMENT_FNS, name, "augmentation") for name in names]
     if param.aug_mode not in MODES:
         raise InputError(unknown("aug_mode", param.aug_mode, MODES))
-    param.Siamese, param.latestseed = seed >= 0, int(seed) if seed >= 0 else -1
+    param.Siamese, param.latestseed = bool(seed >= 0), int(seed) if seed >= 0 else -1
     if param.aug_mode == "S":
         operators = [operators[int(torch.randint(len(operators), (), generator=_generator(param)))]]
     for functions in operators:

@@ -56,7 +56,8 @@ def epoch(mode: str, dataloader: Iterable[tuple[Tensor, Tensor]], net: nn.Module
 
 
 def evaluate_synset(it_eval: int, net: nn.Module, images_train: Float[Tensor, "n c h w"],
-                    labels_train: Num[Tensor, " n *k"], testloader: Iterable[tuple[Tensor, Tensor]], args: Any) -> tuple[nn.Module, float, float]:
+                    labels_train: Num[Tensor, " n *k"], testloader: Iterable[tuple[Tensor, Tensor]],
+                    args: Any) -> tuple[nn.Module, float, float]:
     """Train `net` in place on a synthetic set, test it, print one line; returns (net, acc_train, acc_test).
 
     Trains by the published protocol (see `Protocol`) with `args.epoch_eval_train`, `lr_net` and

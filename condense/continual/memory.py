@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import Any
 
 import torch
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from condense.core.types import Labels
@@ -54,7 +54,8 @@ def part_of_result(result: dict[str, Any], classes: Sequence[int], num_classes: 
     return Part(images, original_labels(labels, classes, num_classes), meta["storage"]["bytes"], views_of(meta))
 
 
-def original_labels(labels: Labels, classes: Sequence[int], num_classes: int) -> Labels:
+def original_labels(labels: Labels, classes: Sequence[int],
+                    num_classes: int) -> Int[Tensor, " n"] | Float[Tensor, "n {num_classes}"]:
     """Return `labels` 0, 1, ... (n,), or probabilities (n, k), as class ids of the whole, or (n, `num_classes`)."""
     ids = torch.tensor(classes)
     if labels.dim() == 1:
@@ -62,7 +63,7 @@ def original_labels(labels: Labels, classes: Sequence[int], num_classes: int) ->
     return labels.new_zeros(len(labels), num_classes).index_copy_(1, ids, labels)
 
 
-def memory_of(parts: Sequence[Part], device: torch.device) -> TensorSet:
+def memory_of(parts: Sequence[Part], device: torch.device | str) -> TensorSet:
     """Return the union of `parts` as a `TensorSet` on `device`, in the order that they came.
 
     Where parts differ in `views`, those of each thing are repeated until all things have as many: an epoch sees every

@@ -54,7 +54,7 @@ def class_accuracies(confusion: ArrayLike) -> Float[np.ndarray, " k"]:
         return counts.diagonal() / counts.sum(1)
 
 
-def mean_and_std(values: Sequence[float]) -> tuple[float, float] | tuple[None, None]:
+def mean_and_std(values: Sequence[float] | np.ndarray) -> tuple[float, float] | tuple[None, None]:
     """Return mean and population standard deviation, as the papers' programs do; (None, None) of no values."""
     if not len(values) or None in values:
         return None, None

@@ -32,7 +32,7 @@ def read_previous(path: Path) -> dict[str, Any] | None:
         raise OptionError(f"{path} cannot be read; move it away, or give --overwrite") from None
 
 
-def refuse_other(path: Path, before: dict[str, Any], options: dict[str, Any], fingerprint: str,
+def refuse_other(path: str | Path, before: dict[str, Any], options: dict[str, Any], fingerprint: str,
                  free: Collection[str]) -> None:
     """Raise OptionError where the summary `before`, read from `path`, is of other images or other condensation.
 
@@ -46,7 +46,7 @@ def refuse_other(path: Path, before: dict[str, Any], options: dict[str, Any], fi
         raise OptionError(f"{path} is another comparison ({'; '.join(lines)}); {MEND}")
 
 
-def refuse_other_files(path: Path, before: dict[str, Any], sources: Iterable[Any]) -> None:
+def refuse_other_files(path: str | Path, before: dict[str, Any], sources: Iterable[Any]) -> None:
     """Raise OptionError where published files of `sources` are not those that the summary `before` scored."""
     for source in sources:
         was, now = before["methods"].get(source.name, {}).get("files", {}), source.facts().get("files", {})
@@ -55,7 +55,7 @@ def refuse_other_files(path: Path, before: dict[str, Any], sources: Iterable[Any
             raise OptionError(f"{path} scored another {other} than {source.path_of(other)} is; {MEND}")
 
 
-def with_rows_kept(summary: dict[str, Any], before: dict[str, Any], own: Iterable[str],
+def with_rows_kept(summary: dict[str, Any], before: dict[str, Any] | None, own: Iterable[str],
                    used: Collection[str]) -> dict[str, Any]:
     """Return `summary` with those rows of the summary `before` that it has not, where they were scored alike.
 

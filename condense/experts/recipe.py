@@ -122,7 +122,7 @@ class Recipe:
         return self.rho_min + (self.rho_max - self.rho_min) * share
 
 
-def parse_epochs(text: str, epochs: int) -> tuple[int, int]:
+def parse_epochs(text: str | int, epochs: int) -> tuple[int, int]:
     """Return (first, last) of `--keep_epochs`: "all" of `epochs`, "4" for 0..4, or "40-62".
 
     Raises ValueError for anything else.

@@ -25,7 +25,7 @@ def is_mappable(path: str | Path) -> bool:
         return file.read(len(ZIP)) == ZIP
 
 
-def open_replay(path: str | Path) -> list[list[list[Tensor]]]:
+def open_replay(path: str | Path) -> Sequence[Sequence[Sequence[Tensor]]]:
     """Return the trajectories in a replay file: lists of snapshots, lists of tensors in `net.parameters()` order.
 
     Mapped where the format allows, else read whole. Raises Unreadable in one line.

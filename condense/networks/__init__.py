@@ -8,7 +8,6 @@ import torch
 from torch import nn
 
 from condense.core.registry import lookup
-from condense.core.types import Size
 from condense.networks.alexcifarnet import AlexCifarNet
 from condense.networks.alexnet import AlexNet, AlexNetBN
 from condense.networks.convnet import ConvNet
