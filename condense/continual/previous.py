@@ -69,7 +69,7 @@ def with_rows_kept(summary: dict[str, Any], before: dict[str, Any] | None, own: 
                  "; ".join(reasons), ", ".join(rows))
     if reasons or not rows:
         return summary
-    then, now = before["options"], summary["options"]
+    then, now = before["options"], summary["options"]            # type: ignore[index]
     options = {**now, **{name: then[name] for name in own if name in then and name not in used}}
     options["methods"] = list(dict.fromkeys([*now["methods"], *(name.split(",")[0] for name in rows)]))
     options["compare"] = now["compare"] if then["compare"] == now["compare"] else "both"
