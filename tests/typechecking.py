@@ -1,18 +1,22 @@
 """Annotations of the package, held against every call that the tests make: types, and tensors' shapes and kinds.
 
-`install` has `jaxtyping` wrap the functions of some rooms as they are imported. Wrapped are calls of eager code alone:
-`torch.compile` would trace the check, and inside a transform of `torch.func` a tensor is one slice of many.
+`jaxtyping` decorates the functions of some rooms as they are imported. Left alone are functions without annotations,
+and those inside others: the former say nothing, and to decorate the latter, anew with every call, takes longer than
+their work. It is also these alone that run under `torch.compile` or `vmap`, so that eager code is all that is checked.
 """
 
+import inspect
+
+import jaxtyping
 from beartype import BeartypeConf, FrozenDict, beartype
-from jaxtyping import install_import_hook
 
 from condense.core import types
 
 ROOMS = ("matching", "augmentation", "synthetic", "training", "data")
 # What a set has (labels, images) is asked for where it is used; to ask here would compute it.
-UNASKED = FrozenDict(dict.fromkeys((types.LabelledImages, types.ClassMajor, types.Described, types.Tested), object))
-CHECKED = BeartypeConf(is_pep484_tower=True, hint_overrides=UNASKED)
+UNASKED = (types.LabelledImages, types.ClassMajor, types.Described, types.Tested)
+CHECKED = BeartypeConf(is_pep484_tower=True, hint_overrides=FrozenDict(dict.fromkeys(UNASKED, object)))
+decorated = jaxtyping.jaxtyped
 
 
 def checked(function):
@@ -20,6 +24,16 @@ def checked(function):
     return beartype(function, conf=CHECKED)
 
 
+def jaxtyped(typechecker):
+    """Return what `jaxtyping` decorates with: classes, and annotated functions that are inside no other."""
+    def decorate(thing):
+        said = inspect.isclass(thing) or (thing.__annotations__ and "<locals>" not in thing.__qualname__)
+        return decorated(thing, typechecker=typechecker) if said else thing
+
+    return decorate
+
+
 def install():
     """Check the functions of ROOMS that are imported from now on."""
-    install_import_hook([f"condense.{room}" for room in ROOMS], "tests.typechecking.checked")
+    jaxtyping.jaxtyped = jaxtyped                    # the name that the import hook calls
+    jaxtyping.install_import_hook([f"condense.{room}" for room in ROOMS], "tests.typechecking.checked")
