@@ -1,7 +1,10 @@
 """The methods, one row each: whoever names methods (cards, pools, sweeps, continual learning, tests) reads it here."""
 
 import importlib
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from types import ModuleType
+from typing import Any
 
 DC = 'Zhao, Mopuri & Bilen, "Dataset Condensation with Gradient Matching", ICLR 2021'
 DSA = 'Zhao & Bilen, "Dataset Condensation with Differentiable Siamese Augmentation", ICML 2021'
@@ -50,11 +53,11 @@ class Method:
     shares: tuple | None = None
 
     @property
-    def module(self):
+    def module(self) -> str:
         """The script's module name."""
         return self.script.removesuffix(".py")
 
-    def load(self):
+    def load(self) -> ModuleType:
         """Import and return the script's module; raises ImportError where only the package is installed."""
         return importlib.import_module(self.module)
 
@@ -99,7 +102,7 @@ VARIANTS = (("DD", "inner_momentum", None, RTP), ("DD", "window", None, RAT_BPTT
             ("DD", "parameterization", "memory", RTP), (None, "threshold", None, DATM))
 
 
-def papers_of(name, options):
+def papers_of(name: str, options: Mapping[str, Any]) -> list[str]:
     """Return the papers of method `name`, those of variants that its `options` {name: value} turn on included."""
     papers = list(METHODS[name].papers) if name in METHODS else []
     for method, option, wanted, paper in VARIANTS:

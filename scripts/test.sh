@@ -1,11 +1,13 @@
 #!/usr/bin/env bash
-# Check the code's form (ruff), then run the whole test suite; arguments go to pytest.
+# Check the code's form (ruff) and its types (mypy), then run the whole test suite; arguments go to pytest.
 #   bash scripts/test.sh                  VENV=DIR bash scripts/test.sh reuses an environment
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
-environment test -r requirements.txt "pytest>=8" "hypothesis>=6.120" "pytest-xdist>=3.6" "ruff>=0.9" "setuptools>=77"
+environment test -r requirements.txt "pytest>=8" "hypothesis>=6.120" "pytest-xdist>=3.6" "ruff>=0.9" "setuptools>=77" \
+    "mypy>=2.4" "beartype>=0.23"
 
 "$PYTHON" -m ruff check .
+"$PYTHON" -m mypy
 
 # One thread per process and one process per core: small tensors gain nothing from more threads.
 export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"

@@ -15,11 +15,15 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
+from tests import typechecking
+
 REPOSITORY = Path(__file__).resolve().parents[1]
 REAL_DATA = [REPOSITORY.parent / "shared" / "data", REPOSITORY / "shared" / "data"]
 
 TINY = ["--dataset", "Digits", "--ipc", "2", "--Iteration", "6", "--num_exp", "1", "--num_eval", "2",
         "--epoch_eval_train", "2", "--model", "ConvNetW32", "--no-progress", "--device", "cpu"]
+
+typechecking.install()                                      # before any test imports the package
 
 
 class Script:

@@ -8,11 +8,15 @@ published numbers have them.
 with one run of tensor kernels per operation and no loop over images.
 """
 
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from condense.core.errors import InputError
 from condense.core.randomness import generator_on
@@ -31,7 +35,7 @@ class ClassicRecord:
     steps: tuple
 
 
-def parse_classic(strategy):
+def parse_classic(strategy: str | None) -> tuple[str, ...]:
     """Return the operations of a `strategy` like "crop_scale_rotate" as a tuple; () for "none", "" and None.
 
     Raises ValueError for an unknown operation, listing the known ones and suggesting the nearest.
@@ -45,14 +49,15 @@ def parse_classic(strategy):
     return operations
 
 
-def classic_strategy(dataset, model_eval):
+def classic_strategy(dataset: str, model_eval: str) -> str:
     """Return the strategy with which DC evaluates `model_eval` on a set of `dataset`: mostly "none"."""
     if model_eval == "ConvNetBN":
         return "crop_noise"
     return "crop_scale_rotate" if dataset == "MNIST" else "none"
 
 
-def draw_classic(strategy, num_images, im_size, rng=None, param=None):
+def draw_classic(strategy: str | None, num_images: int, im_size: Sequence[int], rng: torch.Generator | None = None,
+                 param: Mapping[str, Any] | None = None) -> ClassicRecord:
     """Draw a minibatch's augmentation: one operation of `strategy` per image, with its own magnitudes.
 
     `im_size` is (height, width), `rng` a `torch.Generator` (None: PyTorch's global one), `param` overrides
@@ -72,7 +77,7 @@ def draw_classic(strategy, num_images, im_size, rng=None, param=None):
 
 
 @torch.no_grad()
-def apply_classic(images, record):
+def apply_classic(images: Float[Tensor, "n c h w"], record: ClassicRecord) -> Float[Tensor, "n c h w"]:
     """Return a new (N, C, H, W) tensor: `images` augmented as `record` says; they themselves stay.
 
     Fill colours are means over the whole minibatch before any change. Raises ValueError if the record was
@@ -91,7 +96,8 @@ def apply_classic(images, record):
     return result
 
 
-def augment_classic(images, strategy, rng=None, param=None):
+def augment_classic(images: Float[Tensor, "n c h w"], strategy: str | None, rng: torch.Generator | None = None,
+                    param: Mapping[str, Any] | None = None) -> Float[Tensor, "n c h w"]:
     """Draw an augmentation for `images` (N, C, H, W) and return them augmented; see `draw_classic`."""
     return apply_classic(images, draw_classic(strategy, len(images), images.shape[-2:], rng, param))
 
@@ -236,7 +242,7 @@ def _noise(images, fill, deviation, seed):
     return images + deviation * noise
 
 
-OPERATIONS = {
+OPERATIONS: dict[str, tuple[Callable, Callable]] = {
     "crop": (_draw_crop, _crop),
     "scale": (_draw_scale, _scale),
     "rotate": (_draw_rotate, _rotate),

@@ -9,9 +9,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from condense.augmentation.siamese import DRAWS, Record, Strengths, one_operator_each, parse_strategy
 from condense.core.randomness import generator_on
+from condense.core.types import Groups
 
 
 @dataclass(frozen=True)
@@ -23,23 +26,24 @@ class Composition:
     last: tuple
 
     @classmethod
-    def of(cls, strategy):
+    def of(cls, strategy: str | None) -> "Composition":
         """Return the composition of a strategy string; raises ValueError as `parse_strategy` does."""
         names = parse_strategy(strategy)
         return cls(tuple(name for name in ("flip", "color") if name in names),
                    tuple(name for name in names if name not in ("flip", "color", "cutout")),
                    tuple(name for name in ("cutout",) if name in names))
 
-    def __len__(self):
+    def __len__(self) -> int:
         """How many choices there are."""
         return len(self.choices)
 
     @property
-    def num_stages(self):
+    def num_stages(self) -> int:
         """How many operators an image goes through."""
         return len(self.first) + bool(self.choices) + len(self.last)
 
-    def record(self, choice, uniforms, strengths=Strengths()):
+    def record(self, choice: Groups, uniforms: Float[Tensor, "g stages 3"],
+               strengths: Strengths = Strengths()) -> Record:
         """Build the record in which group g has `choices[choice[g]]`; `uniforms` (G, stages, 3) are its magnitudes."""
         num_groups, stages = len(choice), []
         uniforms = uniforms.unbind(1)
@@ -51,7 +55,9 @@ class Composition:
         return Record(num_groups, tuple(stages), strengths)
 
 
-def draw_composed(strategy, num_groups, rng=None, device="cpu", same_choice=False, strengths=Strengths()):
+def draw_composed(strategy: str | None, num_groups: int, rng: torch.Generator | None = None,
+                  device: torch.device | str = "cpu", same_choice: bool = False,
+                  strengths: Strengths = Strengths()) -> Record:
     """Draw IDC's augmentation of `num_groups` groups of images: which of the choices, and all magnitudes, per group.
 
     With one group per class and the record used for real and synthetic images it is the one that IDC matches under.

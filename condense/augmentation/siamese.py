@@ -10,15 +10,19 @@ operator leaves empty is filled with 0, the data set's mean colour, as in the pu
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
 
 from condense.core.errors import InputError
 from condense.core.randomness import generator_on
 from condense.core.registry import unknown
+from condense.core.types import Groups
 
 FULL_STRATEGY = "color_crop_cutout_flip_scale_rotate"
 DIGIT_STRATEGY = "color_crop_cutout_scale_rotate"          # a mirrored digit is no digit
@@ -41,12 +45,12 @@ class Strengths:
 
 # Operators: images (N, C, H, W), uniforms u (N, 3) or (1, 3) in [0, 1), strengths -> images of the same shape.
 
-def brightness(x, u, strengths):
+def brightness(x: Float[Tensor, "n c h w"], u: Float[Tensor, " #n"], strengths: Strengths) -> Float[Tensor, "n c h w"]:
     """Add one offset in ±brightness/2 to all pixels of an image."""
     return x + (_column(u) - 0.5) * strengths.brightness
 
 
-def saturation(x, u, strengths):
+def saturation(x: Float[Tensor, "n c h w"], u: Float[Tensor, " #n"], strengths: Strengths) -> Float[Tensor, "n c h w"]:
     """Stretch a pixel's channels around their mean by a factor in [0, saturation); nothing for one channel."""
     if x.shape[1] == 1:
         return x
@@ -54,20 +58,20 @@ def saturation(x, u, strengths):
     return torch.lerp(grey, x, _column(u) * strengths.saturation)
 
 
-def contrast(x, u, strengths):
+def contrast(x: Float[Tensor, "n c h w"], u: Float[Tensor, " #n"], strengths: Strengths) -> Float[Tensor, "n c h w"]:
     """Stretch an image around its mean by a factor in [contrast, 1 + contrast)."""
     mean = x.mean((1, 2, 3), keepdim=True)
     return torch.lerp(mean, x, _column(u) + strengths.contrast)
 
 
-def color(x, u, strengths):
+def color(x: Float[Tensor, "n c h w"], u: Float[Tensor, "#n 3"], strengths: Strengths) -> Float[Tensor, "n c h w"]:
     """Brightness, then saturation, then contrast."""
     x = brightness(x, u[:, 0], strengths)
     x = saturation(x, u[:, 1], strengths)
     return contrast(x, u[:, 2], strengths)
 
 
-def crop(x, u, strengths):
+def crop(x: Float[Tensor, "n c h w"], u: Float[Tensor, "#n 3"], strengths: Strengths) -> Float[Tensor, "n c h w"]:
     """Shift by up to an eighth of the side: pixel (i, j) comes from (i + t_v, j + t_h), zero from outside."""
     for axis, uniform in ((2, u[:, 0]), (3, u[:, 1])):
         side = x.shape[axis]
@@ -82,7 +86,7 @@ def crop(x, u, strengths):
     return x
 
 
-def cutout(x, u, strengths):
+def cutout(x: Float[Tensor, "n c h w"], u: Float[Tensor, "#n 3"], strengths: Strengths) -> Float[Tensor, "n c h w"]:
     """Erase a rectangle of half the side lengths around a random centre, cut off at the border."""
     erased = True
     for axis, uniform in ((2, u[:, 0]), (3, u[:, 1])):
@@ -93,22 +97,22 @@ def cutout(x, u, strengths):
         shape = [offset.shape[0], 1, 1, 1]
         shape[axis] = side
         erased = erased & ((offset >= 0) & (offset < size)).view(shape)
-    return x.masked_fill(erased, 0)
+    return x.masked_fill(erased, 0)                                            # type: ignore[arg-type]
 
 
-def flip(x, u, strengths):
+def flip(x: Float[Tensor, "n c h w"], u: Float[Tensor, "#n 3"], strengths: Strengths) -> Float[Tensor, "n c h w"]:
     """Mirror left and right with probability `prob_flip`."""
     return torch.where(_column(u[:, 0]) < strengths.prob_flip, x.flip(3), x)
 
 
-def scale(x, u, strengths):
+def scale(x: Float[Tensor, "n c h w"], u: Float[Tensor, "#n 3"], strengths: Strengths) -> Float[Tensor, "n c h w"]:
     """Zoom each axis by its own factor in [1/ratio, ratio); factors above 1 shrink the content."""
     ratio = strengths.ratio_scale
     factor = u[:, :2] * (ratio - 1 / ratio) + 1 / ratio
     return _warp(x, torch.diag_embed(factor))
 
 
-def rotate(x, u, strengths):
+def rotate(x: Float[Tensor, "n c h w"], u: Float[Tensor, "#n 3"], strengths: Strengths) -> Float[Tensor, "n c h w"]:
     """Turn by an angle in ±ratio_rotate degrees; positive angles anticlockwise on screen."""
     angle = (u[:, 0] - 0.5) * (2 * math.radians(strengths.ratio_rotate))
     cos, sin = angle.cos(), angle.sin()
@@ -136,7 +140,7 @@ def _warp(x, matrix):
     return F.grid_sample(x, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
 
 
-def sample_bilinear(x, grid):
+def sample_bilinear(x: Float[Tensor, "n c h w"], grid: Float[Tensor, "n p q 2"]) -> Float[Tensor, "n c p q"]:
     """Bilinear sampling with zeros outside by four gathers; equals `grid_sample` (align_corners=False).
 
     x (N, C, H, W), grid (N, H', W', 2) in [-1, 1] -> (N, C, H', W').
@@ -153,7 +157,7 @@ def sample_bilinear(x, grid):
         index = r.clamp(0, height - 1).long() * width + c.clamp(0, width - 1).long()
         values = pixels.gather(2, index.flatten(1)[:, None].expand(-1, x.shape[1], -1))
         total = total + values.view(*x.shape[:2], *index.shape[1:]) * (weight * inside)[:, None]
-    return total
+    return total                                                               # type: ignore[return-value]
 
 
 @dataclass(frozen=True)
@@ -168,7 +172,7 @@ class Record:
     stages: tuple = ()
     strengths: Strengths = field(default_factory=Strengths)
 
-    def __call__(self, images, groups=None):
+    def __call__(self, images: Float[Tensor, "n c h w"], groups: Groups | None = None) -> Float[Tensor, "n c h w"]:
         """Return augmented `images` (N, C, H, W), differentiable in them.
 
         `groups` (N,) names each image's group, on the host (array or list); by default image i belongs to
@@ -217,7 +221,7 @@ def _to(index, device):
     return torch.from_numpy(np.ascontiguousarray(index)).to(device, non_blocking=True)
 
 
-def parse_strategy(strategy):
+def parse_strategy(strategy: str | None) -> tuple[str, ...]:
     """Return the operators of a strategy string such as 'color_crop_flip'; none for None, 'none' or ''.
 
     Raises ValueError naming the nearest operator for an unknown token.
@@ -231,12 +235,13 @@ def parse_strategy(strategy):
     return names
 
 
-def default_strategy(dataset):
+def default_strategy(dataset: str) -> str:
     """Return the published strategy: without flip for digits, the full one otherwise."""
     return DIGIT_STRATEGY if dataset in ("MNIST", "SVHN", "Digits") else FULL_STRATEGY
 
 
-def draw_siamese(strategy, num_groups, rng=None, device="cpu", mode="S", strengths=Strengths()):
+def draw_siamese(strategy: str | None, num_groups: int, rng: torch.Generator | None = None,
+                 device: torch.device | str = "cpu", mode: str = "S", strengths: Strengths = Strengths()) -> Record:
     """Draw one augmentation for each of `num_groups` groups of images.
 
     mode 'S': every group gets one operator of the strategy, chosen uniformly; 'M': all, in the order written.
@@ -254,7 +259,8 @@ def draw_siamese(strategy, num_groups, rng=None, device="cpu", mode="S", strengt
     return Record(num_groups, (_entries(names, choice, uniforms),), strengths)
 
 
-def draw_independent(strategy, num_images, rng=None, device="cpu", mode="S", strengths=Strengths()):
+def draw_independent(strategy: str | None, num_images: int, rng: torch.Generator | None = None,
+                     device: torch.device | str = "cpu", mode: str = "S", strengths: Strengths = Strengths()) -> Record:
     """Draw the augmentation of a training minibatch: one operator for all, its magnitudes per image."""
     names = _operators(strategy, mode)
     if not names:
@@ -266,7 +272,8 @@ def draw_independent(strategy, num_images, rng=None, device="cpu", mode="S", str
     return Record(num_images, tuple(((n, everyone, u),) for n, u in zip(names, uniforms)), strengths)
 
 
-def one_operator_each(names, choice, uniforms, strengths=Strengths()):
+def one_operator_each(names: Sequence[str], choice: Groups, uniforms: Float[Tensor, "g 3"],
+                      strengths: Strengths = Strengths()) -> Record:
     """Build the record in which group g has operator `names[choice[g]]` with `uniforms[g]` (G, 3)."""
     return Record(len(choice), (_entries(names, np.asarray(choice), uniforms),), strengths)
 

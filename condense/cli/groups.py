@@ -149,7 +149,7 @@ GROUPS = (DataOptions, SetOptions, EvaluationOptions, ComputeOptions, RunOptions
 
 
 @dataclass(frozen=True)
-class RunConfig(*GROUPS):
+class RunConfig(DataOptions, SetOptions, EvaluationOptions, ComputeOptions, RunOptions):
     """All groups of a method script, for scripts that were written before there were groups."""
 
 

@@ -4,14 +4,23 @@ import dataclasses
 import logging
 import math
 import statistics
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import torch
 
 from condense.augmentation.siamese import default_strategy
 from condense.comparison.baselines import chosen_real, full_data, full_recipe, optimised_real, random_real, tuned_rate
-from condense.comparison.conditions import USUAL
+from condense.comparison.conditions import USUAL, Conditions
 from condense.comparison.ranking import augmentation_robust_score, label_robust_score
 from condense.comparison.real_sets import ANY_NUMBER, MAKERS, WORDS
 from condense.comparison.rows import Row
-from condense.evaluation.score import evaluate
+from condense.core.randomness import Streams
+from condense.data.real import RealData
+from condense.evaluation.score import Score, evaluate
+from condense.operators import Compute
+from condense.training.protocols import Protocol
+from condense.training.train import TensorSet
 
 log = logging.getLogger("condense")
 
@@ -19,7 +28,7 @@ BASELINES = WORDS                          # kind -> what that is
 FLOAT_BYTES = 4
 
 
-def equal_numbers(stored_bytes, images, real):
+def equal_numbers(stored_bytes: int, images: int, real: RealData) -> dict[int, str]:
     """Return {real images of each class: how it compares} at equal bytes (first) and at equal images.
 
     `stored_bytes` and `images` are those of the whole set. A part of an image counts as a whole one, in favour of the
@@ -40,13 +49,16 @@ class Baselines:
     that "optimised" chooses with.
     """
 
-    def __init__(self, real, kinds, num_eval, full_networks, rng, compute, source, progress=True, optimise=(50, 20)):
+    def __init__(self, real: RealData, kinds: Iterable[str], num_eval: int, full_networks: int, rng: Streams,
+                 compute: Compute, source: dict[str, Any], progress: bool = True,
+                 optimise: tuple[int, int] = (50, 20)) -> None:
         self.real, self.kinds = real, sorted(kinds, key=list(BASELINES).index)
         self.num_eval, self.full_networks, self.source = num_eval, full_networks, source
         self.common = {"rng": rng, "compute": compute, "progress": progress}
         self.optimise = dict(zip(("num_sets", "num_nets"), optimise))
 
-    def rows(self, model, protocol, fixed, stored_bytes, images, beside, step_sizes=(), given=USUAL):
+    def rows(self, model: str, protocol: Protocol, fixed: Protocol, stored_bytes: int, images: int, beside: object,
+             step_sizes: Sequence[float] = (), given: Conditions = USUAL) -> list[Row]:
         """Return the [Row]s of `model`, random images at equal bytes first; `beside` names the set they stand by.
 
         All are trained by `protocol`, but for the whole training set, which takes `fixed`: the same at a learning rate
@@ -105,11 +117,11 @@ class Baselines:
         return chosen_real(self.real, kind, number, {model: protocol}, self._networks(kind, given), **self.common,
                            given=given)[model]
 
-    def random(self, model, number, protocol, given=USUAL):
+    def random(self, model: str, number: int, protocol: Protocol, given: Conditions = USUAL) -> list[Score]:
         """Return [Score] of `number` random real images of each class."""
         return random_real(self.real, number, {model: protocol}, self.num_eval, **self.common, given=given)[model]
 
-    def full(self, model, recipe):
+    def full(self, model: str, recipe: Protocol) -> list[Score]:
         """Return [Score] of the whole training set by `recipe`."""
         return full_data(self.real, {model: recipe}, self.full_networks, **self.common)[model]
 
@@ -128,7 +140,9 @@ class Baselines:
                    {**({"compares": how} if how else {}), **dict(facts)}, kind=kind, told_apart=f"trained as {beside}")
 
 
-def ranking_facts(data, real, model, protocol, fixed, num_eval, streams, accuracies, baselines, stored_bytes):
+def ranking_facts(data: TensorSet, real: RealData, model: str,
+                  protocol: Protocol, fixed: Protocol, num_eval: int, streams: Callable[..., torch.Generator],
+                  accuracies: Sequence[float], baselines: Baselines, stored_bytes: int) -> dict[str, Any]:
     """Return DD-Ranking's scores of the set `data`, and the accuracies they are made of, as facts; {} if impossible.
 
     `accuracies` [fractions] are the set's under `protocol`, its own; `streams(key, i)` draws networks. Further networks

@@ -4,14 +4,17 @@ Wang, Zhu, Torralba & Efros, "Dataset Distillation", 2018: networks that were fi
 """
 
 import hashlib
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import torch
 
 from condense.comparison.intervals import added
+from condense.core.types import LabelledImages
 from condense.evaluation.poisoning import attack_figures, relabelled
-from condense.training.protocols import StepProtocol
+from condense.training.protocols import Protocol, StepProtocol
 from condense.training.steps import Steps, split_steps
 from condense.training.train import TensorSet
 
@@ -26,7 +29,7 @@ class Conditions:
     starts: torch.Tensor | None = None
     attack: tuple | None = None
 
-    def key(self):
+    def key(self) -> dict[str, Any]:
         """Return plain values that tell these from other conditions; {} for the usual ones."""
         starts = {} if self.starts is None else {"starts": self._digest}
         return starts | ({} if self.attack is None else {"attack": list(self.attack)})
@@ -36,11 +39,15 @@ class Conditions:
         values = self.starts.detach().float().cpu().contiguous()
         return hashlib.sha256(repr(tuple(values.shape)).encode() + values.numpy().tobytes()).hexdigest()
 
-    def facts(self, confusions):
+    def facts(self, confusions: Sequence[Sequence[Sequence[int]] | None]) -> dict[str, Any]:
         """Return what an attack comes to over all networks, from the `confusion` of each, as facts; {} without one."""
-        return {} if self.attack is None else attack_facts(attack_figures(added(confusions), *self.attack), self.attack)
+        if self.attack is None:
+            return {}
+        counts = added(confusions)                                                           # type: ignore[arg-type]
+        return attack_facts(attack_figures(counts, *self.attack), self.attack)
 
-    def applied(self, data, model, protocol, period=None):
+    def applied(self, data: LabelledImages | Callable[[int], LabelledImages], model: str, protocol: Protocol,
+                period: int | None = None) -> LabelledImages | Callable[[int], LabelledImages]:
         """Return `data` of `evaluate`, a set or a function i -> set, as networks `model` see it by `protocol`.
 
         With `period` network i begins as network i % `period` does.
@@ -66,7 +73,7 @@ class Conditions:
         return TensorSet(data.tensor, data.labels, Steps(data.steps.rows, None, starts, model))
 
 
-def attack_facts(figures, attack):
+def attack_facts(figures: dict[str, float], attack: Sequence[int]) -> dict[str, Any]:
     """Return the `attack_figures` of an attack (class K, class T) as facts, with what accuracies must be read with."""
     attacked, target = attack
     caveat = (f"class {attacked} attacked to be taken for {target}: {100 * figures['attacked_class_accuracy']:.1f} % "

@@ -2,6 +2,7 @@
 
 import math
 import statistics
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from scipy.special import stdtrit
@@ -25,7 +26,7 @@ class Summary:
     experiments: int
 
 
-def summary(accuracies):
+def summary(accuracies: Sequence[Sequence[float]]) -> Summary:
     """Return the `Summary` of `accuracies`, a list over experiments of lists over networks of fractions."""
     pooled = [value for of_one in accuracies for value in of_one]
     drawn = [statistics.fmean(of_one) for of_one in accuracies] if len(accuracies) > 1 else pooled
@@ -33,7 +34,7 @@ def summary(accuracies):
     return Summary(mean, statistics.pstdev(pooled), confidence_interval(drawn), len(pooled), len(accuracies))
 
 
-def confidence_interval(values):
+def confidence_interval(values: Sequence[float]) -> tuple[float, float] | None:
     """Return the 95 % interval (low, high) of the mean of independent `values` by Student's t; None for one value.
 
     It is cut at 0 and 1, as accuracies are.
@@ -45,7 +46,7 @@ def confidence_interval(values):
     return max(0.0, mean - half), min(1.0, mean + half)
 
 
-def per_class(confusion):
+def per_class(confusion: Sequence[Sequence[int]]) -> list[float | None]:
     """Return the accuracy of each class, fractions; None where the test images have none of it.
 
     `confusion` (K, K) counts test images: true class by row, guess by column.
@@ -53,6 +54,6 @@ def per_class(confusion):
     return [row[label] / sum(row) if sum(row) else None for label, row in enumerate(confusion)]
 
 
-def added(confusions):
+def added(confusions: Iterable[Sequence[Sequence[int]]]) -> list[list[int]]:
     """Return the sum of several confusion matrices, a list of lists of int."""
     return [[sum(cells) for cells in zip(*rows)] for rows in zip(*confusions)]

@@ -11,7 +11,8 @@ import math
 from condense.core.errors import InputError
 
 
-def label_robust_score(full_hard, synthetic_hard, synthetic, random, weight=0.5):
+def label_robust_score(full_hard: float, synthetic_hard: float, synthetic: float, random: float,
+                       weight: float = 0.5) -> float:
     """Return LRS: `weight` w parts improvement over random, 1 - w parts what hard labels leave to be recovered.
 
     HLR = `full_hard` - `synthetic_hard`: the whole training set's accuracy over the set's, both with hard labels.
@@ -22,7 +23,8 @@ def label_robust_score(full_hard, synthetic_hard, synthetic, random, weight=0.5)
                   (full_hard, synthetic_hard, synthetic, random))
 
 
-def augmentation_robust_score(synthetic_augmented, random_augmented, synthetic_plain, random_plain, weight=0.5):
+def augmentation_robust_score(synthetic_augmented: float, random_augmented: float, synthetic_plain: float,
+                              random_plain: float, weight: float = 0.5) -> float:
     """Return ARS: `weight` g parts improvement over random images with augmentation, 1 - g parts that without.
 
     ARS = score(g (synthetic - random, augmented) + (1 - g) (synthetic - random, plain)). Raises ValueError as

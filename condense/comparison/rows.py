@@ -6,14 +6,17 @@ import json
 import math
 import statistics
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from condense.comparison.baselines import beats
-from condense.comparison.intervals import added, per_class, summary
+from condense.comparison.intervals import Summary, added, per_class, summary
 from condense.comparison.tables import FORMATS, Table
 from condense.core.errors import InputError
 from condense.core.files import atomic_path, cache_folder, locked
+from condense.evaluation.score import Score
 
 FORMAT_VERSION = 1
 KEYS = ("kind", "network", "tensors_sha256", "which", "experiment", "per_class_images", "recipe", "seed", "precision",
@@ -43,15 +46,15 @@ class Row:
     told_apart: str = ""
 
     @property
-    def summary(self):
+    def summary(self) -> Summary:
         return summary(self.accuracies)
 
     @property
-    def pooled(self):
+    def pooled(self) -> list[float]:
         """The accuracies of all networks of all experiments."""
         return [value for of_one in self.accuracies for value in of_one]
 
-    def verdict(self):
+    def verdict(self) -> str:
         """Say in words whether the set beats random images at equal bytes; '' where there are none."""
         if not self.equal:
             return ""
@@ -59,7 +62,7 @@ class Row:
             return "not judged: fewer than 5 networks"
         return "beats random" if beats(self.pooled, self.equal[0].pooled) else "does not beat random"
 
-    def plain(self):
+    def plain(self) -> dict[str, Any]:
         """Return the row as plain values, for `scores.json`."""
         judged = {"verdict": self.verdict()} if self.equal else {}
         return {"name": self.name, "kind": self.kind, "network": self.network, **asdict(self.summary),
@@ -67,15 +70,15 @@ class Row:
                 **judged}
 
 
-def score_facts(scores, class_names):
+def score_facts(scores: Sequence[Score], class_names: Sequence[str]) -> dict[str, Any]:
     """Return training accuracy, confusion matrix and class accuracies over `scores` (with `confusion`), as `facts`."""
-    confusion = added([score.confusion for score in scores])
+    confusion = added([score.confusion for score in scores])                                # type: ignore[misc]
     trained = [score.train_accuracy for score in scores if math.isfinite(score.train_accuracy)]     # of no epoch: NaN
     return {"class_names": list(class_names), "confusion": confusion, "per_class": per_class(confusion),
             "train_accuracy": statistics.fmean(trained) if trained else None}
 
 
-def merge_rows(rows):
+def merge_rows(rows: Sequence[Row]) -> list[Row]:
     """Return `rows`, of equal ones the first, with names that tell apart what is not the same set or recipe.
 
     A baseline may serve several sets, or, where they are trained differently, each may need its own.
@@ -89,7 +92,7 @@ def merge_rows(rows):
             for row in kept.values()]
 
 
-def key_of(plain):
+def key_of(plain: dict[str, Any]) -> str:
     """Return what makes a row of `scores.json` this row and no other: a repeated one takes its place.
 
     Where its files lie does not count, what is in them does.
@@ -98,7 +101,7 @@ def key_of(plain):
     return hashlib.sha256(json.dumps(named, sort_keys=True).encode()).hexdigest()
 
 
-def save_rows(path, rows):
+def save_rows(path: str | Path, rows: Sequence[Row]) -> None:
     """Put `rows` into `scores.json` at `path`, beside those that are there: a row made again takes the old one's place.
 
     Raises ValueError where the file there is none of ours, before anything is changed.
@@ -116,7 +119,7 @@ def save_rows(path, rows):
             temporary.write_text(json.dumps({"format_version": FORMAT_VERSION, "rows": list(kept.values())}, indent=1))
 
 
-def load_rows(path):
+def load_rows(path: str | Path) -> list[dict[str, Any]]:
     """Return the rows of `scores.json` at `path`, plain dicts; [] where nothing is. ValueError for other files."""
     try:
         content = json.loads(Path(path).read_text())
@@ -129,7 +132,7 @@ def load_rows(path):
     raise InputError(f"{path} holds no scores of ours; name another file with --output")
 
 
-def score_table(rows, notes=()):
+def score_table(rows: Sequence[Row], notes: Sequence[str] = ()) -> Table:
     """Return the `Table` of rows: one line each for a single network, else a column per network."""
     networks = list(dict.fromkeys(row.network for row in rows))
     return _long(rows, notes) if len(networks) == 1 else _wide(rows, networks, notes)
@@ -163,7 +166,7 @@ def _about(rows):
     return [f"Test accuracy in percent, mean ± population standard deviation over {over} networks."]
 
 
-def number_table(rows):
+def number_table(rows: Sequence[Row]) -> Table:
     """Return the `Table` for other programs (CSV): a row per set and network, fractions in full precision."""
     header = ["trained_on", "network", "images", "bytes", "mean", "std", "low", "high", "networks", "experiments",
               "kind", "verdict"]
@@ -173,7 +176,7 @@ def number_table(rows):
     return Table(header, lines)
 
 
-def class_tables(rows):
+def class_tables(rows: Sequence[Row]) -> list[Table]:
     """Return the `Table`s of test accuracies by class, one for the rows of each data set; notes name hard classes."""
     groups = {}
     for row in rows:
@@ -197,18 +200,18 @@ def _worst(row, class_names):
     return f"{row.name}, {row.network}: hardest is {class_names[label]} ({_percent(value)} %){taken}."
 
 
-def figure(row):
+def figure(row: Row) -> str:
     """Word the accuracies of a row: mean ± std in percent."""
     std = f" ± {100 * row.summary.std:.2f}" if row.summary.networks > 1 else ""
     return f"{100 * row.summary.mean:.2f}{std}"
 
 
-def interval(row):
+def interval(row: Row) -> str:
     """Word the confidence interval of a row in percent."""
     return "–" if row.summary.interval is None else "{:.1f}–{:.1f}".format(*(100 * x for x in row.summary.interval))
 
 
-def mark(row):
+def mark(row: Row) -> str:
     """Return the mark of a table's cell: † for a set that does not beat random images, ‡ for one not judged."""
     verdict = row.verdict()
     return "" if verdict in ("", "beats random") else "‡" if verdict.startswith("not judged") else "†"
@@ -218,7 +221,7 @@ def _percent(fraction):
     return "–" if fraction is None else f"{100 * fraction:.1f}"
 
 
-def show_rows(rows, format, by_class=False):
+def show_rows(rows: Sequence[Row], format: str, by_class: bool = False) -> None:
     """Print the table of `rows` in a format of `tables.FORMATS`, with `by_class` those of class accuracies."""
     write = FORMATS[format]
     print(write(number_table(rows) if format == "csv" else score_table(rows, notes_of(rows))), end="")
@@ -227,7 +230,7 @@ def show_rows(rows, format, by_class=False):
         print(write(table), end="")
 
 
-def notes_of(rows):
+def notes_of(rows: Sequence[Row]) -> list[str]:
     """Return in sentences what the rows say beside their accuracies: caveats, and DD-Ranking's scores."""
     caveats = [f"{row.name}: {row.facts['caveat']}." for row in rows if "caveat" in row.facts]
     ranked = [(f"{row.name}, {row.network}", row.facts["ranking"]) for row in rows if "ranking" in row.facts]

@@ -2,6 +2,7 @@
 
 import logging
 from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 from condense.comparison.beside import Baselines, ranking_facts
 from condense.comparison.rows import Row, score_facts
@@ -37,7 +38,7 @@ class Scoring:
     ranking: bool = False
     progress: bool = True
 
-    def rows(self, ready, address, model):
+    def rows(self, ready: Any, address: object, model: str) -> list[Row]:
         """Return [Row of `model` on the sets of `ready` (`ScoredSet`), Row of each baseline]; `address` names them."""
         searched = self._searched(ready, model)
         accuracies, facts = self._accuracies(ready, model, searched)

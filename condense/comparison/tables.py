@@ -19,7 +19,7 @@ class Table:
     notes: list = field(default_factory=list)
 
 
-def text(table):
+def text(table: Table) -> str:
     """Columns for a terminal: words to the left, figures to the right."""
     lines = [table.header, *table.rows]
     widths = [max(len(line[i]) for line in lines) for i in range(len(table.header))]
@@ -29,14 +29,14 @@ def text(table):
     return "\n".join([*rows, *[""] * bool(table.notes), *table.notes]) + "\n"
 
 
-def markdown(table):
+def markdown(table: Table) -> str:
     """A table with a header; each note a line of its own below."""
     lines = [table.header, ["---"] * len(table.header), *table.rows]
     grid = ["| " + " | ".join(cell.replace("|", r"\|") for cell in line) + " |" for line in lines]
     return "\n".join([*grid, "", *(f"{note}  " for note in table.notes)]) + "\n"
 
 
-def latex(table):
+def latex(table: Table) -> str:
     """A float with a plain tabular (no package needed); the notes are its caption."""
     grid = [" & ".join(cell.translate(LATEX) for cell in line) + r" \\" for line in [table.header, *table.rows]]
     lines = [r"\begin{table}", r"\centering", rf"\begin{{tabular}}{{{'l' * len(table.header)}}}", r"\hline", grid[0],
@@ -45,7 +45,7 @@ def latex(table):
     return "\n".join(lines) + "\n"
 
 
-def comma_separated(table):
+def comma_separated(table: Table) -> str:
     """Header and rows as CSV with \\n line ends; the notes are left out, as readers of CSV know no comments."""
     file = io.StringIO()
     csv.writer(file, lineterminator="\n").writerows([table.header, *table.rows])

@@ -1,8 +1,13 @@
 """Both augmentations as the reference calls them: `DiffAugment` with its parts, and DC's `augment`."""
 
+from collections.abc import Mapping
 from dataclasses import asdict
+from typing import Any
 
+import numpy as np
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from condense.augmentation import siamese
 from condense.augmentation.classic import CLASSIC_DEFAULTS, augment_classic, classic_strategy, parse_classic
@@ -20,12 +25,15 @@ class ParamDiffAug:
     whether images share their draws and in `latestseed` the seed of the next draw, -1 for none.
     """
 
-    def __init__(self):
+    Siamese: bool
+    latestseed: int
+
+    def __init__(self) -> None:
         self.aug_mode = "S"
         vars(self).update(asdict(Strengths()))
 
 
-def set_seed_DiffAug(param):
+def set_seed_DiffAug(param: ParamDiffAug) -> None:
     """Seed PyTorch's global generator with `param.latestseed` and advance that by one; nothing for -1.
 
     Operators here do not need it, they draw from a generator of their own; a script's own ones may.
@@ -35,7 +43,8 @@ def set_seed_DiffAug(param):
         param.latestseed += 1
 
 
-def DiffAugment(x, strategy="", seed=-1, param=None):
+def DiffAugment(x: Float[Tensor, "n c h w"], strategy: str | None = "", seed: int | np.integer = -1,
+                param: ParamDiffAug | None = None) -> Float[Tensor, "n c h w"]:
     """Return `x` (N, C, H, W) augmented by `strategy`, operators of AUGMENT_FNS joined by _; differentiable.
 
     With `seed` 0 or larger all images share one draw, which is that seed's whatever the batch, and the global
@@ -50,7 +59,7 @@ def DiffAugment(x, strategy="", seed=-1, param=None):
     operators = [lookup(AUGMENT_FNS, name, "augmentation") for name in names]
     if param.aug_mode not in MODES:
         raise InputError(unknown("aug_mode", param.aug_mode, MODES))
-    param.Siamese, param.latestseed = seed >= 0, int(seed) if seed >= 0 else -1
+    param.Siamese, param.latestseed = bool(seed >= 0), int(seed) if seed >= 0 else -1
     if param.aug_mode == "S":
         operators = [operators[int(torch.randint(len(operators), (), generator=_generator(param)))]]
     for functions in operators:
@@ -59,42 +68,42 @@ def DiffAugment(x, strategy="", seed=-1, param=None):
     return x.contiguous()
 
 
-def rand_scale(x, param):
+def rand_scale(x: Float[Tensor, "n c h w"], param: ParamDiffAug) -> Float[Tensor, "n c h w"]:
     """Zoom each axis by its own factor in [1/ratio_scale, ratio_scale)."""
     return siamese.scale(x, _uniforms(x, param), _strengths(param))
 
 
-def rand_rotate(x, param):
+def rand_rotate(x: Float[Tensor, "n c h w"], param: ParamDiffAug) -> Float[Tensor, "n c h w"]:
     """Turn by an angle in ±ratio_rotate degrees."""
     return siamese.rotate(x, _uniforms(x, param), _strengths(param))
 
 
-def rand_flip(x, param):
+def rand_flip(x: Float[Tensor, "n c h w"], param: ParamDiffAug) -> Float[Tensor, "n c h w"]:
     """Mirror left and right with probability `prob_flip`."""
     return siamese.flip(x, _uniforms(x, param), _strengths(param))
 
 
-def rand_brightness(x, param):
+def rand_brightness(x: Float[Tensor, "n c h w"], param: ParamDiffAug) -> Float[Tensor, "n c h w"]:
     """Add an offset in ±brightness/2 to an image."""
     return siamese.brightness(x, _uniforms(x, param)[:, 0], _strengths(param))
 
 
-def rand_saturation(x, param):
+def rand_saturation(x: Float[Tensor, "n c h w"], param: ParamDiffAug) -> Float[Tensor, "n c h w"]:
     """Stretch channels around their mean by a factor in [0, saturation)."""
     return siamese.saturation(x, _uniforms(x, param)[:, 0], _strengths(param))
 
 
-def rand_contrast(x, param):
+def rand_contrast(x: Float[Tensor, "n c h w"], param: ParamDiffAug) -> Float[Tensor, "n c h w"]:
     """Stretch an image around its mean by a factor in [contrast, 1 + contrast)."""
     return siamese.contrast(x, _uniforms(x, param)[:, 0], _strengths(param))
 
 
-def rand_crop(x, param):
+def rand_crop(x: Float[Tensor, "n c h w"], param: ParamDiffAug) -> Float[Tensor, "n c h w"]:
     """Shift by up to the share `ratio_crop_pad` of the side, zeros from outside."""
     return siamese.crop(x, _uniforms(x, param), _strengths(param))
 
 
-def rand_cutout(x, param):
+def rand_cutout(x: Float[Tensor, "n c h w"], param: ParamDiffAug) -> Float[Tensor, "n c h w"]:
     """Set a rectangle of `ratio_cutout` of the side lengths to zero."""
     return siamese.cutout(x, _uniforms(x, param), _strengths(param))
 
@@ -135,7 +144,7 @@ def _uniforms(x, param):
     return torch.rand(count, siamese.DRAWS, generator=rng, device=device).to(x.device, x.dtype)
 
 
-def get_daparam(dataset, model, model_eval, ipc):
+def get_daparam(dataset: str, model: str, model_eval: str, ipc: int) -> dict[str, Any]:
     """Return the parameters of `augment` for evaluating `model_eval` in a DC run on `dataset`, as a dict.
 
     `model` and `ipc` decide nothing.
@@ -143,7 +152,8 @@ def get_daparam(dataset, model, model_eval, ipc):
     return {**CLASSIC_DEFAULTS, "strategy": classic_strategy(dataset, model_eval)}
 
 
-def augment(images, dc_aug_param, device):
+def augment(images: Float[Tensor, "n c h w"], dc_aug_param: Mapping[str, Any] | None,
+            device: torch.device | str) -> Float[Tensor, "n c h w"]:
     """Return `images` (N, C, H, W) on `device` under DC's augmentation, a new tensor; not differentiable.
 
     `dc_aug_param` is a dict as from `get_daparam`. The images themselves are returned where it is None or its

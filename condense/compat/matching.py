@@ -1,6 +1,11 @@
 """Gradient distances and loop lengths as the reference calls them."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
+from jaxtyping import Float
+from torch import Tensor
 
 from condense.core.errors import InputError
 from condense.matching.gradients import gradient_distance, row_distance
@@ -9,12 +14,12 @@ from condense.matching.gradients import gradient_distance, row_distance
 INNER_LOOPS = {10: 50, 20: 25, 30: 20, 40: 15, 50: 10}
 
 
-def distance_wb(gwr, gws):
+def distance_wb(gwr: Float[Tensor, "*shape"], gws: Float[Tensor, "*shape"]) -> Float[Tensor, ""]:
     """Return the row-wise cosine distance of one tensor's gradients, real and synthetic; 0 for 1-D ones."""
     return row_distance(gwr, gws)
 
 
-def match_loss(gw_syn, gw_real, args):
+def match_loss(gw_syn: Sequence[Tensor], gw_real: Sequence[Tensor], args: Any) -> Float[Tensor, ""]:
     """Return the distance of two lists of gradients, in parameter order: a scalar, differentiable in both.
 
     `args.dis_metric` is ours, mse or cos; raises ValueError for another.
@@ -22,7 +27,7 @@ def match_loss(gw_syn, gw_real, args):
     return gradient_distance(gw_real, gw_syn, args.dis_metric)
 
 
-def get_loops(ipc):
+def get_loops(ipc: int) -> tuple[int, int]:
     """Return (outer_loop, inner_loop) of gradient matching for `ipc` images per class.
 
     1, 10, 20, 30, 40 and 50 give the published values, to which the reference is limited. In between the

@@ -1,6 +1,7 @@
 """Networks and pools by name, as the reference calls them."""
 
 import logging
+from collections.abc import Sequence
 
 import torch
 from torch import nn
@@ -12,12 +13,12 @@ from condense.training.pools import EVAL_MODES, eval_pool
 log = logging.getLogger("condense")
 
 
-def get_default_convnet_setting():
+def get_default_convnet_setting() -> tuple[int, int, str, str, str]:
     """Return the standard ConvNet's (width, depth, activation, norm, pooling)."""
     return 128, 3, "relu", "instancenorm", "avgpooling"
 
 
-def get_network(model, channel, num_classes, im_size=(32, 32)):
+def get_network(model: str, channel: int, num_classes: int, im_size: Sequence[int] = (32, 32)) -> nn.Module:
     """Return the network named `model`, drawn from PyTorch's global generator, on the GPU if there is one.
 
     With one channel, (32, 32) stands for the 28x28 images that the reference takes all one-channel images
@@ -29,7 +30,7 @@ def get_network(model, channel, num_classes, im_size=(32, 32)):
     return nn.DataParallel(net) if torch.cuda.device_count() > 1 else net
 
 
-def get_eval_pool(eval_mode, model, model_eval):
+def get_eval_pool(eval_mode: str, model: str, model_eval: str) -> list[str]:
     """Return the list of network names to evaluate on; [model_eval] for a mode that does not exist.
 
     Mode S takes the counterpart without batch norm of a batch norm network, and says so in the log.

@@ -1,15 +1,19 @@
 """Training and testing networks as the reference calls it."""
 
 import time
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
-from torch import nn
+from jaxtyping import Float, Num
+from torch import Tensor, nn
 from torch.utils.data import SequentialSampler
 
 from condense.compat.augmentation import DiffAugment, augment
 from condense.compat.datasets import ImageSet
 from condense.core.errors import InputError
+from condense.core.types import Rows
 from condense.operators import Compute
 from condense.training.protocols import Protocol
 from condense.training.train import train_network
@@ -17,12 +21,14 @@ from condense.training.train import train_network
 TEST_BATCH = 2048                          # test images moved to the device at a time
 
 
-def get_time():
+def get_time() -> str:
     """Return the local time as '[YYYY-MM-DD HH:MM:SS]'."""
     return time.strftime("[%Y-%m-%d %H:%M:%S]")
 
 
-def epoch(mode, dataloader, net, optimizer, criterion, args, aug):
+def epoch(mode: str, dataloader: Iterable[tuple[Tensor, Tensor]], net: nn.Module,
+          optimizer: torch.optim.Optimizer | None, criterion: Callable[[Tensor, Tensor], Tensor], args: Any,
+          aug: bool) -> tuple[float, float]:
     """Train ('train') or test ('test') `net` for one pass over `dataloader`; returns (mean loss, accuracy).
 
     Both are floats over all images; the accuracy is a fraction. `criterion` (logits, labels) -> mean loss.
@@ -40,16 +46,18 @@ def epoch(mode, dataloader, net, optimizer, criterion, args, aug):
             logits = net(_augmented(images, args) if aug else images)
             loss = criterion(logits, labels)
             if mode == "train":
-                optimizer.zero_grad()
+                optimizer.zero_grad()                        # type: ignore[union-attr]
                 loss.backward()
-                optimizer.step()
+                optimizer.step()                             # type: ignore[union-attr]
             totals += torch.stack((loss.detach() * len(labels), _correct(logits, labels)))
             count += len(labels)
     mean_loss, accuracy = (totals / count).tolist()
     return mean_loss, accuracy
 
 
-def evaluate_synset(it_eval, net, images_train, labels_train, testloader, args):
+def evaluate_synset(it_eval: int, net: nn.Module, images_train: Float[Tensor, "n c h w"],
+                    labels_train: Num[Tensor, " n *k"], testloader: Iterable[tuple[Tensor, Tensor]],
+                    args: Any) -> tuple[nn.Module, float, float]:
     """Train `net` in place on a synthetic set, test it, print one line; returns (net, acc_train, acc_test).
 
     Trains by the published protocol (see `Protocol`) with `args.epoch_eval_train`, `lr_net` and
@@ -81,7 +89,7 @@ class AugmentedSet:
     labels: torch.Tensor
     args: object
 
-    def images(self, index):
+    def images(self, index: Rows) -> Float[Tensor, "m c h w"]:
         return _augmented(self.tensor[index], self.args)
 
 

@@ -1,15 +1,20 @@
 """Which script makes a method's part of the memory, with which of its options."""
 
 import dataclasses
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache, reduce
 from operator import or_
-from typing import get_origin, get_type_hints
+from pathlib import Path
+from types import ModuleType
+from typing import Any, get_origin, get_type_hints
 
 from condense.cli import build, option, with_forms
 from condense.cli.groups import SHARED as GROUPED
+from condense.cli.groups import Options
 from condense.cli.option import METHOD, is_hidden
 from condense.core.errors import OptionError
 from condense.core.registry import unknown
+from condense.data.real import RealData
 from condense.methods import EXPERTS_SCRIPT, Method
 from condense.synthetic import PARAMETERIZATIONS
 
@@ -34,25 +39,25 @@ class StepMethod:
     form: str | None = None
 
     @property
-    def script(self):
+    def script(self) -> ModuleType:
         """The module of the method's script, with Config and main."""
         return self.row.load()
 
     @property
-    def experts(self):
+    def experts(self) -> Any:
         """The module of the script that has to run before, with `settled` options and the `recipe_of` these; None."""
         return EXPERTS_SCRIPT.load() if self.row.experts else None
 
     @property
-    def config_class(self):
+    def config_class(self) -> type[Options]:
         return _with_forms(self.script.Config)
 
     @property
-    def has_form(self):
+    def has_form(self) -> bool:
         """Whether it learns a synthetic set; others choose real images."""
         return "parameterization" in _fields(self.config_class)
 
-    def options(self):
+    def options(self) -> set[str]:
         """Return the names of the options that it takes."""
         names = {f.name for script in (self.script, self.experts) if script
                  for f in _fields(_with_forms(script.Config)).values() if _is_passed_on(f)}
@@ -64,29 +69,29 @@ class StepMethod:
         return not forms or self.parameterization in forms
 
     @property
-    def parameterization(self):
+    def parameterization(self) -> str | None:
         return self.form or getattr(self.script.Config, "parameterization", None)
 
-    def images_per_class(self, real, ipc, given, num_classes):
+    def images_per_class(self, real: RealData, ipc: int, given: dict[str, Any], num_classes: int) -> int:
         """Return how many images of a class it decodes to, where `ipc` are stored; `given` options count.
 
         So do the `num_classes` of a step where a form shares something among them.
         """
         if not self.has_form:
             return ipc
-        kind = PARAMETERIZATIONS[self.parameterization]
+        kind: Any = PARAMETERIZATIONS[self.parameterization]                # type: ignore[index]
         channel, _, im_size = real.spec
         own = {name: given[name] for name in kind.OPTIONS if name in given}
         return kind(num_classes, ipc, channel, im_size, **own).counts[0]
 
-    def cell(self, cfg, classes, folder, given):
+    def cell(self, cfg: Any, classes: Sequence[int], folder: Path, given: dict[str, Any]) -> Options:
         """Return the script's options for one step: `classes` alone, into `folder`; raises OptionError as it would."""
         own = {name: value for name, value in given.items() if name in self.options()}
         form = {"parameterization": self.form} if self.form else {}
         return _built(self.config_class, {**self._shared(cfg, classes), **ONE_SET, **self.row.options, **form, **own,
                                           "save_path": str(folder), "buffer_path": str(folder.parent / "experts")})
 
-    def check(self, cfg, classes, folder, given):
+    def check(self, cfg: Any, classes: Sequence[int], folder: Path, given: dict[str, Any]) -> None:
         """Raise ValueError for options that its scripts would refuse before they start."""
         cell = self.cell(cfg, classes, folder, given)
         if hasattr(self.script, "check"):
@@ -94,7 +99,7 @@ class StepMethod:
         if self.experts:
             self.experts.recipe_of(self.experts.settled(self.experts_cell(cfg, classes, cell, given)))
 
-    def experts_cell(self, cfg, classes, cell, given):
+    def experts_cell(self, cfg: Any, classes: Sequence[int], cell: Any, given: dict[str, Any]) -> Any:
         """Return the options of `experts` for the segments that `cell` matches."""
         own = {name: value for name, value in given.items() if name in self.options()}
         last = cell.max_start_epoch - 1 + cell.expert_epochs
@@ -130,7 +135,7 @@ def _is_passed_on(field):
     return not (shared or hidden or field.name in (*NOT_PASSED_ON, *SHARED, *SCORING))
 
 
-def with_method_options(config_class, methods):
+def with_method_options(config_class: type[Options], methods: Mapping[str, StepMethod]) -> type[Options]:
     """Return `config_class` with the options of all `methods` {name: StepMethod}, each None (or off) if not given.
 
     None leaves a method its own default. Choices are those of all that have it; each script checks its own, and bounds.
@@ -163,13 +168,13 @@ def _choices(fields):
     return tuple(dict.fromkeys(word for words in listed for word in words)) if all(listed) else None
 
 
-def given_options(cfg):
+def given_options(cfg: Any) -> dict[str, Any]:
     """Return the method options that were given, {name: value}."""
     values = {name: getattr(cfg, name) for name in cfg.METHOD_OPTIONS}
     return {name: value for name, value in values.items() if value is not None and value is not False}
 
 
-def find_method(name, methods):
+def find_method(name: str, methods: Mapping[str, StepMethod]) -> StepMethod:
     """Return the `StepMethod` that `name` stands for: one of `methods`, or METHOD+FORM with another parameterization.
 
     Raises OptionError for what is unknown, and for a form of a method that learns none.
@@ -187,7 +192,7 @@ def find_method(name, methods):
     return dataclasses.replace(methods[base], form=form)
 
 
-def refuse_unused(given, methods, registry):
+def refuse_unused(given: Mapping[str, Any], methods: Iterable[StepMethod], registry: Mapping[str, StepMethod]) -> None:
     """Raise OptionError for a given option that none of `methods` has; those of `registry` {name: StepMethod} may."""
     for name in given:
         if not any(name in method.options() for method in methods):

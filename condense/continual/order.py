@@ -4,8 +4,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from jaxtyping import Int
+from torch import Tensor
 
 from condense.core.errors import InputError
+from condense.data.real import RealData
 
 
 @dataclass(frozen=True)
@@ -15,12 +18,12 @@ class ClassOrder:
     seed: int
     steps: tuple
 
-    def seen(self, step):
+    def seen(self, step: int) -> tuple[int, ...]:
         """Return the classes of steps 0..`step`, in the order they came."""
         return tuple(label for classes in self.steps[:step + 1] for label in classes)
 
 
-def class_order(num_classes, steps, seed):
+def class_order(num_classes: int, steps: int, seed: int) -> ClassOrder:
     """Return the `ClassOrder` of `seed` with `steps` steps, as the published programs draw it.
 
     NumPy's legacy generator (`RandomState`), whose permutation of all classes is cut into equal steps. Raises
@@ -32,7 +35,7 @@ def class_order(num_classes, steps, seed):
     return ClassOrder(seed, tuple(tuple(order[first:first + size]) for first in range(0, num_classes, size)))
 
 
-def require_equal_steps(num_classes, steps):
+def require_equal_steps(num_classes: int, steps: int) -> None:
     """Raise ValueError, naming the numbers that do, unless `steps` cut `num_classes` into equal parts of 2 or more."""
     fit = [number for number in range(1, num_classes // 2 + 1) if num_classes % number == 0]
     if steps not in fit:
@@ -40,7 +43,7 @@ def require_equal_steps(num_classes, steps):
                          f"{' or '.join(map(str, fit))}")
 
 
-def random_rows(real, order, ipc):
+def random_rows(real: RealData, order: ClassOrder, ipc: int) -> list[Int[Tensor, " n"]]:
     """Return the rows of `real` that the random memory of `order` holds: a list over steps of (classes * ipc,) int64.
 
     As published: the generator that drew the class order goes on, and permutes the images of each class in turn; the

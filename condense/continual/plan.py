@@ -1,17 +1,21 @@
 """Which memories are compared: --methods and --compare as sources, and what is refused before any work."""
 
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
-from condense.continual.methods import find_method, given_options, refuse_unused
+from condense.continual.methods import StepMethod, find_method, given_options, refuse_unused
 from condense.continual.published import PUBLISHED, PublishedFiles
-from condense.continual.sources import RandomImages, Scripted
+from condense.continual.sources import RandomImages, Scripted, Source
 from condense.core.errors import OptionError
+from condense.data.real import RealData
 from condense.synthetic import PARAMETERIZATIONS
 
 RANDOM = "random"
 
 
-def methods_of(cfg, registry):
+def methods_of(cfg: Any, registry: Mapping[str, StepMethod]) -> list[tuple[str, StepMethod | None]]:
     """Return [(name, `StepMethod` of `registry`; None for random)] of --methods; raises OptionError for misfits."""
     if not cfg.methods or len(set(cfg.methods)) < len(cfg.methods):
         raise OptionError("--methods names each method once, and at least one")
@@ -27,7 +31,7 @@ def methods_of(cfg, registry):
     return rows
 
 
-def used_options(names, registry):
+def used_options(names: Iterable[str], registry: Mapping[str, StepMethod]) -> set[str]:
     """Return the names of the options that the methods `names` take, each as --methods has it."""
     methods = [find_method(name, registry) for name in names if name != RANDOM]
     return set().union(*(method.options() for method in methods))
@@ -44,7 +48,7 @@ def _refuse_unpublished(cfg):
                               f"{', '.join(PUBLISHED)}; leave {name} out, or condense without --cl_data_path")
 
 
-def sources_of(cfg, rows, real, folder):
+def sources_of(cfg: Any, rows: Sequence[tuple[str, StepMethod | None]], real: RealData, folder: Path) -> list[Source]:
     """Return the sources of the memories that are compared, in the order of --methods (`condense.continual.sources`).
 
     `rows` as `methods_of` returns them. Methods that choose real images come once for each number of images that

@@ -1,6 +1,8 @@
 """The picture of a comparison: accuracy over the classes seen so far, a line and a band for each memory."""
 
 import logging
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -17,7 +19,7 @@ MARKERS = "osD^vPX<>p*"
 DASHES = ("-", "--", ":")
 
 
-def save_figure(path, summary):
+def save_figure(path: Path, summary: dict[str, Any]) -> Path | None:
     """Draw `summary` as a PNG at `path` (`draw`).
 
     Returns `path`, or None, after a warning, where matplotlib is missing: figures are worth more than their picture.
@@ -32,7 +34,7 @@ def save_figure(path, summary):
     return path
 
 
-def draw(summary):
+def draw(summary: dict[str, Any]) -> Any:
     """Return the Figure of `summary`: mean accuracy in % by the number of classes seen, with bands of ± 1 deviation.
 
     Raises ImportError where matplotlib is missing.
@@ -57,7 +59,7 @@ def draw(summary):
     return figure
 
 
-def legend_of(name, of):
+def legend_of(name: str, of: dict[str, Any]) -> str:
     """Return what the key says of the memory `name`."""
     memory = f"{counted(of['images_per_class'], 'image')}, {of['bytes_per_class']:,} bytes"
     return f"{name.split(',')[0]}: {memory}, {100 * of['average_accuracy']['mean']:.1f} %"

@@ -6,6 +6,9 @@ later command may score otherwise, with other methods and orders; only other dat
 
 import json
 import logging
+from collections.abc import Collection, Iterable
+from pathlib import Path
+from typing import Any
 
 from condense.core.errors import OptionError
 from condense.run.checkpoints import differing
@@ -17,7 +20,7 @@ MAY_DIFFER = ("methods", "seeds", "compare", "cl_space", *SCORING)
 MEND = "use another --save_path, or --overwrite"
 
 
-def read_previous(path):
+def read_previous(path: Path) -> dict[str, Any] | None:
     """Return the summary at `path`, None where there is none; raises OptionError where it cannot be read."""
     if not path.exists():
         return None
@@ -29,7 +32,8 @@ def read_previous(path):
         raise OptionError(f"{path} cannot be read; move it away, or give --overwrite") from None
 
 
-def refuse_other(path, before, options, fingerprint, free):
+def refuse_other(path: str | Path, before: dict[str, Any], options: dict[str, Any], fingerprint: str,
+                 free: Collection[str]) -> None:
     """Raise OptionError where the summary `before`, read from `path`, is of other images or other condensation.
 
     `options` are those now, `free` the names of those that the methods of only one of the two comparisons take.
@@ -42,7 +46,7 @@ def refuse_other(path, before, options, fingerprint, free):
         raise OptionError(f"{path} is another comparison ({'; '.join(lines)}); {MEND}")
 
 
-def refuse_other_files(path, before, sources):
+def refuse_other_files(path: str | Path, before: dict[str, Any], sources: Iterable[Any]) -> None:
     """Raise OptionError where published files of `sources` are not those that the summary `before` scored."""
     for source in sources:
         was, now = before["methods"].get(source.name, {}).get("files", {}), source.facts().get("files", {})
@@ -51,7 +55,8 @@ def refuse_other_files(path, before, sources):
             raise OptionError(f"{path} scored another {other} than {source.path_of(other)} is; {MEND}")
 
 
-def with_rows_kept(summary, before, own, used):
+def with_rows_kept(summary: dict[str, Any], before: dict[str, Any] | None, own: Iterable[str],
+                   used: Collection[str]) -> dict[str, Any]:
     """Return `summary` with those rows of the summary `before` that it has not, where they were scored alike.
 
     `own` are the names of the methods' own options, `used` those that the methods of `summary` take: of the others,
@@ -64,7 +69,7 @@ def with_rows_kept(summary, before, own, used):
                  "; ".join(reasons), ", ".join(rows))
     if reasons or not rows:
         return summary
-    then, now = before["options"], summary["options"]
+    then, now = before["options"], summary["options"]            # type: ignore[index]
     options = {**now, **{name: then[name] for name in own if name in then and name not in used}}
     options["methods"] = list(dict.fromkeys([*now["methods"], *(name.split(",")[0] for name in rows)]))
     options["compare"] = now["compare"] if then["compare"] == now["compare"] else "both"
@@ -84,6 +89,6 @@ def _version_of(summary):
     return summary.get("format_version"), summary.get("code"), summary.get("versions", {}).get("torch")
 
 
-def plain(values):
+def plain(values: Any) -> Any:
     """Return `values` as JSON gives them back."""
     return json.loads(json.dumps(values))

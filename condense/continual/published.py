@@ -1,16 +1,20 @@
 """Memories that were condensed elsewhere: published files, held against the protocol before anything is scored."""
 
 import logging
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from condense.continual.memory import Part
+from condense.continual.order import ClassOrder
 from condense.continual.sources import Source
 from condense.core.errors import InputError, MissingFile
 from condense.core.files import file_sha256
+from condense.data.real import RealData
 from condense.sharing.layouts import read_set
 from condense.sharing.likeness import ASK
 from condense.sharing.loading import place
@@ -33,31 +37,32 @@ class PublishedFiles(Source):
     but raw, on the scale [0, 1] or 0..255, are normalised.
     """
 
-    def __init__(self, name, method, cfg, real, images_per_class, bytes_per_class):
+    def __init__(self, name: str, method: str, cfg: Any, real: RealData, images_per_class: int,
+                 bytes_per_class: int) -> None:
         super().__init__(name, images_per_class)
         self.method, self.cfg, self.real, self.bytes_per_class = method, cfg, real, bytes_per_class
         self.space, self.factor, self.sha256 = None, 1, {}
         self._placed = lru_cache(maxsize=1)(self._read_and_place)
 
-    def check(self, orders):
+    def check(self, orders: Sequence[ClassOrder]) -> None:
         """Read all files; raises FileNotFoundError or ValueError where one does not follow the protocol."""
         files = [self._checked(order) for order in orders]
         self.space, self.factor, evidence = self._space(files)
         log.info("%s: %d published files, %s", self.name, len(files), evidence)
 
-    def facts(self):
+    def facts(self) -> dict[str, Any]:
         return {"files": self.sha256, "space": self.space}
 
-    def path_of(self, name):
+    def path_of(self, name: str) -> Path:
         """Return where the file `name` lies."""
         return Path(self.cfg.cl_data_path) / name
 
-    def part(self, order, step):
+    def part(self, order: ClassOrder, step: int) -> Part:
         """Return the part of `step`, normalised as the data at hand are; `check` has to come first."""
         images, labels = self._placed(order)[step]
         return Part(images, labels, self.bytes_per_class * len(order.steps[step]))
 
-    def path(self, order):
+    def path(self, order: ClassOrder) -> Path:
         """Return the file of a class order; raises FileNotFoundError naming what it may be called."""
         cfg = self.cfg
         tail = f"{cfg.dataset}_{cfg.model}_{self.images_per_class}ipc_{cfg.steps}steps_seed{order.seed}.pt"

@@ -3,15 +3,21 @@
 import dataclasses
 import hashlib
 import json
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from condense.continual.memory import memory_of
+from condense.continual.memory import Part, memory_of
+from condense.continual.order import ClassOrder
 from condense.continual.sources import file_name
 from condense.continual.view import SeenClasses
 from condense.core.files import atomic_path
+from condense.core.randomness import Streams
+from condense.data.real import RealData
 from condense.evaluation import Score, evaluate
 from condense.evaluation.cache_key import cache_key, code_of_scores
+from condense.operators import Compute
+from condense.training.protocols import Protocol
 
 OWN_FILES = ("continual/memory.py", "continual/scoring.py", "continual/view.py")     # decide these scores, too
 CODE = code_of_scores(*OWN_FILES)
@@ -24,12 +30,13 @@ class ScoreBook:
     method. `made` says whether the last score was computed.
     """
 
-    def __init__(self, folder, real, model, protocol, num_eval, rng, compute, progress=True):
+    def __init__(self, folder: str | Path, real: RealData, model: str, protocol: Protocol, num_eval: int, rng: Streams,
+                 compute: Compute, progress: bool = True) -> None:
         self.folder, self.real, self.model, self.protocol = Path(folder), real, model, protocol
         self.num_eval, self.rng, self.compute, self.progress = num_eval, rng, compute, progress
         self.made = False
 
-    def score(self, name, order, step, parts):
+    def score(self, name: str, order: ClassOrder, step: int, parts: Sequence[Part]) -> list[Score]:
         """Return [Score of each network] with its `confusion`, after `step` of `order`, on the union of `parts`."""
         key = self._key(order, step, parts)
         digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()

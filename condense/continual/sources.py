@@ -4,14 +4,18 @@ import contextlib
 import logging
 import re
 import shutil
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
-from condense.continual.memory import part_of_result, part_of_rows
-from condense.continual.order import random_rows
+from condense.continual.memory import Part, part_of_result, part_of_rows
+from condense.continual.methods import StepMethod
+from condense.continual.order import ClassOrder, random_rows
 from condense.core.errors import Finished
 from condense.data import select_classes
 from condense.data.coresets import require_images
+from condense.data.real import RealData
 from condense.run.checkpoints import Checkpoint, refuse_other_images, refuse_other_result, refuse_result_of_others
 from condense.run.results import load_result
 
@@ -23,37 +27,37 @@ class Source:
 
     made = False
 
-    def __init__(self, name, images_per_class):
+    def __init__(self, name: str, images_per_class: int) -> None:
         self.name, self.images_per_class = name, images_per_class
 
-    def check(self, orders):
+    def check(self, orders: Sequence[ClassOrder]) -> None:
         """Raise ValueError or FileNotFoundError, before any work, for what would be refused later."""
 
-    def facts(self):
+    def facts(self) -> dict[str, Any]:
         """Return plain values that say where its images come from, {} where its name says it all."""
         return {}
 
-    def part(self, order, step):
+    def part(self, order: ClassOrder, step: int) -> Part:
         """Return the `Part` that `step` of a `ClassOrder` adds."""
         raise TypeError(f"{type(self).__name__} does not say where its images come from")
 
-    def clear(self, order, step):
+    def clear(self, order: ClassOrder, step: int) -> None:
         """Remove what only the making of the part needed."""
 
 
 class RandomImages(Source):
     """The random memory of the published programs, `number` images of every class."""
 
-    def __init__(self, name, real, number):
+    def __init__(self, name: str, real: RealData, number: int) -> None:
         super().__init__(name, number)
         self.real = real
         self._rows = lru_cache(maxsize=1)(lambda order: random_rows(real, order, number))
 
-    def check(self, orders):
+    def check(self, orders: Sequence[ClassOrder]) -> None:
         for order in orders:
             self._rows(order)
 
-    def part(self, order, step):
+    def part(self, order: ClassOrder, step: int) -> Part:
         """Return the part of `step`; raises ValueError where a class has fewer images."""
         return part_of_rows(self.real, self._rows(order)[step])
 
@@ -65,11 +69,12 @@ class Scripted(Source):
     read, one that was stopped goes on from its checkpoint.
     """
 
-    def __init__(self, name, method, cfg, given, real, folder, images_per_class):
+    def __init__(self, name: str, method: StepMethod, cfg: Any, given: dict[str, Any], real: RealData,
+                 folder: str | Path, images_per_class: int) -> None:
         super().__init__(name, images_per_class)
         self.method, self.cfg, self.given, self.real, self.folder = method, cfg, given, real, Path(folder)
 
-    def check(self, orders):
+    def check(self, orders: Sequence[ClassOrder]) -> None:
         """Raise OptionError or ValueError for what the script refuses, and for any step of other options or images."""
         if not self.method.has_form:
             require_images(self.real, self.images_per_class)
@@ -79,10 +84,10 @@ class Scripted(Source):
                 for step in range(len(order.steps)):
                     self._refuse_others(order.steps[step], self._cell(order, step))
 
-    def facts(self):
+    def facts(self) -> dict[str, Any]:
         return {"seed": self.cfg.seed}
 
-    def part(self, order, step):
+    def part(self, order: ClassOrder, step: int) -> Part:
         """Return the part of `step`, made by the script where it is not there yet; call `check` first."""
         classes, cell = order.steps[step], self._cell(order, step)
         self.made = _result_in(cell.save_path) is None
@@ -90,7 +95,7 @@ class Scripted(Source):
             self._make(cell, classes)
         return part_of_result(load_result(_result_in(cell.save_path)), classes, self.real.num_classes)
 
-    def clear(self, order, step):
+    def clear(self, order: ClassOrder, step: int) -> None:
         """Remove expert trajectories."""
         shutil.rmtree(self._folder(order, step) / "experts", ignore_errors=True)
 
@@ -121,7 +126,7 @@ class Scripted(Source):
                 self.method.script.main(cell)
 
 
-def file_name(name):
+def file_name(name: str) -> str:
     """Return a source's name as a file system takes it."""
     return re.sub(r"[^\w+-]+", "-", name).strip("-")
 

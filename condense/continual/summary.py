@@ -3,7 +3,10 @@
 import dataclasses
 import json
 import platform
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -16,16 +19,23 @@ from condense.continual.metrics import (
     step_accuracies,
     task_accuracies,
 )
+from condense.continual.order import ClassOrder
 from condense.continual.previous import plain
 from condense.continual.scoring import OWN_FILES
+from condense.continual.sources import Source
 from condense.core.files import atomic_path
+from condense.data.real import RealData
+from condense.evaluation import Score
 from condense.evaluation.cache_key import code_of_scores
+from condense.training.protocols import Protocol
 
 FORMAT_VERSION = 2
 CODE = code_of_scores(*OWN_FILES, "continual/metrics.py")
 
 
-def summarise(real, cfg, protocol, orders, sources, parts, scores):
+def summarise(real: RealData, cfg: Any, protocol: Protocol, orders: Sequence[ClassOrder], sources: Sequence[Source],
+              parts: Mapping[tuple[str, int], list],
+              scores: Mapping[tuple[str, int], list[list[Score]]]) -> dict[str, Any]:
     """Return everything that the comparison comes to, as plain values that repeat it.
 
     `parts` {(source name, seed): [facts of each step's part]} and `scores` {(source name, seed): [[Score] of each
@@ -46,7 +56,7 @@ def summarise(real, cfg, protocol, orders, sources, parts, scores):
                         for source in sources}}
 
 
-def figures(orders, scores):
+def figures(orders: Sequence[ClassOrder], scores: Sequence[list[list[Score]]]) -> dict[str, Any]:
     """Return the metrics of one method: `scores` is a list over `orders` of lists over steps of [Score]."""
     runs = [(order, number) for order in range(len(orders)) for number in range(len(scores[0][0]))]
     confusions = [np.array([of[number].confusion for of in scores[order]]) for order, number in runs]   # (steps, K, K)
@@ -80,13 +90,13 @@ def _mean_where_known(values):
     return [[float(s / n) if n else None for s, n in zip(*row)] for row in zip(sums, number)]
 
 
-def save_summary(path, summary):
+def save_summary(path: Path, summary: dict[str, Any]) -> None:
     """Write `summary` with its notes as JSON, whole or not at all."""
     with atomic_path(path) as temporary:
         temporary.write_text(json.dumps({**summary, "notes": notes_of(summary)}, indent=1) + "\n")
 
 
-def table_of(summary):
+def table_of(summary: dict[str, Any]) -> Table:
     """Return the `Table` of a summary: a row for each method, a column for each step, average and forgetting."""
     methods = summary["methods"]
     steps = next(iter(summary["orders"].values()))
@@ -98,7 +108,7 @@ def table_of(summary):
     return Table(header, rows, notes_of(summary))
 
 
-def notes_of(summary):
+def notes_of(summary: dict[str, Any]) -> list[str]:
     """Return the lines that a reader of the figures has to know."""
     notes = [f"{summary['dataset']}, {summary['model']}, {memory_in_words(summary)}. Test accuracy in % on the classes "
              "seen so far, with an output for every class, mean ± population standard deviation over "
@@ -112,18 +122,18 @@ def notes_of(summary):
     return notes
 
 
-def memory_in_words(summary):
+def memory_in_words(summary: dict[str, Any]) -> str:
     """Word what the memory may store."""
     return f"memory of {counted(summary['ipc'], 'stored image')} per class"
 
 
-def runs_in_words(summary):
+def runs_in_words(summary: dict[str, Any]) -> str:
     """Word how many runs there are."""
     runs, orders = len(next(iter(summary["methods"].values()))["runs"]), len(summary["orders"])
     return f"{counted(runs, 'network')} ({counted(orders, 'class order')} x {runs // orders})"
 
 
-def counted(number, noun):
+def counted(number: int, noun: str) -> str:
     """Word a number of things."""
     return f"{number} {noun}{'s' * (number != 1)}"
 

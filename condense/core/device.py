@@ -9,7 +9,7 @@ from condense.core.errors import InputError
 DEVICES = ("auto", "cpu", "cuda", "mps")
 
 
-def resolve_device(name):
+def resolve_device(name: str) -> torch.device:
     """Return the `torch.device` for a --device value; raises ValueError where the machine lacks it."""
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -28,7 +28,7 @@ def resolve_device(name):
     return device
 
 
-def memory_of(device):
+def memory_of(device: torch.device) -> int:
     """Return the bytes of memory that `device` has; of a CPU or an Apple GPU, the machine's."""
     if device.type == "cuda":
         return torch.cuda.get_device_properties(device).total_memory

@@ -31,6 +31,6 @@ class Finished(Exception):
 class Interrupted(BaseException):
     """The run was asked to stop and has put everything down; `signal` is the number that asked."""
 
-    def __init__(self, message, number):
+    def __init__(self, message: str, number: int) -> None:
         super().__init__(message)
         self.signal = number

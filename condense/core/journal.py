@@ -9,6 +9,8 @@ import sys
 import time
 import weakref
 from importlib.metadata import version
+from pathlib import Path
+from typing import Any
 
 import torch
 from tqdm import tqdm
@@ -38,7 +40,7 @@ class _OfDefects(logging.Handler):
             journal.write("defect", traceback=record.getMessage())
 
 
-def log_to_terminal():
+def log_to_terminal() -> None:
     """Send the toolkit's log lines to standard output, once."""
     log.setLevel(logging.INFO)
     if not any(isinstance(handler, _ThroughBars) for handler in log.handlers):
@@ -51,7 +53,7 @@ class Journal:
     `continue_at` bytes of an earlier file are kept (what a resumed checkpoint had seen); None starts a new file.
     """
 
-    def __init__(self, path, tensorboard=False, continue_at=None):
+    def __init__(self, path: Path, tensorboard: bool = False, continue_at: int | None = None) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         self.board = _tensorboard(path.with_suffix("")) if tensorboard else None       # before anything is written
         self.file = open(path, "r+b" if continue_at is not None and path.is_file() else "wb")
@@ -63,7 +65,7 @@ class Journal:
         log.addHandler(handler)
         weakref.finalize(self, log.removeHandler, handler)
 
-    def write(self, event, **figures):
+    def write(self, event: str, **figures: Any) -> None:
         """Append one line; every line says its event and the seconds since this command started."""
         line = {"event": event, "time_s": round(time.perf_counter() - self.start, 3), **figures}
         self.file.write(json.dumps(line).encode() + b"\n")
@@ -74,23 +76,23 @@ class Journal:
                     tag = "/".join(str(part) for part in (figures.get("model", event), name))
                     self.board.add_scalar(f"exp{figures['exp']}/{tag}", value, figures["iteration"])
 
-    def write_start(self, options, device):
+    def write_start(self, options: dict[str, Any], device: torch.device) -> None:
         """Record what the result file leaves out, so that equal runs give equal files."""
         name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine()
         self.write("start", options=options, versions=versions(), device=str(device), device_name=name,
                    date=time.strftime("%Y-%m-%dT%H:%M:%S"))
 
-    def position(self):
+    def position(self) -> int:
         return self.file.tell()
 
-    def close(self):
+    def close(self) -> None:
         with contextlib.suppress(OSError):
             self.file.close()
         if self.board:
             self.board.close()
 
 
-def versions():
+def versions() -> dict[str, str]:
     """Return {name: version} of what decides numbers beside our code."""
     return {**{name: version(name) for name in ("torch", "torchvision", "numpy")}, "python": platform.python_version()}
 

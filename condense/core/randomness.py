@@ -19,18 +19,18 @@ class Streams:
     `seed` is any non-negative integer; 0 is a seed like any other.
     """
 
-    def __init__(self, seed=0):
+    def __init__(self, seed: int = 0) -> None:
         if seed < 0:
             raise InputError(f"--seed must be 0 or larger, not {seed}")
         self.seed = seed
 
-    def __call__(self, purpose, *key):
+    def __call__(self, purpose: str, *key: int) -> torch.Generator:
         """Return a fresh CPU `torch.Generator` for `purpose` (one of PURPOSES) and the integers `key`."""
         sequence = np.random.SeedSequence(self.seed, spawn_key=(PURPOSES.index(purpose), *key))
         return torch.Generator().manual_seed(int(sequence.generate_state(1, np.uint64)[0]))
 
 
-def generator_on(device, rng):
+def generator_on(device: torch.device | str, rng: torch.Generator | None) -> torch.Generator | None:
     """Return a generator on `device`: `rng` itself where it lives there, else one seeded by a draw from it.
 
     With `rng` None the result is None, which PyTorch reads as its global generator.

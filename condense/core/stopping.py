@@ -3,6 +3,7 @@
 import logging
 import signal
 import threading
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 from condense.core.errors import Interrupted
@@ -13,11 +14,11 @@ log = logging.getLogger("condense")
 class StopRequest:
     """`number` is the signal that asked to stop, or None."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.number, self._now = None, False
 
     @contextmanager
-    def listening(self):
+    def listening(self) -> Iterator[None]:
         """Within: SIGINT and SIGTERM only leave their `number`; a second one stops at once (KeyboardInterrupt)."""
         if threading.current_thread() is not threading.main_thread():
             yield
@@ -30,7 +31,7 @@ class StopRequest:
                 signal.signal(number, handler)
 
     @contextmanager
-    def at_once(self):
+    def at_once(self) -> Iterator[None]:
         """Within: a signal raises Interrupted immediately, for blocks that change nothing."""
         self._now = True
         try:

@@ -2,9 +2,10 @@
 
 import math
 import statistics
+from collections.abc import Iterable
 
 
-def duration(seconds):
+def duration(seconds: float) -> str:
     """Word a duration for people: 42 s, 3 min, 5 h 10 min, 2.5 days."""
     if seconds < 90:
         return f"{seconds:.0f} s"
@@ -15,7 +16,7 @@ def duration(seconds):
     return f"{seconds / 86400:.1f} days"
 
 
-def percent(fractions):
+def percent(fractions: Iterable[float]) -> str:
     """Word accuracies as mean and population standard deviation in percent, as the papers' code does."""
     mean = statistics.fmean(fractions)
     deviation = math.sqrt(statistics.fmean((fraction - mean) ** 2 for fraction in fractions))       # of nan: nan

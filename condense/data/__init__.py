@@ -1,6 +1,9 @@
 """Real data: one registry of names, one way to load them, one class that holds them."""
 
 from pathlib import Path
+from typing import Any
+
+import torch
 
 from condense.core.errors import InputError
 from condense.core.registry import lookup
@@ -38,7 +41,8 @@ SIDES = {"Digits": 8, **{name: row.size for name, row in ROWS.items()}, "TinyIma
 OWN = ("folder", "file")                                 # of which nothing is known before loading
 
 
-def load_data(name, data_path="data", device="cpu", **how):
+def load_data(name: str | DataChoice, data_path: str | Path = "data", device: torch.device | str = "cpu",
+              **how: Any) -> RealData:
     """Load a data set of DATASETS on `device`, as a `RealData`.
 
     `name` is that of the data set, with `data_path` and, by keyword, the other fields of a `DataChoice` (im_size,
@@ -63,7 +67,7 @@ def load_data(name, data_path="data", device="cpu", **how):
     return real
 
 
-def default_side(dataset, im_size=None):
+def default_side(dataset: str, im_size: int | None = None) -> int | None:
     """Return the side in pixels that images of `dataset` will have, with `im_size` as given; None if unknown yet.
 
     Raises ValueError for a name that is not in DATASETS.

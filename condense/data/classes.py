@@ -2,6 +2,7 @@
 
 import logging
 import re
+from collections.abc import Sequence
 
 import torch
 
@@ -14,7 +15,7 @@ log = logging.getLogger("condense")
 SHOWN = 20                                               # names that a message lists
 
 
-def parse_classes(text, class_names):
+def parse_classes(text: str, class_names: Sequence[str]) -> list[int]:
     """Return the class ids that `text` names, in its order: ids ("3,7,9"), ranges of them ("0-4") or class names.
 
     `class_names` are all names, in the order of the ids. A number is an id, also where names are numbers. Raises
@@ -53,7 +54,7 @@ def _ids_of(word, class_names):
     return [class_names.index(word)]
 
 
-def select_classes(real, ids):
+def select_classes(real: RealData, ids: Sequence[int]) -> RealData:
     """Return a `RealData` of the classes `ids` of `real` alone, in that order, with labels 0, 1, ... and their names.
 
     Mean and std stay those of all classes, so that sets of different classes share one normalised space. `order` still
@@ -76,7 +77,7 @@ def select_classes(real, ids):
     return chosen
 
 
-def choose_classes(real, text):
+def choose_classes(real: RealData, text: str) -> RealData:
     """Return `select_classes` of what --classes `text` names, after saying which classes that are."""
     ids = parse_classes(text, real.class_names)
     names = ", ".join(_worded(label, real.class_names) for label in ids[:SHOWN])

@@ -4,14 +4,20 @@ A chooser takes the features of one class, (n, D) float32, the number to choose 
 `torch.Generator`; it returns that many distinct positions, int64 on the features' device, in the order chosen.
 """
 
+from collections.abc import Callable
+
 import torch
+from jaxtyping import Float, Int
+from torch import Tensor
 
 from condense.core.errors import InputError
 from condense.core.extras import needed
 from condense.core.registry import lookup
+from condense.core.types import Forward
+from condense.data.real import RealData
 
 
-def herding(features, number, rng=None):
+def herding(features: Float[Tensor, "n d"], number: int, rng: torch.Generator | None = None) -> Int[Tensor, " m"]:
     """Choose one by one, so that the mean of the chosen follows the class mean; draws nothing.
 
     At step k it takes the image x, not chosen before, that minimises ||mean - (sum of the chosen + x) / k||.
@@ -28,7 +34,7 @@ def herding(features, number, rng=None):
     return torch.stack(chosen)
 
 
-def k_center(features, number, rng=None):
+def k_center(features: Float[Tensor, "n d"], number: int, rng: torch.Generator | None = None) -> Int[Tensor, " m"]:
     """Choose the image nearest the class mean, then always the one farthest from all chosen; draws nothing.
 
     The greedy algorithm that covers a class within twice the best radius: Gonzalez, 1985; for images Sener &
@@ -43,7 +49,7 @@ def k_center(features, number, rng=None):
     return torch.stack(chosen)
 
 
-def k_means(features, number, rng):
+def k_means(features: Float[Tensor, "n d"], number: int, rng: torch.Generator) -> Int[Tensor, " m"]:
     """Choose the images nearest the centroids of `number` clusters (k-means++, one start, seeded by `rng`).
 
     Where two centroids would share an image, the distinct images of least total distance are taken.
@@ -55,7 +61,8 @@ def k_means(features, number, rng):
     return torch.from_numpy(linear_sum_assignment(distances)[1]).to(features.device)
 
 
-def centroids(features, number, rng, tol=0.0):
+def centroids(features: Float[Tensor, "n d"], number: int, rng: torch.Generator,
+              tol: float = 0.0) -> Float[Tensor, "m d"]:
     """Return the centroids of `number` clusters, (number, D) (k-means++, one start, seeded by `rng`).
 
     Lloyd's steps end where no image changes its cluster any more, or where the centroids move less than `tol` asks for
@@ -74,11 +81,12 @@ def _distances(points, target):
     return torch.cdist(points, target[None], compute_mode="donot_use_mm_for_euclid_dist")[:, 0]
 
 
-CHOOSERS = {"herding": herding, "k-center": k_center, "k-means": k_means}
+CHOOSERS: dict[str, Callable[..., Tensor]] = {"herding": herding, "k-center": k_center, "k-means": k_means}
 CORESET_METHODS = ("random", *CHOOSERS)
 
 
-def choose_coreset(real, method, ipc, embed, chunk, rng):
+def choose_coreset(real: RealData, method: str, ipc: int, embed: Forward | None, chunk: int | None,
+                   rng: torch.Generator | None) -> Int[Tensor, " m"]:
     """Return the rows of `real` that `method` chooses, `ipc` of each class: (classes * ipc,) int64, class-major.
 
     `embed` maps normalised images (N, C, H, W) to what distances are taken in, (N, D), `chunk` images at a
@@ -89,11 +97,12 @@ def choose_coreset(real, method, ipc, embed, chunk, rng):
     if method == "random":
         return real.sample(real.classes, ipc, rng).index
     chooser = lookup(CHOOSERS, method, "selection method")
-    return torch.cat([real.class_starts[label] + chooser(class_features(real, label, embed, chunk), ipc, rng)
+    return torch.cat([real.class_starts[label] +
+                      chooser(class_features(real, label, embed, chunk), ipc, rng)          # type: ignore[arg-type]
                       for label in real.classes])
 
 
-def require_images(real, ipc):
+def require_images(real: RealData, ipc: int) -> None:
     """Raise ValueError, naming the mend, where some class of `real` has fewer than `ipc` images."""
     smallest = min(real.class_counts)
     if ipc > smallest:
@@ -103,6 +112,6 @@ def require_images(real, ipc):
 
 
 @torch.no_grad()
-def class_features(real, label, embed, chunk):
+def class_features(real: RealData, label: int, embed: Forward, chunk: int) -> Float[Tensor, "n d"]:
     """Return the features of all images of class `label`, (n, D), in the order of their rows."""
     return torch.cat([embed(real.batch_of(rows).images()) for rows in real.indices_of(label).split(chunk)])

@@ -10,6 +10,8 @@ import os
 import signal
 import sys
 import warnings
+from collections.abc import Sequence
+from typing import BinaryIO
 
 if __name__ == "__main__":                               # our neighbours must not pose as somebody's modules
     HERE = os.path.dirname(os.path.abspath(__file__))
@@ -27,12 +29,12 @@ ORIENTATION, SWAPS_SIDES = 0x0112, (5, 6, 7, 8)          # EXIF: the tag, and it
 class ImageProblem(Exception):
     """An image that does not fit: `kind` is 'broken', 'colour' or 'size'; `text` says how."""
 
-    def __init__(self, kind, path, text):
+    def __init__(self, kind: str, path: str, text: str) -> None:
         super().__init__(kind, path, text)
         self.kind, self.path, self.text = kind, path, text
 
 
-def peek(path):
+def peek(path: str) -> tuple[tuple[int, int], bool]:
     """Return ((H, W) as displayed, whether grey) from the header of the file alone."""
     try:
         with Image.open(path) as image:
@@ -43,7 +45,7 @@ def peek(path):
         raise ImageProblem("broken", path, _first_line(error)) from error
 
 
-def decode(path, channels, size, resize=None):
+def decode(path: str, channels: int, size: Sequence[int], resize: str | None = None) -> np.ndarray:
     """Decode one file to uint8 (channels, H, W), upright.
 
     `resize` "crop" brings the short side to N and cuts out the centre, "squash" scales both sides to N
@@ -71,7 +73,7 @@ def decode(path, channels, size, resize=None):
     return pixels[None] if channels == 1 else pixels.transpose(2, 0, 1)
 
 
-def decode_all(paths, channels, size, resize=None):
+def decode_all(paths: Sequence[str], channels: int, size: Sequence[int], resize: str | None = None) -> np.ndarray:
     """Decode `paths` to one uint8 array (len(paths), channels, H, W); raises as `decode` does."""
     pixels = np.empty((len(paths), channels, *size), np.uint8)
     for row, path in zip(pixels, paths):
@@ -105,7 +107,7 @@ def _first_line(error):
     return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
-def serve(jobs, answers):
+def serve(jobs: BinaryIO, answers: BinaryIO) -> None:
     """Answer jobs, one JSON line each, until there are no more."""
     for line in jobs:
         try:

@@ -4,9 +4,10 @@ import torch
 
 from condense.core.extras import needed
 from condense.data.real import RealData
+from condense.data.request import Request
 
 
-def load_digits(request):
+def load_digits(request: Request) -> RealData:
     """Return the Digits set: 1 channel, 8x8, classes '0'..'9', about a fifth of each class for testing.
 
     Values 0..16 become pixels 0..255, brought to `request.im_size` where that is given. The split is fixed, whatever

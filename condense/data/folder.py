@@ -1,6 +1,7 @@
 """Any folder of images: train/<class>/* with test/ or val/, or one <class>/* tree."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
@@ -8,13 +9,13 @@ import torch
 from condense.core.errors import InputError, MissingFile
 from condense.data.image_files import read_images
 from condense.data.real import RealData
-from condense.data.request import hold_out, split_rows
+from condense.data.request import Request, hold_out, split_rows
 
 EXTENSIONS = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".gif", ".tif", ".tiff", ".ppm", ".pgm")
 LAYOUT = "put the images there as train/<class>/*.png and test/<class>/*.png, or as <class>/*.png"
 
 
-def load_folder(request):
+def load_folder(request: Request) -> RealData:
     """Load an image folder (`--dataset folder --data_path DIR`).
 
     `train/<class>/...` comes with `test/` or, where that is absent, `val/`; without either, or with class
@@ -78,7 +79,7 @@ def _files_by_class(root, part):
     return found
 
 
-def image_names(folder, name):
+def image_names(folder: str | Path, name: str) -> Iterator[str]:
     """Yield the images at any depth of `folder`, which is itself called `name`."""
     for entry in os.scandir(folder):
         if is_image(entry):
@@ -87,11 +88,11 @@ def image_names(folder, name):
             yield from image_names(entry.path, f"{name}/{entry.name}")
 
 
-def is_image(entry):
+def is_image(entry: os.DirEntry) -> bool:
     return entry.name.lower().endswith(EXTENSIONS) and not entry.name.startswith(".") and entry.is_file()
 
 
-def is_folder(entry):
+def is_folder(entry: os.DirEntry) -> bool:
     return not entry.name.startswith(".") and entry.is_dir()
 
 

@@ -10,9 +10,12 @@ import sys
 import threading
 import zlib
 from collections import Counter
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from pathlib import Path
 
 import numpy as np
+from jaxtyping import UInt8
 from tqdm import tqdm
 
 from condense.core.errors import RunError
@@ -20,6 +23,7 @@ from condense.core.files import atomic_path, cache_folder
 from condense.core.source_code import code_sha256, library_versions
 from condense.data import decoder
 from condense.data.decoder import ImageProblem, decode_all, peek
+from condense.data.request import Request
 
 log = logging.getLogger("condense")
 
@@ -29,7 +33,8 @@ FEW = 512                                                # so many are decoded b
 PEEKS = 64                                               # headers read to learn size and channels in advance
 
 
-def read_images(root, names, request, channels=None):
+def read_images(root: Path, names: Sequence[str], request: Request,
+                channels: int | None = None) -> UInt8[np.ndarray, "n c h w"]:
     """Return the pixels of `root/name` for each of `names`, uint8 (N, C, H, W), in that order.
 
     `request` gives `im_size`, `resize` and `progress`. C is `channels`, or where that is None 1 if every
@@ -163,7 +168,7 @@ def _decode_here(rows, **job):
     rows[:] = decode_all(**job)
 
 
-def num_cores():
+def num_cores() -> int:
     """Cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 

@@ -16,6 +16,7 @@ from condense.core.registry import lookup
 from condense.data.folder import image_names, is_folder, is_image
 from condense.data.image_files import read_images
 from condense.data.real import RealData
+from condense.data.request import Request
 from condense.data.tiny import MEAN, STD
 
 SIDE, NUM_CLASSES = 128, 1000
@@ -61,7 +62,7 @@ SUBSETS = {
 }
 
 
-def load_imagenet(request):
+def load_imagenet(request: Request) -> RealData:
     """Load ImageNet, or the classes `request.subset`; its validation part is the test set.
 
     `request.data_path` is the tree, or a folder that holds it as ImageNet/. The tree has all 1000 classes, or with

@@ -1,13 +1,17 @@
 """Large uint8 image tensors handled a block at a time: order of rows, size of images, mean and std."""
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
+from jaxtyping import Float, Int, UInt8
+from torch import Tensor
 
 BLOCK_BYTES = 64 * 2**20                                 # scratch memory of one block
 TIE = 2.0**-10                                           # what lacks so little to a half is rounded up
 
 
-def reorder_rows(images, order):
+def reorder_rows(images: UInt8[Tensor, "n c h w"], order: Int[Tensor, " n"]) -> None:
     """Permute the rows of a contiguous uint8 tensor (N, C, H, W) in place: row i becomes old row `order[i]`.
 
     Works through columns of pixels, so that it needs about 64 MB however large the set is.
@@ -22,7 +26,7 @@ def reorder_rows(images, order):
         columns.copy_(columns[order])
 
 
-def resized(images, side, how="crop"):
+def resized(images: UInt8[Tensor, "n c h w"], side: int, how: str = "crop") -> UInt8[Tensor, "n c {side} {side}"]:
     """Return uint8 `images` (N, C, H, W) as (N, C, side, side): bilinear with antialiasing, as image files are.
 
     `how` "crop" brings the short side to `side` and cuts out the centre, "squash" both sides. Images that have the
@@ -44,7 +48,7 @@ def resized(images, side, how="crop"):
     return found
 
 
-def interpolated(images, size):
+def interpolated(images: Float[Tensor, "n c h w"], size: Sequence[int]) -> Float[Tensor, "n c {size[0]} {size[1]}"]:
     """Return float `images` (N, C, H, W) at `size` (height, width), bilinear with antialiasing.
 
     PyTorch repeats the first row in every row of an image one pixel wide, so such a one is computed lying down.
@@ -56,7 +60,7 @@ def interpolated(images, size):
     return found.transpose(2, 3) if lying else found
 
 
-def channel_statistics(images):
+def channel_statistics(images: UInt8[Tensor, "n c h w"]) -> tuple[list[float], list[float]]:
     """Return (mean, std) per channel of uint8 (N, C, H, W) on the scale [0, 1], as lists of float.
 
     Exact: pixel values are counted, and the moments follow from the counts in float64 (population std).

@@ -1,10 +1,13 @@
 """Which data are asked for, of `load_data` and of its loaders, and the two answers that several loaders share."""
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from jaxtyping import Int, UInt8
+from torch import Tensor
 
 from condense.core.errors import InputError
 from condense.core.randomness import Streams
@@ -12,6 +15,9 @@ from condense.data.decoder import RESIZES
 from condense.data.pixels import reorder_rows, resized
 
 log = logging.getLogger("condense")
+
+Parts = tuple[Int[Tensor, " train"], Int[Tensor, " test"]]                      # which rows are of which part
+Loaded = tuple[UInt8[Tensor, "train c h w"], Int[Tensor, " train"], UInt8[Tensor, "test c h w"], Int[Tensor, " test"]]
 
 
 @dataclass(frozen=True)
@@ -54,19 +60,19 @@ class Request:
     progress: bool = True
     subset: str | None = None
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         """Raise ValueError for a size, or a way to get to it, that there is not."""
         if self.resize not in RESIZES:
             raise InputError(f"unknown --resize {self.resize!r}; choose one of: {', '.join(RESIZES)}")
         if self.im_size is not None and self.im_size < 1:
             raise InputError(f"--im_size must be at least 1, not {self.im_size}")
 
-    def sized(self, images):
+    def sized(self, images: UInt8[Tensor, "n c h w"]) -> UInt8[Tensor, "n c p q"]:
         """Return uint8 `images` (N, C, H, W) in the size that is asked for; as they are where none is."""
         return images if self.im_size is None else resized(images, self.im_size, self.resize)
 
 
-def hold_out(labels, class_names, seed, where):
+def hold_out(labels: Int[Tensor, " n"], class_names: Sequence[str], seed: int, where: object) -> Parts:
     """Split (N,) labels into a training part and a stratified fifth: two int64 index tensors, ascending.
 
     Of n images of a class, round(n / 5) and at least one are held out, drawn from `seed` alone.
@@ -86,7 +92,7 @@ def hold_out(labels, class_names, seed, where):
     return (~test).nonzero().flatten(), test.nonzero().flatten()
 
 
-def split_rows(images, labels, parts):
+def split_rows(images: UInt8[Tensor, "n c h w"], labels: Int[Tensor, " n"], parts: Parts) -> Loaded:
     """Return (images, labels, test images, test labels) for `parts` as `hold_out` gives them.
 
     `images` is reordered in place and returned as two views, so that the set is never held twice.

@@ -2,16 +2,20 @@
 
 import pickle
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Int, Integer, UInt8
+from torch import Tensor
 
 from condense.core.errors import InputError, MissingFile
 from condense.core.files import NUMPY_TYPES
 from condense.data.pixels import BLOCK_BYTES
 from condense.data.real import RealData
-from condense.data.request import hold_out, split_rows
+from condense.data.request import Request, hold_out, split_rows
 
 TRAIN = ("images_train", "labels_train")
 TESTS = (("images_val", "labels_val"), ("images_test", "labels_test"))
@@ -19,8 +23,11 @@ NEEDED = "it needs images_train, labels_train, and images_val, labels_val (or im
 
 UNREADABLE = (pickle.UnpicklingError, RuntimeError, ValueError, OSError, EOFError, zipfile.BadZipFile)
 
+Content = tuple[UInt8[Tensor, "train c h w"], Int[Tensor, " train"], UInt8[Tensor, "test d p q"], Int[Tensor, " test"],
+                list[str]]
 
-def load_tensor_file(request):
+
+def load_tensor_file(request: Request) -> RealData:
     """Load a tensor file (`--dataset file --data_path X.pt` or `X.npz`); see `read_tensor_file`."""
     path = Path(request.data_path)
     if path.suffix not in (".pt", ".pth", ".npz") or not path.is_file():
@@ -30,7 +37,7 @@ def load_tensor_file(request):
                     device=request.device)
 
 
-def read_tensor_file(path, seed=0):
+def read_tensor_file(path: Path, seed: int = 0) -> Content:
     """Return (images, labels, test images, test labels, class names) of a file with the reference's keys.
 
     Images are (N, H, W), (N, H, W, C) or (N, C, H, W) with C 1 or 3: uint8 or other integers 0..255, or
@@ -62,7 +69,7 @@ def read_tensor_file(path, seed=0):
 class TensorFile:
     """The arrays of a .pt or .npz file, read a block of rows at a time where the format allows."""
 
-    def __init__(self, path):
+    def __init__(self, path: Path) -> None:
         self.path = path
         # Newer .pt files are zip archives that can be mapped. A block's pages count as ours until the
         # mapping goes, so the file is opened anew for every block.
@@ -86,7 +93,7 @@ class TensorFile:
     def _open(self):
         return self._read() if self.mapped else self.content
 
-    def get(self, key):
+    def get(self, key: str) -> Any:
         """The value of `key` as it was stored."""
         try:
             return self._open()[key]
@@ -94,7 +101,7 @@ class TensorFile:
             raise InputError(f"cannot read {key} of {self.path}: {_reason(error)};"
                              " store plain arrays") from error
 
-    def shape(self, key):
+    def shape(self, key: str) -> tuple[tuple[int, ...], int | None]:
         """Shape of the images under `key`, and the axis of channels: None, 1 or 3."""
         shape = tuple(torch.as_tensor(self.get(key)).shape)
         axes = [axis for axis in (1, 3) if len(shape) == 4 and shape[axis] in (1, 3)]
@@ -105,7 +112,7 @@ class TensorFile:
                              " (N, C, H, W) with 1 or 3 channels")
         return shape, axes[0]
 
-    def blocks(self, key):
+    def blocks(self, key: str) -> Iterator[tuple[int, Tensor]]:
         """Yield (start row, block of rows) of the images under `key`, as tensors."""
         whole = torch.as_tensor(self.get(key))
         count = len(whole)
@@ -116,7 +123,7 @@ class TensorFile:
             images = torch.as_tensor(self.get(key)) if whole is None else whole
             yield start, images[start:start + rows]
 
-    def labels(self, images_key, labels_key):
+    def labels(self, images_key: str, labels_key: str) -> Integer[np.ndarray, " n"]:
         """Labels as (N,) integers; raises ValueError if they are something else, or not one per image."""
         labels = np.asarray(self.get(labels_key))
         count = self.shape(images_key)[0][0]

@@ -8,13 +8,14 @@ import torch
 from condense.core.errors import MissingFile
 from condense.data.image_files import read_images
 from condense.data.real import RealData
+from condense.data.request import Request
 from condense.data.tensor_file import read_tensor_file
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)         # ImageNet's, as the published sets use them
 TREE, FILE = "tiny-imagenet-200", "tinyimagenet.pt"
 
 
-def load_tiny_imagenet(request):
+def load_tiny_imagenet(request: Request) -> RealData:
     """Load Tiny ImageNet (64x64, or `request.im_size`; RGB); its validation part is the test set.
 
     `request.data_path` is `tinyimagenet.pt`, the tree, or a folder that holds either (the file first:

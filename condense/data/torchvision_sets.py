@@ -16,6 +16,7 @@ import torch
 from condense.core.errors import MissingFile
 from condense.core.files import atomic_path, short_silence
 from condense.data.real import RealData
+from condense.data.request import Request
 
 DIGITS = [str(digit) for digit in range(10)]
 SILENCE_S = 30                                           # a server that says nothing for so long is not there
@@ -58,7 +59,7 @@ ROWS = {
 }
 
 
-def load_torchvision(request):
+def load_torchvision(request: Request) -> RealData:
     """Load one of ROWS from `request.data_path` (or from torchvision's own folder in it, named directly).
 
     Official train and test parts; of SVHN the train split without "extra", the digit 0 being class 0. Mean and std
@@ -70,8 +71,9 @@ def load_torchvision(request):
     if row.folder and root.name == row.folder and root.is_dir():
         root = root.parent
     train, test = _parts(request.name, row, root)
-    return RealData(request.name, *_tensors(train, request), *_tensors(test, request),
-                    row.class_names or train.classes, row.mean, row.std, request.device)
+    (images, labels), (test_images, test_labels) = _tensors(train, request), _tensors(test, request)
+    return RealData(request.name, images, labels, test_images, test_labels, row.class_names or train.classes, row.mean,
+                    row.std, request.device)
 
 
 def _parts(name, row, root):

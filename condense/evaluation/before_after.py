@@ -1,15 +1,17 @@
 """Scores of sets that start from given networks: what these are worth before the first step, too."""
 
 import logging
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from condense.core.words import percent
-from condense.evaluation.score import Scorer
+from condense.evaluation.score import Score, Scorer
 
 log = logging.getLogger("condense")
 
 
-def accuracy_alone(confusion):
+def accuracy_alone(confusion: Sequence[Sequence[int]]) -> dict[str, float]:
     """Return {"accuracy": fraction} from test images counted (K, K): row = true class, column = guess."""
     return {"accuracy": sum(row[label] for label, row in enumerate(confusion)) / sum(map(sum, confusion))}
 
@@ -23,12 +25,12 @@ class BeforeAfter(Scorer):
     """
 
     confusion: bool = True
-    figures: object = accuracy_alone
+    figures: Callable[..., dict[str, float]] = accuracy_alone
     last: int = 0
-    note: object = None
+    note: Any = None
     known: dict = field(default_factory=dict, repr=False, compare=False)       # experiment -> figures before
 
-    def __call__(self, synthetic, exp, it):
+    def __call__(self, synthetic: Any, exp: int, it: int) -> dict[str, list[Score]]:
         if exp not in self.known:                          # the same at every iteration
             untrained = {model: replace(protocol, epochs=0, lr=1.0) for model, protocol in self.protocols.items()}
             self.known[exp] = self._figures(Scorer.__call__(replace(self, protocols=untrained), synthetic, exp, it))

@@ -4,29 +4,33 @@ Wang, Zhu, Torralba & Efros, "Dataset Distillation", 2018: the loss behind the s
 is labelled T; the labels of the synthetic images stay as they are.
 """
 
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import torch
+from jaxtyping import Int
+from torch import Tensor
 
 from condense.core.errors import InputError
 
 
-def poisoned(attacked, target, num_classes):
+def poisoned(attacked: int, target: int,
+             num_classes: int) -> tuple[Callable[[Tensor], Tensor], Callable[..., dict[str, float]]]:
     """Return (function that relabels, function from confusion counts to figures) of an attack on class `attacked`.
 
     Raises ValueError unless the two are different classes of `num_classes`.
     """
     require_classes(attacked, target, num_classes)
-    how = {"attacked": attacked, "target": target}
-    return partial(relabelled, **how), partial(attack_figures, **how)
+    return (partial(relabelled, attacked=attacked, target=target),
+            partial(attack_figures, attacked=attacked, target=target))
 
 
-def relabelled(labels, attacked, target):
+def relabelled(labels: Int[Tensor, " n"], attacked: int, target: int) -> Int[Tensor, " n"]:
     """Return a copy of `labels` (n,) in which class `attacked` is called `target`."""
     return torch.where(labels == attacked, target, labels)
 
 
-def require_classes(attacked, target, num_classes):
+def require_classes(attacked: int, target: int, num_classes: int) -> None:
     """Raise ValueError unless the two are different classes of `num_classes`."""
     for flag, number in (("attack_class", attacked), ("target_class", target)):
         if not 0 <= number < num_classes:
@@ -35,7 +39,7 @@ def require_classes(attacked, target, num_classes):
         raise InputError(f"--attack_class and --target_class are both {target}; choose two classes")
 
 
-def attack_figures(confusion, attacked, target):
+def attack_figures(confusion: Sequence[Sequence[int]], attacked: int, target: int) -> dict[str, float]:
     """Return what an attack comes to, fractions by name, from test images counted (K, K): row = true class.
 
     `accuracy` on true labels and `relabelled_accuracy` on those that the attack wants; `attacked_class_accuracy`, and

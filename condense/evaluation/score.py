@@ -2,17 +2,22 @@
 
 import time
 import zlib
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Any
 
 import torch
 from tqdm import tqdm
 
 from condense.core.errors import InputError
+from condense.core.randomness import Streams
+from condense.core.types import LabelledImages, Tested
 from condense.data.space import Space
 from condense.evaluation.accuracy import accuracy, confusion_counts, fraction_right, guesses
 from condense.networks import get_network
-from condense.training.protocols import StepProtocol
+from condense.operators import Compute
+from condense.training.protocols import Protocol, StepProtocol
 from condense.training.steps import steps_of
 from condense.training.train import TensorSet, networks_that_fit, train_network, train_stacked
 from condense.training.transforms import PIXEL_KINDS
@@ -35,7 +40,9 @@ class Score:
     confusion: tuple | None = field(default=None, compare=False, repr=False)
 
 
-def evaluate(data, real, protocols, num_eval, rng, compute, progress=True, selection=None, confusion=False):
+def evaluate(data: LabelledImages | Callable[[int], LabelledImages], real: Tested, protocols: Mapping[str, Protocol],
+             num_eval: int, rng: Callable[..., torch.Generator], compute: Compute, progress: bool = True,
+             selection: Tested | None = None, confusion: bool = False) -> dict[str, list[Score]]:
     """Return {network name: [Score of each of `num_eval` fresh networks]} on the test images of `real`.
 
     `protocols` {network name: `Protocol`} says which networks, and how each is trained. `data` is the set to
@@ -55,9 +62,9 @@ def evaluate(data, real, protocols, num_eval, rng, compute, progress=True, selec
 class _Tester:
     """What a trained network is tested on, and what is counted."""
 
-    real: object
-    selection: object
-    compute: object
+    real: Tested
+    selection: Tested | None
+    compute: Compute
     confusion: bool
 
     def __call__(self, nets, forwards):
@@ -146,7 +153,7 @@ def _scores(figures, tested):
             for trained, loss, test, selected, confusion in zip(accuracies, losses, *tested, strict=True)]
 
 
-def pixels_of(real, protocol):
+def pixels_of(real: Any, protocol: Protocol) -> Space | None:
     """Return the `Space` of the images where the augmentation of `protocol` works on pixels, else None."""
     return Space.of(real) if protocol.augmentation in PIXEL_KINDS else None
 
@@ -175,21 +182,21 @@ class Scorer:
     taken for which.
     """
 
-    real: object
-    protocols: dict
+    real: Tested
+    protocols: dict[str, Protocol]
     num_eval: int
-    compute: object
-    rng: object
+    compute: Compute
+    rng: Streams
     progress: bool = True
-    selection: object = None
+    selection: Tested | None = None
     confusion: bool = False
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         """Raise ValueError for a network that cannot take the images: better now than after the first step."""
         for model in self.protocols:
             get_network(model, *self.real.spec, rng=torch.Generator())
 
-    def __call__(self, synthetic, exp, it):
+    def __call__(self, synthetic: Any, exp: int, it: int) -> dict[str, list[Score]]:
         """Return {network name: [Score]} of the set as it is at iteration `it` of experiment `exp`.
 
         Networks are trained with the step size that the set has learned, where it has learned one.
@@ -199,13 +206,13 @@ class Scorer:
                         partial(self.rng, "evaluation", exp, it), self.compute, self.progress, self.selection,
                         self.confusion)
 
-    def protocols_with(self, step_size):
+    def protocols_with(self, step_size: float | None) -> dict[str, Protocol]:
         """Return {network name: `Protocol`} with that learned step size, or, for None, as they are."""
         if step_size is None:
             return self.protocols
         return {model: protocol.taught(step_size) for model, protocol in self.protocols.items()}
 
-    def estimate(self, synthetic):
+    def estimate(self, synthetic: Any) -> float:
         """Return about how many seconds one call takes."""
         tested = len(self.real.test_labels) + (len(self.selection.test_labels) if self.selection else 0)
         return estimate_seconds(_decoded(synthetic), self.real, self.protocols, self.num_eval, self.compute, tested)
@@ -216,7 +223,8 @@ def _decoded(synthetic):
     return TensorSet(synthetic.images().detach().float(), synthetic.labels, steps_of(synthetic), synthetic.views)
 
 
-def estimate_seconds(data, real, protocols, num_eval, compute, tested):
+def estimate_seconds(data: LabelledImages | Callable[[int], LabelledImages], real: Tested,
+                     protocols: Mapping[str, Protocol], num_eval: int, compute: Compute, tested: int) -> float:
     """Return about how long one evaluation takes: one epoch and one test batch of each architecture, timed.
 
     `tested` is the number of images that each network is tested on.
@@ -250,7 +258,7 @@ def _test_one(forward, real, batch):
     return forward(images)
 
 
-def seconds(step, device):
+def seconds(step: Callable[[], object], device: torch.device) -> float:
     """Return how long `step()` takes, waiting for a GPU to finish."""
     start = time.perf_counter()
     step()

@@ -4,11 +4,17 @@ Wang, Zhu, Torralba & Efros, "Dataset Distillation", 2018: fixed and random pre-
 them; a folder whose experts keep their last snapshot alone is as good as one of whole trajectories.
 """
 
+from pathlib import Path
+from typing import Any
+
 import torch
+from jaxtyping import Float
+from torch import Tensor, nn
 
 from condense.core.errors import InputError
-from condense.data import load_data
-from condense.experts.trajectories import open_experts
+from condense.data import DataChoice, load_data
+from condense.data.real import RealData
+from condense.experts.trajectories import ExpertBuffer, open_experts
 
 HELD_BYTES = 1 << 30                       # opening a file anew takes as long as some steps
 
@@ -20,14 +26,14 @@ class Bank:
     comes from the disk when it is first asked for, and then stays in the host's memory, as long as 1 GiB holds them.
     """
 
-    def __init__(self, experts, first, number, device="cpu"):
+    def __init__(self, experts: ExpertBuffer, first: int, number: int, device: torch.device | str = "cpu") -> None:
         self.experts, self.first, self.number, self.device = experts, first, number, device
         self._held = {}
 
-    def __len__(self):
+    def __len__(self) -> int:
         return self.number
 
-    def __getitem__(self, i):
+    def __getitem__(self, i: int) -> Float[Tensor, " p"]:
         if not 0 <= i < self.number:
             raise IndexError(f"network {i} of a bank of {self.number}")
         theta = self._held.get(i)
@@ -38,16 +44,18 @@ class Bank:
         return theta.to(self.device)
 
     @property
-    def source(self):
+    def source(self) -> dict[str, Any]:
         """Plain values that say which experts these and their neighbours are, for the `meta` of a result."""
         return self.experts.source
 
-    def together(self):
+    def together(self) -> Float[Tensor, "number p"]:
         """Return all of them, (number, P)."""
         return torch.stack([self[i] for i in range(self.number)])
 
 
-def open_banks(buffer_path, net, real, model, n_nets, num_eval, data, device="cpu", source=None):
+def open_banks(buffer_path: str | Path, net: nn.Module, real: RealData, model: str, n_nets: int, num_eval: int,
+               data: DataChoice, device: torch.device | str = "cpu",
+               source: DataChoice | None = None) -> tuple[Bank, Bank]:
     """Return (`Bank` to learn for, `Bank` to score on), of networks like `net`, named `model`.
 
     They were trained on `real`, which `data` (`DataChoice`) names, or on the images that the `DataChoice` `source`
@@ -66,7 +74,7 @@ def open_banks(buffer_path, net, real, model, n_nets, num_eval, data, device="cp
     return training, training if alone else Bank(experts, n_nets, num_eval, device)
 
 
-def require_alike(source, target):
+def require_alike(source: RealData, target: RealData) -> None:
     """Raise ValueError where networks that were trained on `source` cannot take the images of `target`, or its classes.
 
     Both are `RealData`. Colour can be told apart from grey, and one size be brought to the other.

@@ -3,10 +3,15 @@
 Kim et al., "Dataset Condensation via Efficient Synthetic-Data Parameterization", ICML 2022, for many classes.
 """
 
+from pathlib import Path
+from typing import Any
+
 import torch
+from torch import nn
 
 from condense.core.errors import InputError
-from condense.experts.trajectories import open_experts
+from condense.data.real import RealData
+from condense.experts.trajectories import ExpertBuffer, open_experts
 from condense.networks import reset
 from condense.networks.batchnorm import has_batchnorm
 
@@ -14,16 +19,16 @@ from condense.networks.batchnorm import has_batchnorm
 class ExpertStarts:
     """Where networks start: as one of `experts` after `first` .. `first` + `number` - 1 epochs; fresh where None."""
 
-    def __init__(self, experts=None, first=0, number=1):
+    def __init__(self, experts: ExpertBuffer | None = None, first: int = 0, number: int = 1) -> None:
         self.experts, self.first, self.number = experts, first, number
 
     @property
-    def sources(self):
+    def sources(self) -> dict[str, Any]:
         """Plain values that say which experts these are, {} for fresh networks."""
         return {} if self.experts is None else {"experts": self.experts.source}
 
     @torch.no_grad()
-    def begin(self, net, rng):
+    def begin(self, net: nn.Module, rng: torch.Generator) -> None:
         """Draw the parameters that `net` begins with, in place, by `rng`, a CPU generator."""
         if self.experts is None:
             reset(net, rng)
@@ -35,7 +40,8 @@ class ExpertStarts:
             parameter.copy_(part.view(parameter.shape))
 
 
-def open_expert_starts(first, number, buffer_path, net, real, model, **how):
+def open_expert_starts(first: int, number: int, buffer_path: str | Path, net: nn.Module, real: RealData, model: str,
+                       **how: Any) -> ExpertStarts:
     """Return the `ExpertStarts` of networks like `net`, named `model`: fresh where `first` is below 0.
 
     The experts are those of `real` below `buffer_path`, `how` as `open_experts` takes it. Raises ValueError or

@@ -7,7 +7,9 @@ trajectories, a trajectory a list of snapshots, a snapshot the list of a network
 import json
 import re
 import shlex
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from condense.core.errors import InputError
 from condense.core.files import atomic_path
@@ -19,7 +21,8 @@ REQUIRED = ("dataset", "fingerprint", "zca", "model", "parameters", "options", "
 CIFAR = ("CIFAR10", "CIFAR100")            # of which the published code marks the folder without whitening
 
 
-def expert_folder(buffer_path, dataset, model, *, zca=False, subset=None, side=None):
+def expert_folder(buffer_path: str | Path, dataset: str, model: str, *, zca: bool = False, subset: str | None = None,
+                  side: int | None = None) -> Path:
     """Return the folder of a data set's and network's experts below `buffer_path`.
 
     As published: CIFAR10 with ZCA and CIFAR10_NO_ZCA without, ImageNet/<subset>/<side>; other sets are <name>, and
@@ -31,19 +34,20 @@ def expert_folder(buffer_path, dataset, model, *, zca=False, subset=None, side=N
     return Path(buffer_path, name, *parts, model)
 
 
-def is_resized(dataset, side):
+def is_resized(dataset: str, side: int | None) -> bool:
     """Say whether images of `side` pixels are of another size than those of `dataset` are by themselves."""
     return None not in (side, SIDES.get(dataset)) and side != SIDES[dataset]
 
 
-def published_folder(buffer_path, dataset, model):
+def published_folder(buffer_path: str | Path, dataset: str, model: str) -> Path | None:
     """Return where the published code of MTT, DATM and TESLA has experts that lie elsewhere here, or None."""
     name = {"TinyImageNet": "Tiny", "ImageNet": "ImageNet"}.get(dataset)
     return Path(buffer_path, name, model) if name else None
 
 
-def buffer_command(buffer_path, dataset, model, *, zca=False, subset=None, im_size=None, data_path=None, seed=0,
-                   resize="auto", classes=None):
+def buffer_command(buffer_path: str | Path, dataset: str, model: str, *, zca: bool = False, subset: str | None = None,
+                   im_size: int | None = None, data_path: str | Path | None = None, seed: int = 0, resize: str = "auto",
+                   classes: Sequence[int] | None = None) -> str:
     """Return the command line that makes such experts, for messages.
 
     `seed` and `resize` are said where they are not the default: they decide what is held out of images without a
@@ -56,12 +60,12 @@ def buffer_command(buffer_path, dataset, model, *, zca=False, subset=None, im_si
     return " ".join(["python buffer.py", *flags, *["--zca"] * bool(zca)])
 
 
-def replay_path(folder, number):
+def replay_path(folder: str | Path, number: int) -> Path:
     """Return the path of replay file `number`."""
     return Path(folder) / f"replay_buffer_{number}.pt"
 
 
-def replay_files(folder):
+def replay_files(folder: str | Path) -> dict[int, Path]:
     """Return {number: path} of the replay files in `folder` in the order of their numbers; 10 comes after 9."""
     found = {}
     for path in Path(folder).glob("replay_buffer_*.pt"):
@@ -71,7 +75,7 @@ def replay_files(folder):
     return dict(sorted(found.items()))
 
 
-def read_sidecar(folder):
+def read_sidecar(folder: str | Path) -> dict[str, Any] | None:
     """Return what `buffer.json` in `folder` says, a dict, or None where there is none.
 
     Raises ValueError in one line where it cannot be read.
@@ -89,7 +93,7 @@ def read_sidecar(folder):
                          "normalisation go unchecked") from None
 
 
-def write_sidecar(folder, about):
+def write_sidecar(folder: str | Path, about: Mapping[str, Any]) -> None:
     """Write `about`, plain values, as `buffer.json`: whole or not at all."""
     with atomic_path(Path(folder) / SIDECAR) as temporary:
         temporary.write_text("{\n" + ",\n".join(f'"{key}": {_worded(value)}' for key, value in about.items()) + "\n}\n")

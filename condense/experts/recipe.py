@@ -10,6 +10,8 @@ from functools import cached_property
 
 import torch
 import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor
 
 from condense.augmentation.classic import parse_classic
 from condense.augmentation.siamese import parse_strategy
@@ -21,7 +23,7 @@ from condense.training.protocols import Protocol
 CLASSIC_STRATEGY = "crop_scale_rotate"     # what the published code augments with where DSA is off
 
 
-def mean_square(logits, labels, reduction="mean"):
+def mean_square(logits: Float[Tensor, "n k"], labels: Int[Tensor, " n"], reduction: str = "mean") -> Float[Tensor, ""]:
     """Squared distance of logits (n, K) from one-hot labels (n,), meaned over classes; over images too, or summed."""
     one_hot = (labels[..., None] == torch.arange(logits.shape[-1], device=labels.device)).to(logits.dtype)
     summed = F.mse_loss(logits, one_hot, reduction="sum") / logits.shape[-1]
@@ -67,7 +69,7 @@ class Recipe:
     init: str = "default"
     gain: float = 1.0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not 0 <= self.first <= self.last <= self.epochs:
             raise InputError(f"--keep_epochs {self.first}-{self.last} reaches beyond --train_epochs {self.epochs}; "
                              f"keep epochs of 0-{self.epochs}, or train longer")
@@ -86,33 +88,33 @@ class Recipe:
         (parse_strategy if self.augmentation == "siamese" else parse_classic)(self.strategy)
 
     @cached_property
-    def protocol(self):
+    def protocol(self) -> Protocol:
         """The same as a `Protocol`: minibatches, augmentation, and where the learning rate drops."""
         return Protocol(self.epochs, self.lr, self.batch_size, self.momentum, self.weight_decay, self.augmentation,
                         self.strategy, "drop" if self.decay else "constant")
 
     @property
-    def kept(self):
+    def kept(self) -> int:
         """How many snapshots a trajectory has."""
         return self.last - self.first + 1
 
     @property
-    def dtype(self):
+    def dtype(self) -> torch.dtype:
         """The dtype snapshots are stored in."""
         return torch.float16 if self.half else torch.float32
 
-    def drops_at(self, epoch):
+    def drops_at(self, epoch: int) -> bool:
         """Say whether `epoch` is the first at a tenth of the learning rate, with a new optimiser."""
         return epoch == self.protocol.drop_epoch
 
-    def rate(self, epoch):
+    def rate(self, epoch: int) -> float:
         """Return the learning rate of `epoch`."""
         if self.decay_epochs:
             return self.lr * self.decay_factor ** (epoch // self.decay_epochs)
-        dropped = self.decay and epoch >= self.protocol.drop_epoch
+        dropped = self.protocol.drop_epoch is not None and epoch >= self.protocol.drop_epoch
         return 0.1 * self.lr if dropped else self.lr
 
-    def rho(self, epoch):
+    def rho(self, epoch: int) -> float:
         """Return the length of GSAM's perturbation in `epoch`: between rho_min and rho_max as the learning rate."""
         if not self.decay or self.rho_min is None:
             return self.rho_max
@@ -120,7 +122,7 @@ class Recipe:
         return self.rho_min + (self.rho_max - self.rho_min) * share
 
 
-def parse_epochs(text, epochs):
+def parse_epochs(text: str | int, epochs: int) -> tuple[int, int]:
     """Return (first, last) of `--keep_epochs`: "all" of `epochs`, "4" for 0..4, or "40-62".
 
     Raises ValueError for anything else.

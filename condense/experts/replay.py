@@ -1,8 +1,12 @@
 """One replay file: how it is opened, and what is wrong with it where something is."""
 
 import logging
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from condense.core.errors import InputError
 
@@ -15,13 +19,13 @@ class Unreadable(InputError):
     """A file that is cut off, or holds something else than trajectories."""
 
 
-def is_mappable(path):
+def is_mappable(path: str | Path) -> bool:
     """Say whether the file can be mapped into memory, so that only what is read comes into it."""
     with open(path, "rb") as file:
         return file.read(len(ZIP)) == ZIP
 
 
-def open_replay(path):
+def open_replay(path: str | Path) -> Sequence[Sequence[Sequence[Tensor]]]:
     """Return the trajectories in a replay file: lists of snapshots, lists of tensors in `net.parameters()` order.
 
     Mapped where the format allows, else read whole. Raises Unreadable in one line.
@@ -41,7 +45,8 @@ def _are_lists(values):
     return all(isinstance(value, (list, tuple)) and len(value) for value in values)
 
 
-def refuse_other_shapes(path, trajectories, shapes):
+def refuse_other_shapes(path: str | Path, trajectories: Sequence[Sequence[Sequence[Tensor]]],
+                        shapes: Sequence[Sequence[int]]) -> None:
     """Raise ValueError, saying both sides, unless every snapshot has tensors of `shapes`."""
     for snapshot in (snapshot for trajectory in trajectories for snapshot in trajectory):
         found = [tuple(tensor.shape) for tensor in snapshot]
@@ -56,7 +61,7 @@ def refuse_other_shapes(path, trajectories, shapes):
                          "(and image size), or make experts of this one")
 
 
-def refuse_standstill(path, trajectories):
+def refuse_standstill(path: str | Path, trajectories: Sequence[Sequence[Sequence[Tensor]]]) -> None:
     """Raise ValueError where an expert ends as it began: recorded without copies, snapshots are all the last one."""
     for trajectory in trajectories:
         if len(trajectory) > 1 and all(map(torch.equal, trajectory[0], trajectory[-1])):
@@ -64,6 +69,6 @@ def refuse_standstill(path, trajectories):
                              "make it anew with buffer.py")
 
 
-def flat(snapshot):
+def flat(snapshot: Iterable[Tensor]) -> Float[Tensor, " p"]:
     """Return a snapshot as one vector (P,), in the dtype it is stored in; a copy."""
     return torch.cat([tensor.detach().reshape(-1) for tensor in snapshot])

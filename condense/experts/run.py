@@ -6,19 +6,27 @@ import math
 import platform
 import statistics
 import time
+from collections.abc import Iterable, Iterator
 from importlib.metadata import version
+from pathlib import Path
+from typing import Any
 
+from torch import Tensor, nn
 from tqdm import tqdm
 
 from condense.core.errors import Interrupted, OptionError, RunError
 from condense.core.journal import log_to_terminal
+from condense.core.randomness import Streams
 from condense.core.stopping import StopRequest
 from condense.core.words import percent
+from condense.data.real import RealData
 from condense.experts.folder import FORMAT_VERSION, WHITENING
 from condense.experts.progress import Clock, counted, gigabytes, require_space, word_forecast
+from condense.experts.recipe import Recipe
 from condense.experts.store import ExpertStore
 from condense.experts.training import experts_at_once, networks_of_experts
 from condense.networks.batchnorm import has_batchnorm
+from condense.operators import Compute
 from condense.run.results import save_atomically
 
 log = logging.getLogger("condense")
@@ -33,7 +41,8 @@ class ExpertRun:
     run's `Streams`, `lines` are said before anything else. Raises OptionError for a network with batch norm.
     """
 
-    def __init__(self, folder, real, net, recipe, options, compute, rng, lines=()):
+    def __init__(self, folder: str | Path, real: RealData, net: nn.Module, recipe: Recipe, options: dict[str, Any],
+                 compute: Compute, rng: Streams, lines: Iterable[str] = ()) -> None:
         log_to_terminal()
         for line in lines:
             log.info(line)
@@ -46,7 +55,8 @@ class ExpertRun:
         self.stop, self.clock = StopRequest(), Clock(real.device)
 
     @contextlib.contextmanager
-    def making(self, total, save_interval, test_every, checkpoint_every_s, resume, overwrite, progress):
+    def making(self, total: int, save_interval: int, test_every: int, checkpoint_every_s: float, resume: bool,
+               overwrite: bool, progress: bool) -> "Iterator[ExpertRun]":
         """Within: the folder is this process's own, and signals stop the run where nothing is lost.
 
         `total` experts in all, `save_interval` in a file, tested every `test_every` epochs (0: after the last one);
@@ -73,9 +83,9 @@ class ExpertRun:
             log.info("%s x %d snapshots of %s parameters: %s", counted(missing), self.recipe.kept, f"{self.size:,}",
                      gigabytes(missing * each))
 
-    def groups(self):
+    def groups(self) -> Iterator:
         """Yield the experts still to train: one at a time on a CPU, as many as fit on a GPU."""
-        self.experts = ()
+        self.experts: Any = ()
         while missing := self.store.missing(self.total):
             state = self._state_of(missing)
             at_once = experts_at_once(self.real, self.recipe, self.size, len(missing), self.real.device)
@@ -107,7 +117,7 @@ class ExpertRun:
             self.bar.update(self.first * len(numbers))
             log.info("going on with %s after epoch %d", self._names(), self.first)
 
-    def epochs(self):
+    def epochs(self) -> Iterator[int]:
         """Yield the epochs still to train; keeps a snapshot in front of the first one and after each."""
         for epoch in range(self.first, self.recipe.last):
             self.epoch = epoch
@@ -130,7 +140,7 @@ class ExpertRun:
             self._save_state()
         self._stop_if_asked()
 
-    def minibatches(self):
+    def minibatches(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield the minibatches of the epoch, (images, labels); between two of them the run can stop."""
         number_of = math.ceil(len(self.real) / self.recipe.batch_size)
         for number, minibatch in enumerate(self.clock.watch(self.experts.minibatches())):
@@ -209,14 +219,14 @@ class ExpertRun:
         numbers = self.experts.numbers
         return f"expert {numbers[0]}" if len(numbers) == 1 else f"experts {numbers[0]}-{numbers[-1]}"
 
-    def summary(self):
+    def summary(self) -> dict[str, Any]:
         """Say where the experts are and how good they are; returns what `buffer.json` says."""
         tested = [entry["test_accuracy"][str(self.recipe.last)] for entry in self.store.listed]
         log.info("%s in %s: test accuracy %s", counted(len(tested)), self.store.folder, percent(tested))
         return self.store.about
 
 
-def describe(real, net, recipe, options):
+def describe(real: RealData, net: nn.Module, recipe: Recipe, options: dict[str, Any]) -> dict[str, Any]:
     """Return what `buffer.json` says beside the experts: plain values."""
     return {"format_version": FORMAT_VERSION, "dataset": real.name, "fingerprint": real.fingerprint,
             "num_classes": real.num_classes, "channel": real.channel, "im_size": list(real.im_size),

@@ -3,13 +3,21 @@
 Guo et al., "Towards Lossless Dataset Distillation via Difficulty-Aligned Trajectory Matching" (DATM), ICLR 2024.
 """
 
+from typing import Any
+
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from condense.core.errors import InputError
 from condense.data import RealBatch
+from condense.data.real import RealData
+from condense.experts.trajectories import ExpertBuffer
+from condense.matching.trajectories import Student
 
 
-def right_images(real, student, experts, number, rng):
+def right_images(real: RealData, student: Student, experts: ExpertBuffer, number: int,
+                 rng: torch.Generator) -> RealBatch:
     """Return `number` random real images of each class among those that one expert's last snapshot gets right.
 
     The expert is drawn, too. A `RealBatch`, class after class. Raises ValueError where a class has too few.
@@ -39,14 +47,14 @@ def _gets_right(student, theta, batch):
 
 
 @torch.no_grad()
-def expert_labels(synthetic, student, experts, averaged):
+def expert_labels(synthetic: Any, student: Student, experts: ExpertBuffer, averaged: bool) -> Float[Tensor, "n k"]:
     """Return logits (n, K) of experts' last snapshots on the images of `synthetic`, as soft labels begin with.
 
     Those of the first expert; with `averaged`, of each image the mean over all experts that get it right, and over
     all of them where none does.
     """
     images, classes = synthetic.images(), synthetic.hard_labels
-    total = weight = everyone = 0
+    total = weight = everyone = images.new_zeros(())
     for expert in range(len(experts) if averaged else 1):
         logits = student.logits_of(experts.snapshot(expert, experts.last_epoch, images.device), images)
         right = (logits.argmax(1) == classes).to(logits.dtype)[:, None]                   # (n, 1)

@@ -7,13 +7,18 @@ All functions take lists of tensors, one per parameter. With `stacked` their fir
 which has norms and products of its own.
 """
 
+from collections.abc import Callable, Sequence
+from typing import Any
+
 import torch
+from torch import Tensor
 
 TINY = 1e-30                               # squared norms below are 0: a gradient that is exactly zero stays so
 
 
 @torch.no_grad()
-def perturbation(weights, gradients, rho, adaptive=False, stacked=False):
+def perturbation(weights: Sequence[Tensor], gradients: Sequence[Tensor], rho: float, adaptive: bool = False,
+                 stacked: bool = False) -> list[Tensor]:
     """Return the step e of length `rho` uphill: rho g / ||g||, adaptive rho w^2 g / || |w| g ||."""
     scaled = [w.abs() * g for w, g in zip(weights, gradients)] if adaptive else gradients
     factor = rho * _inner(scaled, scaled, stacked).clamp_min(TINY).rsqrt()
@@ -22,7 +27,8 @@ def perturbation(weights, gradients, rho, adaptive=False, stacked=False):
 
 
 @torch.no_grad()
-def descent_direction(gradients, perturbed, alpha, stacked=False):
+def descent_direction(gradients: Sequence[Tensor], perturbed: Sequence[Tensor], alpha: float,
+                      stacked: bool = False) -> list[Tensor]:
     """Return gp - alpha g_perp, g_perp being the part of `gradients` g orthogonal to `perturbed` gp.
 
     Descending along gp lowers the worst loss around the weights, along -g_perp the gap between it and the loss
@@ -33,19 +39,22 @@ def descent_direction(gradients, perturbed, alpha, stacked=False):
 
 
 @torch.no_grad()
-def sharpen(parameters, gradients_here, rho, alpha, adaptive=False, stacked=False):
+def sharpen(parameters: Sequence[Tensor], gradients_here: Callable[[], object], rho: float, alpha: float,
+            adaptive: bool = False, stacked: bool = False) -> None:
     """Turn the parameters' gradients into GSAM's descent direction.
 
     They hold the minibatch's gradients at the weights; `gradients_here()` adds those of the same minibatch at
     whatever the weights are. The weights end as they were, to the bit.
     """
-    gradients, weights = [p.grad for p in parameters], [p.clone() for p in parameters]
+    gradients: Any = [p.grad for p in parameters]
+    weights = [p.clone() for p in parameters]
     for parameter, offset in zip(parameters, perturbation(parameters, gradients, rho, adaptive, stacked)):
         parameter.add_(offset)
         parameter.grad = None
     with torch.enable_grad():
         gradients_here()
-    directions = descent_direction(gradients, [p.grad for p in parameters], alpha, stacked)
+    perturbed: Any = [p.grad for p in parameters]
+    directions = descent_direction(gradients, perturbed, alpha, stacked)
     for parameter, weight, direction in zip(parameters, weights, directions):
         parameter.copy_(weight)
         parameter.grad = direction

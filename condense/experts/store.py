@@ -7,9 +7,12 @@ same file is written once more.
 
 import contextlib
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import torch
+from torch import Tensor
 
 from condense.core.errors import OptionError
 from condense.core.files import locked
@@ -28,16 +31,16 @@ class ExpertStore:
     An expert's entry there: its number, the file and the place in it, and its figures.
     """
 
-    def __init__(self, folder, about):
+    def __init__(self, folder: str | Path, about: dict[str, Any]) -> None:
         self.folder, self.about = Path(folder), {**about, "experts": []}
         self.unfinished, self.state_path = self.folder / UNFINISHED, self.folder / UNFINISHED / STATE
 
     @property
-    def listed(self):
+    def listed(self) -> list[dict[str, Any]]:
         """The entries of experts that are in replay files."""
         return self.about["experts"]
 
-    def take_up(self, resume, overwrite):
+    def take_up(self, resume: bool, overwrite: bool) -> None:
         """Find out what is there already; raises OptionError where going on would lose or mix something.
 
         Reads only. With `overwrite` what is there does not count, unless `resume` is wanted, too.
@@ -86,7 +89,7 @@ class ExpertStore:
                               "away, or use another --buffer_path")
 
     @contextlib.contextmanager
-    def held(self, resume, overwrite):
+    def held(self, resume: bool, overwrite: bool) -> "Iterator[ExpertStore]":
         """Within: this process alone writes here. Makes the folder, clears it for `overwrite`, and takes up again."""
         self._make_folder()
         with locked(self.folder / LOCK, self._refuse_company):
@@ -130,21 +133,21 @@ class ExpertStore:
         if state and not {entry["number"] for entry in state["experts"]} - set(self.finished()):
             self.clear_state()
 
-    def finished(self):
+    def finished(self) -> list[int]:
         """Return the numbers of all experts that are done, ascending."""
         return sorted({entry["number"] for entry in self.listed} | set(self._single_files()))
 
-    def missing(self, total):
+    def missing(self, total: int) -> list[int]:
         """Return the numbers of experts that are still to do for `total` of them, ascending."""
         done = set(self.finished())
         return [number for number in range(total) if number not in done]
 
-    def keep_expert(self, number, trajectory, figures):
+    def keep_expert(self, number: int, trajectory: list[list[Tensor]], figures: dict[str, Any]) -> None:
         """Write a finished expert, unless it is there."""
         if number not in self.finished():
             save_atomically({"trajectory": trajectory, "figures": figures}, self._single_path(number))
 
-    def pack(self, interval, rest=False):
+    def pack(self, interval: int, rest: bool = False) -> None:
         """Put finished experts into replay files of `interval` each; with `rest` a shorter one with what is left."""
         waiting = list(self._single_files())
         while len(waiting) >= interval or (rest and waiting):
@@ -163,11 +166,11 @@ class ExpertStore:
         for path in paths:
             path.unlink()
 
-    def save_state(self, state):
+    def save_state(self, state: dict[str, Any]) -> None:
         """Keep the state of experts under way, plain values and tensors, in place of the one before."""
         save_atomically(state, self.state_path)
 
-    def load_state(self):
+    def load_state(self) -> dict[str, Any] | None:
         """Return the state of experts under way, or None; raises OptionError for one that cannot be read."""
         if not self.state_path.is_file():
             return None
@@ -177,7 +180,7 @@ class ExpertStore:
             raise OptionError(f"{self.state_path} cannot be read ({type(error).__name__}); remove it, and the experts "
                               "under way begin anew") from None
 
-    def clear_state(self):
+    def clear_state(self) -> None:
         self.state_path.unlink(missing_ok=True)
 
     def _single_path(self, number):

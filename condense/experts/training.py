@@ -5,14 +5,20 @@ not depend on how many train beside it, up to rounding.
 """
 
 import math
+from collections.abc import Iterator, Sequence
 from functools import partial
 
 import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
 
+from condense.core.randomness import Streams
+from condense.data.real import RealData
 from condense.evaluation.accuracy import accuracy
-from condense.experts.recipe import BETAS, LOSSES, SLOTS
+from condense.experts.recipe import BETAS, LOSSES, SLOTS, Recipe
 from condense.experts.sharpness import sharpen
 from condense.networks import get_network, reset
+from condense.operators import Compute
 from condense.training.minibatches import TrainingDraws, minibatches, siamese_operators, stacked_minibatches
 from condense.training.train import (
     accumulate_gradients,
@@ -25,13 +31,14 @@ from condense.training.train import (
 RECORDED_BYTES = 4 << 30                   # of the trajectories of experts that train at once
 
 
-def networks_of_experts(number_of, model, real, recipe, compute, rng):
+def networks_of_experts(number_of: int, model: str, real: RealData, recipe: Recipe, compute: Compute,
+                        rng: Streams) -> "Alone | Stacked":
     """Return the networks of `number_of` experts, to `begin` with: `Alone`, or `Stacked` if several."""
     nets = [compute.prepare(get_network(model, *real.spec, rng=torch.Generator())) for _ in range(number_of)]
     return (Alone if number_of == 1 else Stacked)(nets, real, recipe, compute, rng)
 
 
-def experts_at_once(real, recipe, parameters, wanted, device):
+def experts_at_once(real: RealData, recipe: Recipe, parameters: int, wanted: int, device: torch.device) -> int:
     """Return how many experts train at once: one on a CPU, on a GPU as many as half of its free memory holds.
 
     `parameters` is the size of a network. Their trajectories wait in the host's memory, at most 4 GiB of it.
@@ -51,23 +58,23 @@ class _Experts:
 
     stacked = False
 
-    def __init__(self, nets, real, recipe, compute, rng):
+    def __init__(self, nets: list[nn.Module], real: RealData, recipe: Recipe, compute: Compute, rng: Streams) -> None:
         self.nets, self.real, self.recipe, self.compute, self.rng = nets, real, recipe, compute, rng
         self.data, self.chunk = real.sample(real.classes), compute.chunk_for(real.im_size)
         self.names, self.loss = siamese_operators(recipe.protocol), LOSSES[recipe.loss]
         self.numbers, self.epoch, self.optimizer = [], 0, None
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.nets)
 
-    def begin(self, numbers):
+    def begin(self, numbers: Sequence[int]) -> None:
         """Become the experts `numbers`, freshly initialised."""
         self.numbers, self.epoch, self.optimizer = list(numbers), 0, None
         for number, net in zip(self.numbers, self.nets, strict=True):
             reset(net, self.rng("nets", number), self.recipe.init, self.recipe.gain).train()     # drawn on the device
         self._load([list(net.parameters()) for net in self.nets])
 
-    def start_epoch(self, epoch):
+    def start_epoch(self, epoch: int) -> None:
         """Take up `epoch`: its draws, its learning rate, and where that drops by --decay a new optimiser."""
         self.epoch = epoch
         if self.optimizer is None or self.recipe.drops_at(epoch):
@@ -78,7 +85,7 @@ class _Experts:
                                     len(self.names), self.real.device, block=1) for number in self.numbers]
         self.totals = torch.zeros(2, len(self.numbers), device=self.real.device)
 
-    def step(self, images, labels):
+    def step(self, images: Tensor, labels: Tensor) -> None:
         """One step on a minibatch: the optimiser's, or GSAM's where the recipe asks for flat minima."""
         self.optimizer.zero_grad()
         self.totals += self._accumulate(images, labels).view(2, -1)
@@ -88,17 +95,17 @@ class _Experts:
                     self.recipe.adaptive, self.stacked)
         self.optimizer.step()
 
-    def figures(self):
+    def figures(self) -> list[tuple[float, float]]:
         """Return [(training accuracy, mean loss)] of each expert in the epoch that is over."""
         losses, hits = (self.totals / len(self.real)).tolist()
         return list(zip(hits, losses))
 
-    def test_accuracies(self):
+    def test_accuracies(self) -> list[float]:
         """Return the fraction of test images that each expert gets right."""
         return [float(accuracy(net, self.real, self.compute.wrap(net, compiled=False), self.chunk))
                 for net in self.current_networks()]
 
-    def state(self):
+    def state(self) -> list[tuple[list[Tensor], list[Tensor]]]:
         """Return [(parameters, momenta)] of each expert: lists of float32 CPU tensors, copies; momenta [] if none.
 
         Momenta are all that the optimiser remembers of every parameter: of Adam the first moments, then the second.
@@ -107,7 +114,7 @@ class _Experts:
         momenta = [used[p][slot] for slot in SLOTS[self.recipe.optimizer] for p in self.parameters if used.get(p)]
         return list(zip(self._per_expert(self.parameters), self._per_expert(momenta)))
 
-    def restore(self, states, epoch):
+    def restore(self, states: Sequence[tuple[list[Tensor], list[Tensor]]], epoch: int) -> None:
         """Take over what `state` returned in front of `epoch`."""
         parameters, momenta = zip(*states)
         self._load(parameters)
@@ -135,15 +142,15 @@ class _Experts:
 class Alone(_Experts):
     """One expert: minibatches go through its network in chunks that fit a CPU's cache."""
 
-    def __init__(self, nets, real, recipe, compute, rng):
+    def __init__(self, nets: list[nn.Module], real: RealData, recipe: Recipe, compute: Compute, rng: Streams) -> None:
         super().__init__(nets, real, recipe, compute, rng)
         self.parameters, self.forward = list(nets[0].parameters()), compute.wrap(nets[0])
 
-    def minibatches(self):
+    def minibatches(self) -> Iterator[tuple[Float[Tensor, "b c h w"], Int[Tensor, " b"]]]:
         """Yield the epoch's (images (B, C, H, W), labels (B,)): shuffled, augmented, the last one partial."""
         return minibatches(self.data, self.recipe.protocol, self.names, self.draws[0])
 
-    def current_networks(self):
+    def current_networks(self) -> list[nn.Module]:
         """Return the network, in a list."""
         return self.nets
 
@@ -162,16 +169,16 @@ class Stacked(_Experts):
 
     stacked = True
 
-    def __init__(self, nets, real, recipe, compute, rng):
+    def __init__(self, nets: list[nn.Module], real: RealData, recipe: Recipe, compute: Compute, rng: Streams) -> None:
         super().__init__(nets, real, recipe, compute, rng)
         call, self.by_name, self.buffers = stack_networks(nets)
         self.call, self.parameters = compute.wrap_stacked(call), list(self.by_name.values())
 
-    def minibatches(self):
+    def minibatches(self) -> Iterator[tuple[Float[Tensor, "m b c h w"], Int[Tensor, "m b"]]]:
         """Yield the epoch's (images (M, B, C, H, W), labels (M, B)), of every expert its own."""
         return stacked_minibatches([self.data] * len(self), self.recipe.protocol, self.names, self.draws)
 
-    def current_networks(self):
+    def current_networks(self) -> list[nn.Module]:
         """Return the networks as they are now."""
         unstack_networks(self.nets, self.by_name, self.buffers)
         return self.nets

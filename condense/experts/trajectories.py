@@ -5,13 +5,18 @@ What is read follows Cazenavette et al., CVPR 2022: a segment of an expert, from
 
 import logging
 import statistics
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Float
+from torch import Tensor, nn
 
 from condense.core.errors import InputError, MissingFile
 from condense.data import DataChoice
+from condense.data.real import RealData
 from condense.experts.folder import (
     buffer_command,
     expert_folder,
@@ -30,7 +35,8 @@ SIZED = ("folder", "file", "ImageNet")     # whose size a command says
 ORDER = 1                                  # last key of the generators that choose experts: others have none there
 
 
-def open_experts(buffer_path, net, real, model, needs, data=None, number=None, **how):
+def open_experts(buffer_path: str | Path, net: nn.Module, real: RealData, model: str, needs: tuple[int, int] | None,
+                 data: DataChoice | None = None, number: int | None = None, **how: Any) -> "ExpertBuffer":
     """Return the `ExpertBuffer` of `real` and the network named `model` below `buffer_path`; see `open_buffer`.
 
     `net` is such a network; `needs` are the first and last epoch that will be read, or None where any will do. `data`
@@ -53,8 +59,10 @@ def open_experts(buffer_path, net, real, model, needs, data=None, number=None, *
                        whitened=whitened, command=command, number=number, **how)
 
 
-def open_buffer(folder, shapes, *, needs, model, dataset, fingerprint, whitened, command="python buffer.py",
-                skip_bad=False, max_files=None, max_experts=None, number=None, load_all=False):
+def open_buffer(folder: str | Path, shapes: Sequence[Sequence[int]], *, needs: tuple[int, int] | None, model: str,
+                dataset: str, fingerprint: str, whitened: bool, command: str = "python buffer.py",
+                skip_bad: bool = False, max_files: int | None = None, max_experts: int | None = None,
+                number: int | None = None, load_all: bool = False) -> "ExpertBuffer":
     """Return the experts in `folder`, ours or anyone's, as an `ExpertBuffer`.
 
     They must have parameters of `shapes`, and snapshots of the epochs `needs` (first, last), or of any where that is
@@ -174,7 +182,8 @@ class ExpertBuffer:
     memory stays small however large the buffer; with `load_all` they are all in memory.
     """
 
-    def __init__(self, files, first_epoch, about, load_all=False):
+    def __init__(self, files: Sequence[tuple[Path, int, int]], first_epoch: int, about: Mapping[str, Any] | None,
+                 load_all: bool = False) -> None:
         self._paths, counts, lengths = zip(*files)
         self._file_of = np.repeat(np.arange(len(counts)), counts)                          # (number of experts,)
         self._place = np.concatenate([np.arange(count) for count in counts])
@@ -186,7 +195,7 @@ class ExpertBuffer:
                           for number in range(len(self))]
             self._open.clear()
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self._file_of)
 
     def _describe(self, about, counts):
@@ -202,7 +211,7 @@ class ExpertBuffer:
             source["test_accuracy"] = {"mean": statistics.fmean(tested), "std": statistics.pstdev(tested)}
         return {**source, "fingerprint": about["fingerprint"], "options": about["options"]}
 
-    def pick(self, iteration, rng):
+    def pick(self, iteration: int, rng: Callable[..., torch.Generator]) -> int:
         """Return the number of the expert that `iteration` matches; `rng(*key)` returns the generator of a key.
 
         Every expert once in a pass: files in a random order, in each its experts in a random order. With `load_all`
@@ -215,11 +224,12 @@ class ExpertBuffer:
         of_files, of_experts = draws.numpy()[:len(self._paths)], draws.numpy()[len(self._paths):]
         return int(np.lexsort((of_experts, of_files[self._file_of]))[place])
 
-    def segment(self, number, start_epoch, end_epoch, device="cpu"):
+    def segment(self, number: int, start_epoch: int, end_epoch: int,
+                device: torch.device | str = "cpu") -> tuple[Float[Tensor, " p"], Float[Tensor, " p"]]:
         """Return expert `number` after `start_epoch` and after `end_epoch` epochs: float32 vectors (P,) on `device`."""
         return self.snapshot(number, start_epoch, device), self.snapshot(number, end_epoch, device)
 
-    def snapshot(self, number, epoch, device="cpu"):
+    def snapshot(self, number: int, epoch: int, device: torch.device | str = "cpu") -> Float[Tensor, " p"]:
         """Return the parameters of expert `number` after `epoch` epochs: a float32 vector (P,) on `device`, a copy."""
         if not self.first_epoch <= epoch <= self.last_epoch:
             raise IndexError(f"epoch {epoch} is none of {self.first_epoch} to {self.last_epoch}, which experts hold")

@@ -8,19 +8,24 @@ Within a matching step the network stands still, so classes are independent of o
 one or a few at a time, and only those have a graph of the second order alive.
 """
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import nn
+from jaxtyping import Float, Integer
+from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 
 from condense.core.torch_private import add_lists_
+from condense.core.types import Augment, ClassMajor
+from condense.operators import Compute
 
 # Memory of an image, over what one takes that goes through without a gradient: the unit of a chunk.
 FIRST_ORDER, SECOND_ORDER = 2, 8
 
 
-def class_gradients(net, compute, chunk):
+def class_gradients(net: nn.Module, compute: Compute, chunk: int | None) -> "PerClass | Vectorised":
     """Return how `net`'s gradients are taken on the device of `compute`, `chunk` images at a time.
 
     One vectorised call for many classes on a GPU, where launching kernels is what costs; class after class
@@ -28,28 +33,30 @@ def class_gradients(net, compute, chunk):
     not vectorise.
     """
     mixed = compute.precision == "bf16" and any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in net.modules())
-    return (Vectorised if compute.device.type == "cuda" and not mixed else PerClass)(net, compute, chunk)
+    return (Vectorised if compute.device.type == "cuda" and not mixed else PerClass)(net, compute, chunk)  # type: ignore[arg-type]
 
 
 class PerClass:
     """Gradients of one class after another."""
 
-    def __init__(self, net, compute, chunk):
+    def __init__(self, net: nn.Module, compute: Compute, chunk: int | None) -> None:
         self.parameters, self.chunk = list(net.parameters()), chunk
         self.forward, self.twice = (compute.wrap(net, twice=twice) for twice in (False, True))
 
-    def together(self, images_real, images_syn):
+    def together(self, images_real: int, images_syn: int) -> int:
         """Return how many classes with so many images each are taken at a time."""
         return 1
 
-    def first_order(self, images, labels):
+    def first_order(self, images: Float[Tensor, "k n c h w"],
+                    labels: Integer[Tensor, "k n"] | Float[Tensor, "k n classes"]) -> list[Float[Tensor, "k ..."]]:
         """Gradients of the summed cross-entropy of each of k classes, [(k, *shape)] per parameter; no graph.
 
         `images` (k, n, C, H, W), `labels` (k, n).
         """
         return self._gradients(self.forward, images, labels)
 
-    def second_order(self, images, labels):
+    def second_order(self, images: Float[Tensor, "k n c h w"],
+                     labels: Integer[Tensor, "k n"] | Float[Tensor, "k n classes"]) -> list[Float[Tensor, "k ..."]]:
         """The same, differentiable with respect to the images."""
         return self._gradients(self.twice, images, labels, create_graph=True)
 
@@ -61,7 +68,7 @@ class PerClass:
 class Vectorised:
     """Gradients of many classes in one call."""
 
-    def __init__(self, net, compute, chunk):
+    def __init__(self, net: nn.Module, compute: Compute, chunk: int) -> None:
         self.net, self.parameters, self.chunk = net, list(net.parameters()), chunk
         self.forward, self.twice = (compute.call(self._vectorise(), twice=twice) for twice in (False, True))
 
@@ -72,14 +79,16 @@ class Vectorised:
 
         return vmap(grad(loss), in_dims=(None, None, 0, 0))
 
-    def together(self, images_real, images_syn):
+    def together(self, images_real: int, images_syn: int) -> int:
         return max(1, self.chunk // max(FIRST_ORDER * images_real, SECOND_ORDER * images_syn))
 
-    def first_order(self, images, labels):
+    def first_order(self, images: Float[Tensor, "k n c h w"],
+                    labels: Integer[Tensor, "k n"] | Float[Tensor, "k n classes"]) -> list[Float[Tensor, "k ..."]]:
         with torch.no_grad():
             return self._gradients(self.forward, images, labels)
 
-    def second_order(self, images, labels):
+    def second_order(self, images: Float[Tensor, "k n c h w"],
+                     labels: Integer[Tensor, "k n"] | Float[Tensor, "k n classes"]) -> list[Float[Tensor, "k ..."]]:
         return self._gradients(self.twice, images, labels)
 
     def _gradients(self, call, images, labels):
@@ -87,7 +96,8 @@ class Vectorised:
         return list(gradients.values())
 
 
-def matching_over_classes(distance, gradients, real, synthetic, augment=None):
+def matching_over_classes(distance: Callable[[list[Tensor], list[Tensor]], Tensor], gradients: PerClass | Vectorised,
+                          real: ClassMajor, synthetic: ClassMajor, augment: Augment | None = None) -> Float[Tensor, ""]:
     """Return the sum of `distance` over all classes: a scalar, differentiable in the synthetic images.
 
     `distance(real, synthetic)` takes two lists of (k, *shape) tensors, one per parameter in their order, and
@@ -110,7 +120,8 @@ def matching_over_classes(distance, gradients, real, synthetic, augment=None):
     return _Linear.apply(images, total, leaf.grad)
 
 
-def mean_gradients(gradients, batch, classes, augment=None):
+def mean_gradients(gradients: PerClass | Vectorised, batch: ClassMajor, classes: range,
+                   augment: Augment | None = None) -> list[Float[Tensor, "k ..."]]:
     """Return the gradients of the mean cross-entropy of some classes of `batch`, [(k, *shape)] per parameter.
 
     `classes` is a range of classes with equally many images. Images go through the network in chunks.

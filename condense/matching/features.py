@@ -5,13 +5,18 @@ Zhao & Bilen, "Dataset Condensation with Distribution Matching", WACV 2023, equa
 
 import numpy as np
 import torch
+from jaxtyping import Float
+from torch import Tensor
 from torch.utils.checkpoint import checkpoint
+
+from condense.core.types import Augment, ClassMajor, Forward
 
 KEEP_BYTES = 1 << 30                       # graphs up to this size are kept, larger ones are recomputed
 AUGMENT_CHUNKS = 16                        # chunks that are fetched and augmented in one go
 
 
-def class_means(embed, batch, augment=None, chunk=None, recompute=None):
+def class_means(embed: Forward, batch: ClassMajor, augment: Augment | None = None, chunk: int | None = None,
+                recompute: bool | None = None) -> Float[Tensor, "k d"]:
     """Return the mean feature of each class of `batch`, (K, D), differentiable in its images.
 
     `embed` maps images (N, C, H, W) to features (N, D). `batch` is class-major: it has `counts` (images of

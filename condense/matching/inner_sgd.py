@@ -6,10 +6,13 @@ Wang, Zhu, Torralba & Efros, "Dataset Distillation", 2018, train by plain descen
 own; Deng & Russakovsky, "Remember the Past", NeurIPS 2022, with momentum, over a hundred steps and more.
 """
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
 
 from condense.core.errors import InputError
 from condense.matching.unrolling import unroll
@@ -25,19 +28,20 @@ class InnerSGD:
 
     momentum: float = 0.0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not 0 <= self.momentum < 1:
             raise InputError(f"--inner_momentum must be 0 or larger and below 1, not {self.momentum}")
 
-    def start(self, theta):
+    def start(self, theta: Float[Tensor, " p"]) -> Float[Tensor, "*v p"]:
         """Return the state of weights `theta` (P,) at rest."""
         return torch.stack((theta, torch.zeros_like(theta))) if self.momentum else theta
 
-    def weights(self, state):
+    def weights(self, state: Float[Tensor, "*v p"]) -> Float[Tensor, " p"]:
         """Return the weights (P,) of a state."""
         return state[0] if self.momentum else state
 
-    def step(self, i, state, gradient, lr):
+    def step(self, i: int, state: Float[Tensor, "*v p"], gradient: Float[Tensor, " p"],
+             lr: Float[Tensor, "*t"]) -> Float[Tensor, "*v p"]:
         """Return the state after step `i` down `gradient` (P,)."""
         lr = lr if lr.dim() == 0 else lr[i]
         if not self.momentum:
@@ -46,13 +50,14 @@ class InnerSGD:
         velocity = self.momentum * velocity + gradient
         return torch.stack((theta - lr * velocity, velocity))
 
-    def check(self, mode):
+    def check(self, mode: str) -> None:
         """Raise ValueError for a way to differentiate the unroll that has no meaning with momentum."""
         if self.momentum and mode == "tesla":
             raise InputError("--unroll tesla takes each step's effect on the next for the identity, and a velocity, "
                              "which decays by --inner_momentum, has no such effect; use --unroll constant")
 
-    def unroll(self, gradient, theta, lr, num_steps, inputs, mode="full", first=0):
+    def unroll(self, gradient: Callable[..., Tensor], theta: Float[Tensor, " p"], lr: Float[Tensor, "*t"],
+               num_steps: int, inputs: Sequence[Tensor], mode: str = "full", first: int = 0) -> Float[Tensor, " p"]:
         """Return the weights (P,) after `num_steps` steps from `theta` at rest, differentiable in `lr` and `inputs`.
 
         `gradient(i, theta, *inputs)` -> (P,) is what step `i` descends, and `lr` its step size, as above. `mode` and

@@ -4,32 +4,36 @@ Kim et al., "Dataset Condensation via Efficient Synthetic-Data Parameterization"
 networks that have been trained on real images, so their lengths say something, too, and are compared with the rest.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+from jaxtyping import Float, Integer
+from torch import Tensor
 
 from condense.core.errors import InputError
 from condense.core.registry import lookup
+from condense.core.types import ClassMajor, Labels, Rows, Size
 from condense.matching.gradients import EPSILON
 
 # Distances of one parameter's gradients, for each of K classes: (K, *shape) twice -> (K,).
 
-def squared(real, synthetic):
+def squared(real: Float[Tensor, " k *shape"], synthetic: Float[Tensor, " k *shape"]) -> Float[Tensor, " k"]:
     """Squared differences, summed over all entries."""
     return (real - synthetic).square().flatten(1).sum(1)
 
 
-def absolute(real, synthetic):
+def absolute(real: Float[Tensor, " k *shape"], synthetic: Float[Tensor, " k *shape"]) -> Float[Tensor, " k"]:
     """Absolute differences, summed over all entries."""
     return (real - synthetic).abs().flatten(1).sum(1)
 
 
-def absolute_by_channel(real, synthetic):
+def absolute_by_channel(real: Float[Tensor, " k *shape"], synthetic: Float[Tensor, " k *shape"]) -> Float[Tensor, " k"]:
     """Absolute differences: the mean within an output channel, summed over channels."""
     return _rows(real - synthetic).abs().mean(2).sum(1)
 
 
-def cosine_by_channel(real, synthetic):
+def cosine_by_channel(real: Float[Tensor, " k *shape"], synthetic: Float[Tensor, " k *shape"]) -> Float[Tensor, " k"]:
     """One minus the cosine of each output channel's gradients, summed over channels."""
     real, synthetic = _rows(real), _rows(synthetic)
     return (1 - (real * synthetic).sum(2) / (real.norm(dim=2) * synthetic.norm(dim=2) + EPSILON)).sum(1)
@@ -43,7 +47,7 @@ def _rows(gradients):
 REFINED_METRICS = {"mse": squared, "l1": absolute, "l1_mean": absolute_by_channel, "cos": cosine_by_channel}
 
 
-def is_matched(shape, bias=False, fc=False):
+def is_matched(shape: Sequence[int], bias: bool = False, fc: bool = False) -> bool:
     """Say whether a parameter of `shape` is compared: weights of convolutions; others where they are asked for.
 
     `bias`: what has one axis, biases and the scales and shifts of norm layers. `fc`: what has two, linear layers.
@@ -51,7 +55,8 @@ def is_matched(shape, bias=False, fc=False):
     return len(shape) > 2 or (bias and len(shape) == 1) or (fc and len(shape) == 2)
 
 
-def refined_distances(real, synthetic, metric="mse", bias=False, fc=False):
+def refined_distances(real: Sequence[Float[Tensor, "k ..."]], synthetic: Sequence[Float[Tensor, "k ..."]],
+                      metric: str = "mse", bias: bool = False, fc: bool = False) -> Float[Tensor, " k"]:
     """Return the distance of the gradients of each of K classes, (K,): a sum over the parameters that `is_matched`.
 
     `real` and `synthetic` list one tensor (K, *parameter shape) per parameter, in parameter order; `metric` is one of
@@ -62,25 +67,25 @@ def refined_distances(real, synthetic, metric="mse", bias=False, fc=False):
     if not matched:
         raise InputError("the network has no convolution, whose gradients are compared; give --fc True, or choose "
                          "another --model")
-    return sum(distance(*pair) for pair in matched)
+    return sum(distance(*pair) for pair in matched)                       # type: ignore[return-value]
 
 
 class Part:
     """The images of a class-major set at positions `index` (m,) int64, `counts` of each class: a set to be matched."""
 
-    def __init__(self, synthetic, index, counts):
+    def __init__(self, synthetic: ClassMajor, index: Integer[Tensor, " m"], counts: list[int]) -> None:
         self.synthetic, self.index, self.counts = synthetic, index, counts
 
     @property
-    def labels(self):
+    def labels(self) -> Labels:
         return self.synthetic.labels[self.index]
 
-    def images(self, index=None):
+    def images(self, index: Rows | None = None) -> Float[Tensor, "n c h w"]:
         """Return its images (n, C, H, W), of the whole part or at positions in it; differentiable."""
         return self.synthetic.images(self.index if index is None else self.index[index])
 
 
-def part_of_each(synthetic, most, rng):
+def part_of_each(synthetic: ClassMajor, most: int, rng: torch.Generator) -> ClassMajor:
     """Return `most` images of each class of `synthetic`, drawn by `rng`, as a `Part`; the set itself if none has more.
 
     `rng` is a CPU generator. A step that matches so many needs no more memory however many images the set decodes to.
@@ -119,7 +124,7 @@ SETTINGS = {"CIFAR10": CIFAR, "CIFAR100": CIFAR, "SVHN": COLOUR, "MNIST": GREY, 
 MANY_CLASSES = 100
 
 
-def refined_settings(dataset, channel, num_classes, large):
+def refined_settings(dataset: str, channel: int, num_classes: int, large: bool) -> "Settings":
     """Return the `Settings` of a data set, of others those of the published one that is most like it.
 
     `large` says whether its images are as large as ImageNet's.
@@ -129,7 +134,7 @@ def refined_settings(dataset, channel, num_classes, large):
     return SETTINGS.get(dataset, GREY if channel == 1 else COLOUR)
 
 
-def image_step(lr_img, ipc, dataset, im_size, std, large):
+def image_step(lr_img: float, ipc: int, dataset: str, im_size: Size, std: Sequence[float], large: bool) -> float:
     """Return the step size of normalised images that `lr_img` stands for.
 
     That is lr_img (ipc / 10) (side / base)^2 on pixels between 0 and 1, as published; base is 32, for MNIST 28 and for

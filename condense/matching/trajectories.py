@@ -5,9 +5,13 @@ Cazenavette et al., "Dataset Distillation by Matching Training Trajectories", CV
 
 import torch
 import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
 from torch.func import functional_call
 
+from condense.core.types import Labels, Rows
 from condense.matching.unrolling import gradient
+from condense.operators import Compute
 
 
 class Student:
@@ -17,14 +21,14 @@ class Student:
     are not used.
     """
 
-    def __init__(self, net, compute, chunk=None):
+    def __init__(self, net: nn.Module, compute: Compute, chunk: int | None = None) -> None:
         self.net, self.chunk = net, chunk
         self.names = [name for name, _ in net.named_parameters()]
         self.shapes = [parameter.shape for parameter in net.parameters()]
         self.sizes = [shape.numel() for shape in self.shapes]
         self.forward, self.twice = (compute.wrap_stacked(self._call, twice=twice) for twice in (False, True))
 
-    def parameters(self, theta):
+    def parameters(self, theta: Float[Tensor, " p"]) -> dict[str, Tensor]:
         """Split (P,) into {name: parameter}, as views."""
         parts = theta.split(self.sizes)
         return {name: part.view(shape) for name, part, shape in zip(self.names, parts, self.shapes)}
@@ -32,16 +36,17 @@ class Student:
     def _call(self, theta, images):
         return functional_call(self.net, self.parameters(theta), (images,))
 
-    def logits(self, theta, images):
+    def logits(self, theta: Float[Tensor, " p"], images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n k"]:
         """(P,), (n, C, H, W) -> (n, K), differentiable once."""
         return self.forward(theta, images.contiguous(memory_format=torch.channels_last))
 
     @torch.no_grad()
-    def logits_of(self, theta, images):
+    def logits_of(self, theta: Float[Tensor, " p"], images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n k"]:
         """The same for any number of images, a chunk at a time; no gradient."""
         return torch.cat([self.logits(theta, part) for part in images.split(self.chunk or len(images))])
 
-    def gradient(self, theta, images, targets):
+    def gradient(self, theta: Float[Tensor, " p"], images: Float[Tensor, "n c h w"],
+                 targets: Labels) -> Float[Tensor, " p"]:
         """Gradient (P,) of the mean cross-entropy on images (n, C, H, W) with targets (n,) or probabilities (n, K).
 
         Differentiable in all three where gradients are recorded.
@@ -53,11 +58,12 @@ class Student:
         def error(theta, x, y):
             return F.cross_entropy(forward(theta, x), y, reduction="sum") / len(images)
 
-        return sum(gradient(lambda theta: error(theta, x, y), theta)         # noqa: B023 - called at once
-                   for x, y in zip(images.split(chunk), targets.split(chunk)))
+        return sum(gradient(lambda theta: error(theta, x, y), theta)         # type: ignore[return-value]  # noqa: B023
+                   for x, y in zip(images.split(chunk), targets.split(chunk)))                   # called at once
 
 
-def student_minibatches(num_images, size, num_steps, rng, device="cpu", views=1):
+def student_minibatches(num_images: int, size: int, num_steps: int, rng: torch.Generator,
+                        device: torch.device | str = "cpu", views: int = 1) -> list[Rows]:
     """Return which images each of `num_steps` steps sees: index tensors on `device`, or slices where it is all of them.
 
     A random order of all images is cut into minibatches of `size`; they are used from the end, the short
@@ -79,7 +85,7 @@ def student_minibatches(num_images, size, num_steps, rng, device="cpu", views=1)
     return list(torch.cat(batches).to(device).split(sizes)) if batches else []         # one copy for all steps
 
 
-def start_epochs(it, first, last, window=None):
+def start_epochs(it: int, first: int, last: int, window: tuple[int, int] | None = None) -> range:
     """Return the range of epochs that a segment may start from at iteration `it`: first .. last - 1.
 
     With `window` (end at the beginning, iterations) the upper end grows linearly from the former to `last` within

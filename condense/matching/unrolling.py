@@ -13,18 +13,23 @@ tesla       one, and lambda stays what it is at the end: Cui et al., "Scaling Up
 """
 
 import math
+from collections.abc import Callable, Sequence
 
 import torch
+from jaxtyping import Float
+from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from condense.core.device import memory_of
 from condense.core.errors import InputError
+from condense.core.types import Size
 
 MODES = ("full", "checkpoint", "constant", "tesla")
 GRAPH_BYTES_PER_PIXEL = 6_200             # of an image in one step that is differentiated twice
 
 
-def unroll(step, state, num_steps, inputs, mode="full", first=0):
+def unroll(step: Callable[..., Tensor], state: Float[Tensor, "*state"], num_steps: int, inputs: Sequence[Tensor],
+           mode: str = "full", first: int = 0) -> Float[Tensor, "*state"]:
     """Return the state after `num_steps` times state = step(i, state, *inputs), differentiable in `inputs`.
 
     `state` is one tensor, `inputs` a tuple of tensors. `step` must give the same values whenever it is called with
@@ -58,7 +63,7 @@ def _unrecorded(step, state, num_steps, inputs):
     return state
 
 
-def draw_window(length, longest, rng):
+def draw_window(length: int, longest: int, rng: torch.Generator | None) -> tuple[int, int]:
     """Return (number of steps, first step that is differentiated) of a window of `length` steps, drawn from `rng`.
 
     The number is uniform over length .. `longest`, and the window its last steps: the loss is taken after them. Feng,
@@ -71,7 +76,7 @@ def draw_window(length, longest, rng):
     return num_steps, num_steps - length
 
 
-def choose_mode(mode, num_steps, batch_size, im_size, device):
+def choose_mode(mode: str, num_steps: int, batch_size: int, im_size: Size, device: torch.device) -> str:
     """Return `mode`, or for "auto" full where the graph of all steps takes a quarter of the memory at most.
 
     The graph's size is estimated for the standard ConvNet; `im_size` is (H, W). It is held against the memory that
@@ -132,7 +137,7 @@ def _added(total, gradient):
     return total.add_(gradient)
 
 
-def gradient(loss_of, state):
+def gradient(loss_of: Callable[[Tensor], Tensor], state: Float[Tensor, "*state"]) -> Float[Tensor, "*state"]:
     """Return d loss_of(state) / d state: with a graph where gradients are recorded, without one where they are not.
 
     The graph leads to whatever the loss depends on, and to `state` if that has one.

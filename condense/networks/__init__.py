@@ -1,9 +1,11 @@
 """The networks by name, how to build one and how to draw it anew."""
 
 import math
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import torch
+from torch import nn
 
 from condense.core.registry import lookup
 from condense.networks.alexcifarnet import AlexCifarNet
@@ -27,7 +29,7 @@ _standard = partial(ConvNet, net_width=128, net_depth=3, net_act="relu", net_nor
                     net_pooling="avgpooling")
 
 # name -> factory(channel, num_classes, im_size=...); a variant changes only the aspect that it names
-NETWORKS = {
+NETWORKS: dict[str, Callable[..., nn.Module]] = {
     "MLP": MLP,
     "ConvNet": _standard,
     "LeNet": LeNet,
@@ -62,7 +64,8 @@ NETWORKS = {
 }
 
 
-def get_network(model, channel, num_classes, im_size=(32, 32), rng=None):
+def get_network(model: str, channel: int, num_classes: int, im_size: int | Sequence[int] | None = (32, 32),
+                rng: torch.Generator | None = None) -> nn.Module:
     """Return the network named `model`, freshly initialised, on the CPU and in train mode.
 
     `channel` and `num_classes` are counts, `im_size` is one int or (height, width). Parameters are drawn by
@@ -75,7 +78,7 @@ def get_network(model, channel, num_classes, im_size=(32, 32), rng=None):
     return reset(net.to_empty(device="cpu"), rng)
 
 
-def network_for(side):
+def network_for(side: int | None) -> str:
     """Return the name of the ConvNet whose depth follows the image's `side` in pixels; None: a side not known yet.
 
     The last maps are 4x4: depth 3 for 28 and 32, 4 for 64, 5 for 128, as trajectory matching is published

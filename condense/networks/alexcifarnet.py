@@ -3,9 +3,11 @@
 Wang, Zhu, Torralba & Efros, "Dataset Distillation", 2018, after the network that cuda-convnet came with for CIFAR-10.
 """
 
-from torch import nn
+from jaxtyping import Float
+from torch import Tensor, nn
 from torch.nn.functional import pad
 
+from condense.core.types import Size
 from condense.networks.layers import PoolTo, ThreeLinear
 from condense.networks.sizes import as_pair, check, conv, first_padding
 
@@ -20,7 +22,7 @@ class ResponseNorm(nn.Module):
     which is slower, and whose gradient is not deterministic on a GPU.
     """
 
-    def forward(self, x):
+    def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
         squares = pad(x.square(), (0, 0, 0, 0, SIZE // 2, (SIZE - 1) // 2))
         total = sum(squares[:, first:first + x.shape[1]] for first in range(SIZE))
         return x * (1 + ALPHA / SIZE * total) ** -BETA
@@ -33,7 +35,7 @@ class AlexCifarNet(ThreeLinear):
     averaged to 8x8. 1,756,426 parameters for 3x32x32 and 10 classes.
     """
 
-    def __init__(self, channel, num_classes, im_size=None):
+    def __init__(self, channel: int, num_classes: int, im_size: int | Size | None = None) -> None:
         super().__init__()
         size = as_pair(im_size, channel)
         padding = first_padding(channel, size, usual=2, mnist=4)

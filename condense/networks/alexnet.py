@@ -2,8 +2,10 @@
 linear layer, no dropout. `AlexNet` has no normalisation at all, `AlexNetBN` has batch norm.
 """
 
-from torch import nn
+from jaxtyping import Float
+from torch import Tensor, nn
 
+from condense.core.types import Size
 from condense.networks.layers import PoolTo
 from condense.networks.sizes import POOL, as_pair, check, conv, first_padding
 
@@ -18,7 +20,8 @@ class AlexNet(nn.Module):
     Raises ValueError below 8x8, where pooling leaves nothing.
     """
 
-    def __init__(self, channel, num_classes, im_size=None, batch_norm=False):
+    def __init__(self, channel: int, num_classes: int, im_size: int | Size | None = None,
+                 batch_norm: bool = False) -> None:
         super().__init__()
         size = as_pair(im_size, channel)
         check("AlexNet", lambda size: _plan(channel, size), size)
@@ -27,19 +30,19 @@ class AlexNet(nn.Module):
         self.fc = nn.Linear(192 * 4 * 4, num_classes)
 
     @property
-    def classifier(self):
+    def classifier(self) -> nn.Linear:
         """The last layer, under the name that all networks share."""
         return self.fc
 
-    def embed(self, x):
+    def embed(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n f"]:
         """Return the features in front of the classifier, (N, channel, H, W) -> (N, 3072)."""
         return self.features(x).flatten(1)
 
-    def forward(self, x):
+    def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n k"]:
         return self.classifier(self.embed(x))
 
 
-def AlexNetBN(channel, num_classes, im_size=None):
+def AlexNetBN(channel: int, num_classes: int, im_size: int | Size | None = None) -> AlexNet:
     """Return an `AlexNet` with batch norm between each convolution and its ReLU."""
     return AlexNet(channel, num_classes, im_size, batch_norm=True)
 

@@ -5,17 +5,20 @@ over real images moves the running statistics, then they hold still while gradie
 """
 
 import torch
+from jaxtyping import Float
+from torch import Tensor, nn
 
 from condense.core.errors import InputError
+from condense.core.types import Forward
 
 
-def has_batchnorm(net):
+def has_batchnorm(net: nn.Module) -> bool:
     """Say whether `net` has batch norm layers, which must see a minibatch whole."""
     return any(map(_is_batchnorm, net.modules()))
 
 
 @torch.no_grad()
-def freeze_batchnorm(net, images, forward=None):
+def freeze_batchnorm(net: nn.Module, images: Float[Tensor, "n c h w"], forward: Forward | None = None) -> nn.Module:
     """Let the running statistics take in `images` (N, C, H, W), then hold them still; returns `net`.
 
     `forward` (default `net`) is how the network is run. All other modules are left in train mode. PyTorch's momentum

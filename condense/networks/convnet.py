@@ -2,9 +2,11 @@
 Zhao, Mopuri & Bilen, "Dataset Condensation with Gradient Matching", ICLR 2021).
 """
 
-from torch import nn
+from jaxtyping import Float
+from torch import Tensor, nn
 
 from condense.core.errors import InputError
+from condense.core.types import Size
 from condense.networks.layers import build_activation, build_norm, build_pooling
 from condense.networks.sizes import INSTANCE, POOL, as_pair, check, conv, first_padding, fits, trace
 from condense.operators import Conv3x3
@@ -19,23 +21,23 @@ class ConvNet(nn.Module):
     names and for images too small for the depth.
     """
 
-    def __init__(self, channel, num_classes, net_width, net_depth, net_act, net_norm, net_pooling,
-                 im_size=None):
+    def __init__(self, channel: int, num_classes: int, net_width: int, net_depth: int, net_act: str, net_norm: str,
+                 net_pooling: str, im_size: int | Size | None = None) -> None:
         super().__init__()
         size = as_pair(im_size, channel)
         self.features, last = _features(channel, net_width, net_depth, net_act, net_norm, net_pooling, size)
         self.classifier = nn.Linear(net_width * last[0] * last[1], num_classes)
 
     @property
-    def blocks(self):
+    def blocks(self) -> list[tuple]:
         """The layers block by block: tuples (conv, norm or None, activation, pooling or None)."""
         return list(_blocks(self.features))
 
-    def embed(self, x):
+    def embed(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n f"]:
         """Return the features in front of the classifier, (N, channel, H, W) -> (N, F)."""
         return self.features(x).flatten(1)
 
-    def forward(self, x):
+    def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n k"]:
         return self.classifier(self.embed(x))
 
 

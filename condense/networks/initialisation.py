@@ -22,7 +22,7 @@ INITS = ("default", "xavier")             # PyTorch's own distribution; normal o
 
 
 @torch.no_grad()
-def reset(net, rng=None, init="default", gain=1.0):
+def reset(net: nn.Module, rng: torch.Generator | None = None, init: str = "default", gain: float = 1.0) -> nn.Module:
     """Draw a fresh initialisation of `net` in place and return it.
 
     Weights and biases of convolutions and linear layers from U(-b, b), b = 1 / sqrt(fan_in), those of a `HeConv2d`

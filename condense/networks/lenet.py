@@ -2,6 +2,7 @@
 
 from torch import nn
 
+from condense.core.types import Size
 from condense.networks.layers import PoolTo, ThreeLinear
 from condense.networks.sizes import POOL, as_pair, check, conv, first_padding
 
@@ -13,7 +14,7 @@ class LeNet(ThreeLinear):
     the 5x5 that these give. Raises ValueError below 16x16, where the second convolution finds no room.
     """
 
-    def __init__(self, channel, num_classes, im_size=None):
+    def __init__(self, channel: int, num_classes: int, im_size: int | Size | None = None) -> None:
         super().__init__()
         size = as_pair(im_size, channel)
         padding = first_padding(channel, size, usual=0, mnist=2)

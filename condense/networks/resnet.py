@@ -4,13 +4,16 @@ The `_AP` variants replace every strided convolution by average pooling, which p
 the pixels (Zhao, Mopuri & Bilen, ICLR 2021), and classify the whole last map.
 """
 
+from collections.abc import Callable
 from functools import partial
 
 import torch.nn.functional as F
-from torch import nn
+from jaxtyping import Float
+from torch import Tensor, nn
 
+from condense.core.types import Size
 from condense.networks.layers import PoolTo, build_norm
-from condense.networks.sizes import INSTANCE, POOL, as_pair, check, conv, trace
+from condense.networks.sizes import INSTANCE, POOL, Step, as_pair, check, conv, trace
 
 UNBIASED = partial(nn.Conv2d, bias=False)
 STAGES = ((64, 1), (128, 2), (256, 2), (512, 2))          # planes, and the first block's stride
@@ -23,7 +26,8 @@ class Block(nn.Module):
     the layers, which have no bias.
     """
 
-    def __init__(self, channel, planes, stride, norm, pooled, convolution=UNBIASED):
+    def __init__(self, channel: int, planes: int, stride: int, norm: str, pooled: bool,
+                 convolution: Callable[..., nn.Conv2d] = UNBIASED) -> None:
         super().__init__()
         self.pooled = pooled and stride > 1
         stride = 1 if pooled else stride
@@ -37,7 +41,7 @@ class Block(nn.Module):
             layers += [nn.AvgPool2d(2)] if self.pooled else []
             self.shortcut = nn.Sequential(*layers, build_norm(norm, planes))
 
-    def forward(self, x):
+    def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n planes p q"]:
         out = F.relu(self.bn1(self.conv1(x)), inplace=True)
         if self.pooled:
             out = F.avg_pool2d(out, 2)
@@ -52,7 +56,8 @@ class ResNet(nn.Module):
     first padding is 1 for both. Raises ValueError for images that leave too little in the last stage.
     """
 
-    def __init__(self, channel, num_classes, norm="instancenorm", pooled=False, im_size=None):
+    def __init__(self, channel: int, num_classes: int, norm: str = "instancenorm", pooled: bool = False,
+                 im_size: int | Size | None = None) -> None:
         super().__init__()
         size = as_pair(im_size, channel)
         check("ResNet18_AP" if pooled else "ResNet18", lambda size: _plan(norm, pooled), size)
@@ -67,32 +72,32 @@ class ResNet(nn.Module):
         self.pool = nn.Identity() if pooled else PoolTo(1)
         self.classifier = nn.Linear(512 * height * width, num_classes)
 
-    def embed(self, x):
+    def embed(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n f"]:
         """Return the features in front of the classifier, (N, channel, H, W) -> (N, F)."""
         out = F.relu(self.bn1(self.conv1(x)), inplace=True)
         out = self.layer4(self.layer3(self.layer2(self.layer1(out))))
         return self.pool(out).flatten(1)
 
-    def forward(self, x):
+    def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n k"]:
         return self.classifier(self.embed(x))
 
 
-def ResNet18(channel, num_classes, im_size=None):
+def ResNet18(channel: int, num_classes: int, im_size: int | Size | None = None) -> ResNet:
     """Return ResNet18 with instance norm."""
     return ResNet(channel, num_classes, "instancenorm", im_size=im_size)
 
 
-def ResNet18BN(channel, num_classes, im_size=None):
+def ResNet18BN(channel: int, num_classes: int, im_size: int | Size | None = None) -> ResNet:
     """Return ResNet18 with batch norm."""
     return ResNet(channel, num_classes, "batchnorm", im_size=im_size)
 
 
-def ResNet18_AP(channel, num_classes, im_size=None):
+def ResNet18_AP(channel: int, num_classes: int, im_size: int | Size | None = None) -> ResNet:
     """Return ResNet18 with instance norm and average pooling."""
     return ResNet(channel, num_classes, "instancenorm", pooled=True, im_size=im_size)
 
 
-def ResNet18BN_AP(channel, num_classes, im_size=None):
+def ResNet18BN_AP(channel: int, num_classes: int, im_size: int | Size | None = None) -> ResNet:
     """Return ResNet18 with batch norm and average pooling."""
     return ResNet(channel, num_classes, "batchnorm", pooled=True, im_size=im_size)
 
@@ -101,7 +106,7 @@ def _plan(norm, pooled):
     return [conv(3, 1), *[INSTANCE] * (norm == "instancenorm"), *stages_plan(norm, pooled)]
 
 
-def stages_plan(norm, pooled):
+def stages_plan(norm: str, pooled: bool) -> list[Step]:
     """Return the plan of the stages' map sizes; each halves before its first norm, with `pooled` between two norms."""
     see, steps = [INSTANCE] * (norm == "instancenorm"), []
     for _, stride in STAGES:

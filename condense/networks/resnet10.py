@@ -4,8 +4,10 @@ Kim et al., "Dataset Condensation via Efficient Synthetic-Data Parameterization"
 """
 
 import torch.nn.functional as F
-from torch import nn
+from jaxtyping import Float
+from torch import Tensor, nn
 
+from condense.core.types import Size
 from condense.networks.layers import HeConv2d, PoolTo, build_norm
 from condense.networks.resnet import STAGES, Block, stages_plan
 from condense.networks.sizes import INSTANCE, POOL, as_pair, check, conv
@@ -22,7 +24,8 @@ class ShortResNet(nn.Module):
     for images that leave too little in the last stage.
     """
 
-    def __init__(self, name, channel, num_classes, planes, stem, norm, pooled, size):
+    def __init__(self, name: str, channel: int, num_classes: int, planes: tuple[int, int, int, int],
+                 stem: tuple[int, int], norm: str, pooled: bool, size: Size) -> None:
         super().__init__()
         kernel, halvings = stem
         plan = [conv(kernel, kernel // 2), *[INSTANCE] * (norm == "instancenorm"), *[POOL] * halvings,
@@ -38,17 +41,17 @@ class ShortResNet(nn.Module):
         self.pool = PoolTo(1)
         self.classifier = nn.Linear(channel, num_classes)
 
-    def embed(self, x):
+    def embed(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n f"]:
         """Return the features in front of the classifier, (N, channel, H, W) -> (N, planes[3])."""
         out = self.stem_pool(F.relu(self.bn1(self.conv1(x)), inplace=True))
         out = self.layer4(self.layer3(self.layer2(self.layer1(out))))
         return self.pool(out).flatten(1)
 
-    def forward(self, x):
+    def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n k"]:
         return self.classifier(self.embed(x))
 
 
-def ResNetAP10(channel, num_classes, im_size=None):
+def ResNetAP10(channel: int, num_classes: int, im_size: int | Size | None = None) -> ShortResNet:
     """Return the ResNet that ImageNet is condensed with: instance norm, and average pooling in place of every stride.
 
     Its first convolution is 7x7 with maps brought to a quarter, up to 128 pixels 3x3 with maps brought to a half, and
@@ -59,7 +62,7 @@ def ResNetAP10(channel, num_classes, im_size=None):
     return ShortResNet("ResNetAP10", channel, num_classes, (64, 128, 256, 512), stem, "instancenorm", True, size)
 
 
-def ResNet10(channel, num_classes, im_size=None):
+def ResNet10(channel: int, num_classes: int, im_size: int | Size | None = None) -> ShortResNet:
     """Return the narrow ResNet with strides and batch norm that CIFAR's sets are scored by, beside others.
 
     For SVHN the published code builds one twice as wide (64, 128, 256, 512) under the same name: it is not offered.

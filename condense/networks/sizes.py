@@ -7,43 +7,47 @@ not depend on the image, or have no gradient with respect to it.
 """
 
 import bisect
+from collections.abc import Callable, Iterable, Sequence
 from numbers import Integral
 
 from condense.core.errors import InputError
+from condense.core.types import Size
+
+Step = tuple[str | int, ...]                      # its kind, then its numbers
 
 MNIST_SIZE = (28, 28)
-POOL = ("pool",)
-INSTANCE = ("instance",)
+POOL: Step = ("pool",)
+INSTANCE: Step = ("instance",)
 
 
 class TooSmall(Exception):
     """The reason why a map of a plan cannot be computed."""
 
 
-def conv(kernel, padding, stride=1):
+def conv(kernel: int, padding: int, stride: int = 1) -> Step:
     """Return the plan step of a square convolution."""
     return "conv", kernel, padding, stride
 
 
-def as_pair(im_size, channel):
+def as_pair(im_size: int | Sequence[int] | None, channel: int) -> Size:
     """Return (height, width) of an int, a pair, or None: 28x28 for one channel, 32x32 otherwise.
 
     Raises ValueError for anything that is not one or two positive whole numbers.
     """
     if im_size is None:
         return MNIST_SIZE if channel == 1 else (32, 32)
-    pair = (int(im_size),) * 2 if isinstance(im_size, Integral) else tuple(int(side) for side in im_size)
+    pair = (int(im_size),) * 2 if isinstance(im_size, (int, Integral)) else tuple(int(side) for side in im_size)
     if len(pair) != 2 or min(pair) < 1:
         raise InputError(f"im_size must be one or two positive whole numbers, not {im_size!r}")
-    return pair
+    return pair[0], pair[1]
 
 
-def first_padding(channel, size, usual, mnist):
+def first_padding(channel: int, size: Size, usual: int, mnist: int) -> int:
     """Return the first layer's padding: `mnist`, which makes 28x28 one-channel images 32x32, or `usual`."""
     return mnist if channel == 1 and size == MNIST_SIZE else usual
 
 
-def trace(plan, size):
+def trace(plan: Iterable[Step], size: Size) -> list[Size]:
     """Return the map sizes after every step of `plan` for images of `size`; raises TooSmall."""
     maps = []
     for step in plan:
@@ -52,7 +56,7 @@ def trace(plan, size):
     return maps
 
 
-def check(network, plan_of, size, mend=""):
+def check(network: str, plan_of: Callable[[Size], list[Step]], size: Size, mend: str = "") -> None:
     """Raise ValueError unless the plan `plan_of(size)` has no map too small for images of `size`.
 
     The message gives the reason, `mend` where there is one, and the smallest image that works.
@@ -66,7 +70,7 @@ def check(network, plan_of, size, mend=""):
                          f"use {hint}images of at least {smallest}x{smallest}") from None
 
 
-def fits(plan, size):
+def fits(plan: Iterable[Step], size: Size) -> bool:
     """Return whether no map of `plan` is too small for images of `size`."""
     try:
         trace(plan, size)

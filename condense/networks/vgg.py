@@ -1,7 +1,9 @@
 """VGG11 (Simonyan & Zisserman, ICLR 2015) for small images: one linear layer, no dropout."""
 
-from torch import nn
+from jaxtyping import Float
+from torch import Tensor, nn
 
+from condense.core.types import Size
 from condense.networks.layers import PoolTo, build_norm
 from condense.networks.sizes import INSTANCE, POOL, as_pair, check, conv, first_padding
 
@@ -15,7 +17,8 @@ class VGG(nn.Module):
     padding is 3, and 32x32 otherwise. Raises ValueError for images too small for five poolings.
     """
 
-    def __init__(self, channel, num_classes, norm="instancenorm", im_size=None):
+    def __init__(self, channel: int, num_classes: int, norm: str = "instancenorm",
+                 im_size: int | Size | None = None) -> None:
         super().__init__()
         size = as_pair(im_size, channel)
         check("VGG11", lambda size: _plan(channel, norm, size), size)
@@ -23,20 +26,20 @@ class VGG(nn.Module):
         self.features = nn.Sequential(*_layers(channel, padding, norm), PoolTo(1))
         self.classifier = nn.Linear(512, num_classes)
 
-    def embed(self, x):
+    def embed(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n f"]:
         """Return the features in front of the classifier, (N, channel, H, W) -> (N, 512)."""
         return self.features(x).flatten(1)
 
-    def forward(self, x):
+    def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n k"]:
         return self.classifier(self.embed(x))
 
 
-def VGG11(channel, num_classes, im_size=None):
+def VGG11(channel: int, num_classes: int, im_size: int | Size | None = None) -> VGG:
     """Return VGG11 with instance norm."""
     return VGG(channel, num_classes, "instancenorm", im_size)
 
 
-def VGG11BN(channel, num_classes, im_size=None):
+def VGG11BN(channel: int, num_classes: int, im_size: int | Size | None = None) -> VGG:
     """Return VGG11 with batch norm."""
     return VGG(channel, num_classes, "batchnorm", im_size)
 

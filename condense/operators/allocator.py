@@ -7,7 +7,7 @@ from condense.operators.switch import own_operators
 KEPT_BLOCK_BYTES, KEPT_BYTES = 32 << 20, 256 << 20        # freed memory that a CPU run keeps for its next tensors
 
 
-def keep_freed_memory():
+def keep_freed_memory() -> None:
     """Have glibc keep freed blocks for the next tensor instead of handing them back to the system.
 
     By default every activation of some MB comes as fresh pages, and faulting them in takes as long as the

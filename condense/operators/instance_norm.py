@@ -6,7 +6,8 @@ memory. Values, parameters and state-dict keys are those of `nn.GroupNorm(channe
 """
 
 import torch
-from torch import nn
+from jaxtyping import Float
+from torch import Tensor, nn
 
 from condense.core.torch_private import inside_transform
 from condense.operators.switch import own_operators
@@ -21,10 +22,10 @@ class InstanceNorm(nn.GroupNorm):
     Takes PyTorch's own kernel on a GPU, in other layouts, and inside torch.compile, which fuses it anyway.
     """
 
-    def __init__(self, channels):
+    def __init__(self, channels: int) -> None:
         super().__init__(channels, channels)
 
-    def forward(self, x):
+    def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
         if not own_operators() or torch.compiler.is_compiling() or x.device.type != "cpu" or not _is_channels_last(x):
             return super().forward(x)
         return _InstanceNorm.apply(x, self.weight, self.bias, self.eps)[0]

@@ -10,7 +10,8 @@ libraries choose the same algorithm on their own.
 
 import torch
 import torch.nn.functional as F
-from torch import nn
+from jaxtyping import Float
+from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from condense.core.torch_private import inside_transform
@@ -35,13 +36,14 @@ def _both_sides(matrix, dtype=torch.float32):
 INPUT, KERNEL, OUTPUT = map(_both_sides, (_INPUT, _KERNEL, _OUTPUT))       # (36, 36), (36, 9), (16, 36)
 
 
-def transform_kernel(weight):
+def transform_kernel(weight: Float[Tensor, "k c 3 3"]) -> Float[Tensor, "36 c k"]:
     """Return the kernels of (K, C, 3, 3) in the domain of the products, (36, C, K)."""
     outputs, inputs = weight.shape[:2]
     return (KERNEL @ weight.permute(2, 3, 1, 0).reshape(9, -1)).view(PATCH**2, inputs, outputs)
 
 
-def convolve(x, weight, bias):
+def convolve(x: Float[Tensor, "n c h w"], weight: Float[Tensor, "k c 3 3"],
+             bias: Float[Tensor, " k"]) -> Float[Tensor, "n k h w"]:
     """Convolve channels_last `x` (N, C, H, W), H and W multiples of 4, with (K, C, 3, 3), padding 1 -> (N, K, H, W).
 
     Differentiable twice in all three.
@@ -119,7 +121,7 @@ def _to_weight(patches, products):
     return transposed_kernel(torch.bmm(patches.transpose(1, 2), products))
 
 
-def transposed_kernel(grad):
+def transposed_kernel(grad: Float[Tensor, "36 c k"]) -> Float[Tensor, "k c 3 3"]:
     """Return the gradient (K, C, 3, 3) of kernels whose transforms have the gradient (36, C, K)."""
     return (KERNEL.T @ grad.flatten(1)).view(3, 3, *grad.shape[1:]).permute(3, 2, 0, 1)
 
@@ -187,12 +189,12 @@ def _to_tiles(maps):
 class Conv3x3(nn.Conv2d):
     """3x3 convolution with padding 1 and bias; parameters and state-dict keys are those of `nn.Conv2d`."""
 
-    def __init__(self, inputs, outputs):
+    def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__(inputs, outputs, 3, padding=1)
 
-    def forward(self, x):
+    def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n k h w"]:
         if self._takes(x):
-            return convolve(x, self.weight, self.bias)
+            return convolve(x, self.weight, self.bias)                # type: ignore[arg-type]
         return super().forward(x)
 
     def _takes(self, x):

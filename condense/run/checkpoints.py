@@ -3,6 +3,9 @@
 import copy
 import logging
 import time
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -15,7 +18,7 @@ log = logging.getLogger("condense")
 LONGEST_S = 600                            # between checkpoints, however few iterations that is
 
 
-def differing(before, now):
+def differing(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """Return the lines '--name was X, is Y' of two option dicts that do not agree."""
     names = [name for name in {**before, **now} if before.get(name) != now.get(name)]
     return [f"--{name} was {before.get(name)}, is {now.get(name)}" for name in names]
@@ -24,19 +27,19 @@ def differing(before, now):
 class Checkpoint:
     """The checkpoint file of one run: written atomically, read back only for equal options and data."""
 
-    def __init__(self, path, options):
+    def __init__(self, path: Path, options: Mapping[str, Any]) -> None:
         self.path, self.options = path, options
         self.saved_s = time.monotonic()
 
-    def due(self, iteration, every):
+    def due(self, iteration: int, every: int) -> bool:
         """Say whether the state in front of `iteration` is to be saved: one of `every`, or the last is long ago."""
         return iteration % every == 0 or time.monotonic() - self.saved_s >= LONGEST_S
 
-    def save(self, **state):
+    def save(self, **state: Any) -> None:
         save_atomically({"options": self.options, **state}, self.path)
         self.saved_s = time.monotonic()
 
-    def load(self, resume, overwrite):
+    def load(self, resume: bool, overwrite: bool) -> dict[str, Any] | None:
         """Return the saved state or None; raises OptionError where going on would lose or mix something."""
         if not self.path.is_file():
             if resume:
@@ -58,11 +61,11 @@ class Checkpoint:
                               "them, or use another --save_path")
         return state
 
-    def remove(self):
+    def remove(self) -> None:
         self.path.unlink(missing_ok=True)
 
 
-def refuse_other_result(path, options, overwrite):
+def refuse_other_result(path: Path, options: Mapping[str, Any], overwrite: bool) -> None:
     """Raise OptionError if `path` holds a result that this run must not replace."""
     if overwrite or not path.exists():
         return
@@ -76,14 +79,14 @@ def refuse_other_result(path, options, overwrite):
                           "--overwrite")
 
 
-def refuse_other_images(path, state, fingerprint):
+def refuse_other_images(path: Path, state: Mapping[str, Any] | None, fingerprint: str) -> None:
     """Raise OptionError if the checkpoint at `path` with this `state` (None: there is none) is of other images."""
     if state and state["fingerprint"] != fingerprint:
         raise OptionError(f"--resume: {path} was made from other images; name the same --data_path, or use another "
                           "--save_path")
 
 
-def refuse_result_of_others(path, fingerprint, sources):
+def refuse_result_of_others(path: Path, fingerprint: str, sources: Mapping[str, Any]) -> None:
     """Raise OptionError if the result at `path` was made from other images, or other `sources` {name: plain value}."""
     meta = load_result(path)["meta"]
     others = [] if meta.get("fingerprint") == fingerprint else ["images"]
@@ -92,7 +95,7 @@ def refuse_result_of_others(path, fingerprint, sources):
         raise OptionError(f"{path} was made from other {' and '.join(others)}; use another --save_path, or --overwrite")
 
 
-def check_writable(folder, flag="--save_path"):
+def check_writable(folder: Path, flag: str = "--save_path") -> None:
     """Make `folder`, named by `flag`, and prove that files can be written there; raises OptionError otherwise."""
     try:
         with atomic_path(folder / ".writable") as path:
@@ -103,12 +106,12 @@ def check_writable(folder, flag="--save_path"):
                           "can be written to") from None
 
 
-def copy_state(*owners):
+def copy_state(*owners: Any) -> list[dict[str, Any]]:
     """Return deep copies of the state dicts of modules or optimisers."""
     return [copy.deepcopy(owner.state_dict()) for owner in owners]
 
 
-def restore_state(states, *owners):
+def restore_state(states: Iterable[dict[str, Any]], *owners: Any) -> None:
     """Load state dicts made by `copy_state` back."""
     for state, owner in zip(states, owners, strict=True):
         owner.load_state_dict(state)

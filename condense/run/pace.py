@@ -12,16 +12,16 @@ class Pace:
     one after two of its outer steps, where it has more. From then on nothing waits for the device.
     """
 
-    def __init__(self, device):
+    def __init__(self, device: torch.device) -> None:
         self.device, self.per_iteration = device, None
         self.whole, self.steps, self.began, self.before_steps = [], [], None, None
 
-    def begin(self):
+    def begin(self) -> None:
         """Take note that an iteration begins."""
         if self.per_iteration is None:
             self.began, self.before_steps, self.steps = self._now(), None, []
 
-    def step(self, number):
+    def step(self, number: int) -> None:
         """Take note that the next of `number` outer steps begins; of two or fewer the iteration itself tells."""
         if self.per_iteration is not None or self.began is None:
             return
@@ -31,7 +31,7 @@ class Pace:
         if len(self.steps) == 3:
             self.per_iteration = self.before_steps + number * (self.steps[2] - self.steps[1])
 
-    def end(self, last=False):
+    def end(self, last: bool = False) -> None:
         """Take note that an iteration ends; `last`: no other one will tell more."""
         if self.per_iteration is not None or self.began is None:
             return

@@ -3,15 +3,22 @@
 import logging
 import math
 import statistics
+from collections.abc import Mapping, Sequence
+from typing import Any
 
+from jaxtyping import Float
+from torch import Tensor
+
+from condense.core.journal import Journal
 from condense.core.words import duration, percent
+from condense.evaluation.score import Score
 
 log = logging.getLogger("condense")
 
 EXTREME = 100                              # standard deviations; sets that were driven hard reach some tens
 
 
-def stored(storage, images_per_class):
+def stored(storage: Mapping[str, Any], images_per_class: int) -> str:
     """Word what a set stores, against its budget."""
     soft = f" and {storage['label_floats']:,} of soft labels" if "label_floats" in storage else ""
     return (f"stored: {storage['floats']:,} of {storage['budget_floats']:,} floats{soft} ({storage['bytes']:,} of "
@@ -19,7 +26,8 @@ def stored(storage, images_per_class):
             "per class")
 
 
-def time_needed(seconds, experiments, iterations, per_step, evaluations, per_evaluation):
+def time_needed(seconds: float, experiments: int, iterations: int, per_step: float, evaluations: int,
+                per_evaluation: float) -> str:
     """Word how long the whole command takes, all times in seconds, and which flags shorten it."""
     return (f"about {duration(seconds)} in all: {experiments} experiment{'s' * (experiments != 1)} of {iterations} "
             f"iterations ({per_step:.3g} s each) and {evaluations} evaluation{'s' * (evaluations != 1)} "
@@ -27,7 +35,7 @@ def time_needed(seconds, experiments, iterations, per_step, evaluations, per_eva
             "--epoch_eval_train")
 
 
-def nonsense(what, step_size, cfg):
+def nonsense(what: str, step_size: float | None, cfg: Any) -> tuple[str, str]:
     """Word what stopped a run, `what` and the learned `step_size` (None: none is), and which flags of `cfg` mend it."""
     if step_size is None:
         return what, "try a smaller --lr_img"
@@ -37,7 +45,7 @@ def nonsense(what, step_size, cfg):
     return what, "try a smaller --lr_lr" + ", or a smaller --lr_img" * math.isfinite(step_size)
 
 
-def warn_of_extremes(images, it):
+def warn_of_extremes(images: Float[Tensor, "n c h w"], it: int) -> None:
     """Log a warning where `images`, normalised or whitened, are far from anything real: norm layers hide it."""
     reach = float(images.abs().max())
     if reach > EXTREME:
@@ -45,7 +53,8 @@ def warn_of_extremes(images, it):
                     "--lr_img first", it, reach)
 
 
-def report_scores(scores, journal, exp, it, picture, step_size):
+def report_scores(scores: Mapping[str, Sequence[Score]], journal: Journal, exp: int, it: int, picture: Any,
+                  step_size: float | None) -> None:
     """Log and journal {network name: [Score]} of the set at iteration `it`; `step_size` is None if not learned."""
     learned = {} if step_size is None else {"syn_lr": step_size}
     for model, of_model in scores.items():
@@ -62,7 +71,7 @@ def report_scores(scores, journal, exp, it, picture, step_size):
                       **({"selection_accuracies": held} if held else {}))
 
 
-def report_result(outcome, journal):
+def report_result(outcome: Any, journal: Journal) -> None:
     """Log and journal what the finished experiments come to: the last iteration first, then the chosen one."""
     for model, values in outcome.accuracies.items():
         log.info("%s: %s over %d networks%s", model, percent(values), len(values),

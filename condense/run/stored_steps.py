@@ -1,5 +1,7 @@
 """Steps of descent in a result file: what is written of them, and what is read back."""
 
+from typing import Any
+
 import torch
 
 from condense.core.errors import InputError
@@ -8,7 +10,7 @@ from condense.training.steps import Steps
 AGAIN = "save the set again"
 
 
-def stored_steps(steps):
+def stored_steps(steps: Steps | None) -> tuple[dict[str, Any] | None, dict[str, Any] | None]:
     """Return what a result file holds of `Steps`: ({'sizes' (T,), 'rows' (S, b)}, {'model', 'parameters' (m, P)}).
 
     The second is None where no start is fixed, both are for None.
@@ -21,7 +23,7 @@ def stored_steps(steps):
     return content, {"model": steps.model, "parameters": steps.starts.detach().cpu()}
 
 
-def read_steps(where, content, start, num_images):
+def read_steps(where: str, content: Any, start: Any, num_images: int) -> Steps | None:
     """Return the `Steps` that `stored_steps` described, on the CPU; None for None.
 
     `where` opens the errors: ValueError in one line for what is no such thing, or of more images than `num_images`.

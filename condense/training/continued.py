@@ -1,10 +1,13 @@
 """Training that goes on from call to call, on other images each time: a network that follows the real data."""
 
 import torch
+from torch import nn
 
+from condense.core.types import Forward, LabelledImages
 from condense.networks.batchnorm import has_batchnorm
 from condense.training.minibatches import TrainingDraws, minibatches, siamese_operators
 from condense.training.mixing import mixers
+from condense.training.protocols import Protocol
 from condense.training.train import accumulate_gradients
 
 
@@ -16,17 +19,18 @@ class ContinuedTraining:
     `optimizer` holds the state that a checkpoint needs beside the network's.
     """
 
-    def __init__(self, net, protocol, forward=None, chunk=None):
+    def __init__(self, net: nn.Module, protocol: Protocol, forward: Forward | None = None,
+                 chunk: int | None = None) -> None:
         self.net, self.protocol, self.operators = net, protocol, siamese_operators(protocol)
         self.forward, self.chunk = forward or net, None if has_batchnorm(net) else chunk
         self.optimizer = torch.optim.SGD(net.parameters(), lr=protocol.lr, momentum=protocol.momentum,
                                          weight_decay=protocol.weight_decay)
 
-    def restart(self):
+    def restart(self) -> None:
         """Begin again from rest: the network is another one now."""
         self.optimizer.state.clear()
 
-    def epoch(self, data, rng):
+    def epoch(self, data: LabelledImages, rng: torch.Generator) -> None:
         """Train on each image of `data` (`labels`, `images(index)`) once, in an order that `rng` draws."""
         device = data.labels.device
         draws = TrainingDraws.of(rng, len(data.labels), self.protocol, self.operators, device)

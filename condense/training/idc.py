@@ -4,22 +4,26 @@ Kim et al., "Dataset Condensation via Efficient Synthetic-Data Parameterization"
 minibatches and CutMix. "auto" leaves a value as published for the data.
 """
 
+from collections.abc import Iterable
 from dataclasses import replace
 
 from condense.augmentation.siamese import default_strategy, parse_strategy
+from condense.core.types import Described
+from condense.training.protocols import Protocol
 from condense.training.published import Setting, named_protocols
 
 MIXUPS = ("auto", "cut", "vanilla")
 USUAL_CUTMIX = 0.5                         # where a protocol has none
 
 
-def is_large(real):
+def is_large(real: Described) -> bool:
     """Say whether IDC takes the images of `real` for ImageNet's."""
     return Setting(real.name, min(real.im_size)).large
 
 
-def idc_protocols(models, real, num_images, epochs="auto", lr="auto", batch_size="auto", mixup="auto", mix_p="auto",
-                  strategy="auto", factor=1):
+def idc_protocols(models: Iterable[str], real: Described, num_images: int, epochs: int | str = "auto",
+                  lr: float | str = "auto", batch_size: int | str = "auto", mixup: str = "auto",
+                  mix_p: float | str = "auto", strategy: str = "auto", factor: int = 1) -> dict[str, Protocol]:
     """Return {network name: `Protocol`} by which sets with `num_images` training images per class are scored.
 
     `mixup` "cut" mixes minibatches by CutMix with probability `mix_p`, which takes the place of cutout, and "vanilla"
@@ -30,7 +34,8 @@ def idc_protocols(models, real, num_images, epochs="auto", lr="auto", batch_size
             in _published(models, real, num_images, epochs, lr, batch_size, factor).items()}
 
 
-def following_protocol(model, real, strategy, lr="auto", batch_size="auto", mixup="cut", mix_p="auto"):
+def following_protocol(model: str, real: Described, strategy: str, lr: float | str = "auto",
+                       batch_size: int | str = "auto", mixup: str = "cut", mix_p: float | str = "auto") -> Protocol:
     """Return the `Protocol` by which network `model` follows the real data: one learning rate, no end.
 
     Augmented by `strategy`, magnitudes per image; `mixup` and `mix_p` as in `idc_protocols`.

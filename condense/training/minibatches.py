@@ -3,15 +3,26 @@
 Both ways draw the same numbers from the same generators.
 """
 
+from collections.abc import Iterator, Sequence
+
 import torch
+from jaxtyping import Float, Int
+from torch import Tensor
 
 from condense.augmentation.classic import augment_classic
 from condense.augmentation.composed import Composition
 from condense.augmentation.siamese import DRAWS, one_operator_each, parse_strategy
 from condense.core.randomness import generator_on
+from condense.core.types import LabelledImages
+from condense.data.space import Space
+from condense.training.protocols import Protocol
 from condense.training.transforms import PIXEL_KINDS, augment_pixels
 
 EPOCHS_PER_BLOCK = 16                     # random numbers are drawn for this many epochs at a time
+
+Operators = tuple[str, ...] | Composition  # what `siamese_operators` returns
+Minibatch = tuple[Float[Tensor, "b c h w"], Int[Tensor, " b"] | Float[Tensor, "b k"]]
+StackedMinibatch = tuple[Float[Tensor, "m b c h w"], Int[Tensor, "m b"] | Float[Tensor, "m b k"]]
 
 
 class TrainingDraws:
@@ -22,8 +33,8 @@ class TrainingDraws:
     things, and has one view of each, drawn anew.
     """
 
-    def __init__(self, rng, num_images, batch_size, num_operators, device, block=EPOCHS_PER_BLOCK, width=DRAWS,
-                 views=1):
+    def __init__(self, rng: torch.Generator | None, num_images: int, batch_size: int, num_operators: int,
+                 device: torch.device | str, block: int = EPOCHS_PER_BLOCK, width: int = DRAWS, views: int = 1) -> None:
         self.host, self.device, self.block = rng, device, block
         self.rng = generator_on(device, rng)
         self.num_images, self.num_operators, self.width = num_images // views, num_operators, width
@@ -31,12 +42,13 @@ class TrainingDraws:
         self.left = 0
 
     @classmethod
-    def of(cls, rng, num_images, protocol, operators, device, views=1):
+    def of(cls, rng: torch.Generator | None, num_images: int, protocol: Protocol, operators: Operators,
+           device: torch.device | str, views: int = 1) -> "TrainingDraws":
         """Return the draws of a whole training by `protocol`, whose `siamese_operators` are `operators`."""
         width = DRAWS * max(1, operators.num_stages) if isinstance(operators, Composition) else DRAWS
         return cls(rng, num_images, protocol.batch_size, len(operators), device, width=width, views=views)
 
-    def epoch(self):
+    def epoch(self) -> tuple[Int[Tensor, " n"], list[int], Float[Tensor, "n width"]]:
         """Return (order (n,), operator of each minibatch (list), uniforms (n, width)) of the next epoch."""
         if self.left == 0:
             self._draw()
@@ -54,7 +66,7 @@ class TrainingDraws:
             self.order = self.order * self.views + view
 
 
-def siamese_operators(protocol):
+def siamese_operators(protocol: Protocol) -> Operators:
     """Return the Siamese operators that `protocol` augments with: names, or of "composed" the `Composition`.
 
     None, (), for another augmentation. Its length is the number that a minibatch's one is chosen from.
@@ -64,7 +76,8 @@ def siamese_operators(protocol):
     return parse_strategy(protocol.strategy) if protocol.augmentation == "siamese" else ()
 
 
-def minibatches(data, protocol, names, draws, pixels=None):
+def minibatches(data: LabelledImages, protocol: Protocol, names: Operators, draws: TrainingDraws,
+                pixels: Space | None = None) -> Iterator[Minibatch]:
     """Yield (images, labels) of one epoch: `data` in the next order of `draws`, cut and augmented by `protocol`.
 
     `names` are the protocol's `siamese_operators`, `pixels` the `Space` of an augmentation that works on pixels.
@@ -78,7 +91,9 @@ def minibatches(data, protocol, names, draws, pixels=None):
             yield _augment_alone(images, protocol, pixels, draws), labels
 
 
-def stacked_minibatches(datasets, protocol, names, draws, pixels=None):
+def stacked_minibatches(datasets: Sequence[LabelledImages], protocol: Protocol, names: Operators,
+                        draws: Sequence[TrainingDraws],
+                        pixels: Space | None = None) -> Iterator[StackedMinibatch]:
     """Yield (images (M, B, C, H, W), labels (M, B[, K])) of one epoch of every network; see `minibatches`."""
     epoch_draws = [draw.epoch() for draw in draws]
     for number in range(draws[0].num_batches):
@@ -100,7 +115,7 @@ def _stacked_minibatch(datasets, protocol, names, epoch_draws, number, draws, pi
     return torch.stack(images), labels
 
 
-def is_siamese(names):
+def is_siamese(names: Operators) -> bool:
     """Say whether `siamese_operators` are any at all."""
     return names.num_stages > 0 if isinstance(names, Composition) else bool(names)
 

@@ -25,7 +25,7 @@ EVAL_MODES = {"S": "the condensing network, batch norm replaced", "SS": "the con
 METHOD_MODES = {"MTT": {"C": "the condensing network and ConvNet"}}
 
 
-def eval_pool(mode, model, method=None):
+def eval_pool(mode: str, model: str, method: str | None = None) -> tuple[str, ...]:
     """Return the tuple of network names that evaluation mode `mode` scores a set condensed with `model` on.
 
     S cuts the name before its first "BN" (ConvNetBN -> ConvNet, ResNet18BN_AP -> ResNet18); SS keeps it. I has other
@@ -40,7 +40,7 @@ def eval_pool(mode, model, method=None):
     if mode == "C" and method == "MTT":
         return tuple(dict.fromkeys((model, "ConvNet")))
     if mode not in POOLS:
-        raise InputError(unknown("eval mode", mode, {**EVAL_MODES, **METHOD_MODES.get(method, {})}))
+        raise InputError(unknown("eval mode", mode, {**EVAL_MODES, **METHOD_MODES.get(method or "", {})}))
     if model in LARGE_MODELS and mode in LARGE_POOLS:
         return LARGE_POOLS[mode]
-    return METHOD_POOLS.get(method, {}).get(mode, POOLS[mode])
+    return METHOD_POOLS.get(method or "", {}).get(mode, POOLS[mode])

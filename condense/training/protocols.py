@@ -1,6 +1,11 @@
 """Evaluation protocols: how a fresh network is trained on a synthetic set before it is tested."""
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import torch
+from torch import nn
 
 from condense.augmentation.classic import classic_strategy
 from condense.core.errors import InputError
@@ -21,6 +26,7 @@ AUGMENTATIONS = {
 }
 POLICIES = ("cifar10", "imagenet", "svhn")               # of AutoAugment
 DECAYS = {"drop": 0.1, "constant": 1.0, "idc": 0.2}       # schedule -> factor on the learning rate at a milestone
+Auto = Literal["auto"]
 
 
 @dataclass(frozen=True)
@@ -46,7 +52,7 @@ class Protocol:
     schedule: str = "drop"
     cutmix: float = 0.0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         lookup(AUGMENTATIONS, self.augmentation, "augmentation")
         lookup(DECAYS, self.schedule, "schedule")
         if self.augmentation == "autoaugment" and self.strategy not in POLICIES:
@@ -57,39 +63,39 @@ class Protocol:
             raise InputError(f"cutmix is a probability in 0..1, not {self.cutmix}")
 
     @property
-    def num_epochs(self):
+    def num_epochs(self) -> int:
         """How many epochs are trained."""
         return self.epochs + (self.schedule == "drop")
 
     @property
-    def drop_epoch(self):
+    def drop_epoch(self) -> int | None:
         """The first epoch index that trains at a tenth of the learning rate, with a fresh momentum buffer."""
         return self.epochs // 2 + 2 if self.schedule == "drop" else None
 
     @property
-    def milestones(self):
+    def milestones(self) -> tuple[int, ...]:
         """The epoch indices from which on the learning rate is lower, each by the factor of DECAYS."""
         if self.schedule == "idc":
             return 2 * self.epochs // 3, 5 * self.epochs // 6
         return () if self.drop_epoch is None else (self.drop_epoch,)
 
-    def rate(self, epoch):
+    def rate(self, epoch: int) -> float:
         """Return the learning rate of epoch index `epoch`."""
         return DECAYS[self.schedule] ** sum(epoch >= milestone for milestone in self.milestones) * self.lr
 
-    def fresh(self, net, rng):
+    def fresh(self, net: nn.Module, rng: torch.Generator | None) -> nn.Module:
         """Draw a fresh start of `net` in place and return it."""
         return reset(net, rng)
 
-    def taught(self, step_size):
+    def taught(self, step_size: float) -> "Protocol":
         """Return the protocol with the step size that a set has learned."""
         return replace(self, lr=step_size)
 
-    def for_one_epoch(self):
+    def for_one_epoch(self) -> "Protocol":
         """Return a protocol of one epoch that takes as long as one of this."""
         return replace(self, epochs=1, schedule="constant")
 
-    def images_at_once(self, number):
+    def images_at_once(self, number: int) -> int:
         """Return how many of a set's `number` images one update takes at most."""
         return min(self.batch_size, number)
 
@@ -100,7 +106,7 @@ class NamedProtocol(Protocol):
 
     name: str = ""
 
-    def taught(self, step_size):
+    def taught(self, step_size: float) -> "NamedProtocol":
         return self
 
 
@@ -119,8 +125,8 @@ class StepProtocol(Protocol):
     """
 
     epochs: int = 3
-    lr: float | None = None
-    batch_size: int | None = None
+    lr: float | None = None                # type: ignore[assignment]
+    batch_size: int | None = None          # type: ignore[assignment]
     momentum: float = 0.0
     weight_decay: float = 0.0
     augmentation: str = "none"
@@ -130,7 +136,7 @@ class StepProtocol(Protocol):
     net_init: str = "xavier"
     gain: float = 1.0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         lookup(dict.fromkeys(INITS), self.net_init, "initialisation of networks")
         if self.batch_size is not None:
             raise InputError("in protocol dd every step has images of its own; leave --batch_train out")
@@ -140,20 +146,20 @@ class StepProtocol(Protocol):
         if self.schedule != "steps" or self.distill_steps < 1:
             raise InputError("protocol dd takes one step or more on the batches of a set, in their order")
 
-    def fresh(self, net, rng):
+    def fresh(self, net: nn.Module, rng: torch.Generator | None) -> nn.Module:
         return reset(net, rng, self.net_init, self.gain)
 
-    def taught(self, step_size):
+    def taught(self, step_size: float) -> "StepProtocol":
         return replace(self, constant=step_size)
 
-    def for_one_epoch(self):
+    def for_one_epoch(self) -> "StepProtocol":
         return replace(self, epochs=1, lr=self.constant if self.lr is None else self.lr)
 
-    def images_at_once(self, number):
+    def images_at_once(self, number: int) -> int:
         return -(-number // self.distill_steps)
 
 
-def protocol_of(values):
+def protocol_of(values: Mapping[str, Any]) -> Protocol:
     """Return the `Protocol` whose fields are `values`, a dict: a `StepProtocol` where the schedule is "steps".
 
     Raises ValueError for values that are no protocol's.
@@ -166,12 +172,14 @@ def protocol_of(values):
                          ) from error
 
 
-def siamese_protocols(pool, epochs, lr, batch_size, strategy):
+def siamese_protocols(pool: Iterable[str], epochs: int | Auto, lr: float, batch_size: int,
+                      strategy: str) -> dict[str, Protocol]:
     """Return {network name: `Protocol`} of DSA and DM: one recipe for all, `epochs` "auto" for 1000."""
     return dict.fromkeys(pool, Protocol(1000 if epochs == "auto" else epochs, lr, batch_size, strategy=strategy))
 
 
-def dc_protocols(pool, dataset, epochs, lr, batch_size):
+def dc_protocols(pool: Iterable[str], dataset: str, epochs: int | Auto, lr: float,
+                 batch_size: int) -> dict[str, Protocol]:
     """Return {network name: `Protocol`} of DC, whose augmentation depends on the data and on the network.
 
     `epochs` "auto" means 300, or 1000 where the augmentation is on, as the published code forces it.
@@ -185,7 +193,8 @@ def dc_protocols(pool, dataset, epochs, lr, batch_size):
     return protocols
 
 
-def mtt_protocols(pool, dataset, epochs, lr, batch_size, strategy, siamese=True):
+def mtt_protocols(pool: Iterable[str], dataset: str, epochs: int, lr: float, batch_size: int, strategy: str,
+                  siamese: bool = True) -> dict[str, Protocol]:
     """Return {network name: `Protocol`} of trajectory matching; `lr` gives way to the step size that a set learns.
 
     `siamese` False augments as DC does, by data set and network, as the published code does without DSA.

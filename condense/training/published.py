@@ -3,19 +3,22 @@
 An accuracy means something only together with its protocol: IDC's is much stronger than DC's on the same images.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from condense.augmentation.classic import classic_strategy
 from condense.augmentation.siamese import DIGIT_STRATEGY, default_strategy
 from condense.core.errors import InputError
 from condense.core.registry import lookup
+from condense.core.types import Described
 from condense.training.pools import eval_pool
 from condense.training.protocols import AUGMENTATIONS, NamedProtocol, Protocol, StepProtocol
 
 LARGE_SIDE = 64                            # pixels: above it IDC takes images for ImageNet's
 LARGE_EPOCHS = ((1, 3000), (10, 2000), (50, 1500), (200, 1000), (500, 500))    # IDC's: at most so many a class, epochs
-FULL_EPOCHS, FULL_DIGITS = {"epochs": 100}, {"epochs": 30, "batch_size": 32}
+FULL_EPOCHS: dict[str, Any] = {"epochs": 100}
+FULL_DIGITS: dict[str, Any] = {"epochs": 30, "batch_size": 32}
 BY_NAME = {name: name for name in AUGMENTATIONS}
 DCBENCH = {"none": "none", "dsa": "siamese", "autoaugment": "autoaugment", "randaugment": "randaugment",
            "imagenet": "jitter", "cifar": "cifar"}          # its names of augmentations -> ours
@@ -36,12 +39,12 @@ class Setting:
     factor: int = 1
 
     @property
-    def num_stored(self):
+    def num_stored(self) -> int | None:
         """How many images of a class are stored, None where that is not known."""
         return None if self.num_images is None else self.num_images // self.factor**2
 
     @property
-    def large(self):
+    def large(self) -> bool:
         """Whether these are ImageNet's images, or as large as those."""
         return self.dataset == "ImageNet" or (self.side or 0) > LARGE_SIDE
 
@@ -62,8 +65,10 @@ class Published:
     learned: bool = False
 
 
-def named_protocols(name, models, dataset, *, epochs=None, lr=None, batch_size=None, augmentation=None,
-                    num_images=None, lr_learned=None, factor=1):
+def named_protocols(name: str, models: Iterable[str], dataset: str | Described, *, epochs: int | None = None,
+                    lr: float | None = None, batch_size: int | None = None, augmentation: str | None = None,
+                    num_images: int | None = None, lr_learned: float | None = None,
+                    factor: int = 1) -> dict[str, Protocol]:
     """Return {network name: `Protocol`} of the protocol called `name` in PROTOCOLS, for `models`.
 
     `dataset` is a data set's name, or the `RealData` itself: IDC goes by the size of the images and the number of
@@ -83,7 +88,7 @@ def named_protocols(name, models, dataset, *, epochs=None, lr=None, batch_size=N
     return built
 
 
-def varied(protocol, name, augmentation, model, real):
+def varied(protocol: Protocol, name: str, augmentation: str, model: str, real: str | Described) -> Protocol:
     """Return `protocol`, of the kind called `name`, with another augmentation of those that kind has.
 
     Raises ValueError for one that it has not.
@@ -93,12 +98,12 @@ def varied(protocol, name, augmentation, model, real):
     return replace(protocol, augmentation=kind, strategy=strategy)
 
 
-def default_models(name, model):
+def default_models(name: str, model: str) -> tuple[str, ...]:
     """Return the networks that protocol `name` scores a set condensed with `model` on, a tuple."""
     return eval_pool(lookup(PROTOCOLS, name, "protocol").pool, model)
 
 
-def strategy_of(kind, setting, model, cutmix=False):
+def strategy_of(kind: str, setting: Setting, model: str, cutmix: bool = False) -> str:
     """Return the `strategy` that augmentation `kind` has on this data; `cutmix`: cutout gives way to CutMix."""
     if kind == "classic":
         return classic_strategy(setting.dataset, model)
@@ -118,7 +123,7 @@ def _setting(dataset, num_images=None, epochs=None, factor=1):
     return Setting(dataset.name, min(dataset.im_size), dataset.num_classes, num_images, epochs, factor)
 
 
-def dc(model, setting, kind=None):
+def dc(model: str, setting: Setting, kind: str | None = None) -> Protocol:
     """DC: SGD 0.01, momentum 0.9, weight decay 5e-4, minibatches of 256, 300 epochs, or 1000 where it augments.
 
     It augments MNIST, and wherever it trains ConvNetBN, by its own operations.
@@ -129,13 +134,13 @@ def dc(model, setting, kind=None):
     return Protocol(300 if idle else 1000, augmentation=kind, strategy=strategy)
 
 
-def dsa(model, setting, kind=None):
+def dsa(model: str, setting: Setting, kind: str | None = None) -> Protocol:
     """DSA and DM: as DC, 1000 epochs, with DSA's augmentation; digits are not flipped."""
     kind = kind or "siamese"
     return Protocol(augmentation=kind, strategy=strategy_of(kind, setting, model))
 
 
-def idc(model, setting, kind=None):
+def idc(model: str, setting: Setting, kind: str | None = None) -> Protocol:
     """IDC: SGD 0.01, momentum 0.9, weight decay 5e-4, minibatches of 64; the learning rate falls to a fifth twice.
 
     Images up to 64 pixels: 1000 epochs, CutMix on every other minibatch, after flip (digits: none), colour and one of
@@ -175,7 +180,7 @@ def _large_epochs(setting, many):
     return 2 * epochs // 300 * 100 if many else epochs
 
 
-def dcbench(model, setting, kind=None):
+def dcbench(model: str, setting: Setting, kind: str | None = None) -> Protocol:
     """DC-BENCH: SGD 0.01, momentum 0.9, weight decay 5e-4, minibatches of 256, five networks, DC's schedule.
 
     One recipe for the sets of every method, varied by the augmentation: none (the evaluator's default) with 300 epochs,
@@ -189,7 +194,7 @@ def dcbench(model, setting, kind=None):
     return Protocol(300 if kind == "none" else 1000, augmentation=kind, strategy=strategy_of(kind, setting, model))
 
 
-def full(model, setting, kind=None):
+def full(model: str, setting: Setting, kind: str | None = None) -> Protocol:
     """How the whole training set is trained: DSA's optimiser and augmentation, 100 epochs.
 
     Digits, which are few: 30 epochs and minibatches of 32, so that there are enough steps.
@@ -197,12 +202,12 @@ def full(model, setting, kind=None):
     return replace(dsa(model, setting, kind), **(FULL_DIGITS if setting.dataset == "Digits" else FULL_EPOCHS))
 
 
-def dd(model, setting, kind=None):
+def dd(model: str, setting: Setting, kind: str | None = None) -> StepProtocol:
     """Dataset Distillation: plain descent along the steps of a set, 10 batches 3 times over where it has none."""
     return StepProtocol()
 
 
-def rtp(model, setting, kind=None):
+def rtp(model: str, setting: Setting, kind: str | None = None) -> NamedProtocol:
     """RTP: SGD 0.01, momentum 0.9, no weight decay, minibatches of 640, 300 epochs at one learning rate, ten networks.
 
     As published without augmentation, or with one that is drawn anew for every step and image (siamese). The number of

@@ -4,7 +4,11 @@ Deng & Russakovsky, "Remember the Past: Distilling Datasets into Addressable Mem
 NeurIPS 2022.
 """
 
+from collections.abc import Sequence
+
 import torch
+from jaxtyping import Int
+from torch import Tensor
 
 from condense.core.errors import InputError
 from condense.core.randomness import generator_on
@@ -12,7 +16,9 @@ from condense.core.randomness import generator_on
 KEYS = 1 << 22                             # random keys that are drawn at a time: 32 MB
 
 
-def class_minibatches(counts, size, num_steps, rng, classes=None, device="cpu", views=1):
+def class_minibatches(counts: Sequence[int], size: int | None, num_steps: int, rng: torch.Generator,
+                      classes: Sequence[int] | None = None, device: torch.device | str = "cpu",
+                      views: int = 1) -> list[Int[Tensor, " n"]]:
     """Return the positions that each of `num_steps` steps sees, a list of index tensors: `size` of each class.
 
     Only of `classes`, where they are given. `counts` are the images of each class in a class-major set, all equal.
@@ -39,7 +45,7 @@ def class_minibatches(counts, size, num_steps, rng, classes=None, device="cpu", 
     return steps
 
 
-def draw_classes(num_classes, number, rng):
+def draw_classes(num_classes: int, number: int | None, rng: torch.Generator | None) -> Sequence[int]:
     """Return `number` of the classes, drawn uniformly without repetition, in ascending order; None: all of them."""
     if number is None or number >= num_classes:
         return range(num_classes)

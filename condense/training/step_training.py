@@ -1,9 +1,16 @@
 """Dataset Distillation at use time: plain descent along the learned steps, in order, and nothing else."""
 
+from collections.abc import Callable, Iterable, Sequence
+
 import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from condense.core.types import Tick
 
 
-def descend(parameters, accumulate, sizes, epochs, momentum=0.0, tick=None):
+def descend(parameters: Iterable[Tensor], accumulate: Callable[[int], Tensor], sizes: Sequence[float],
+            epochs: int, momentum: float = 0.0, tick: Tick | None = None) -> Float[Tensor, " 2 *m"] | None:
     """Move `parameters` by len(`sizes`) steps, `epochs` times through all batches; returns the last epoch's totals.
 
     `accumulate(number)` adds to the parameters' gradients those of the loss on batch `number`, and returns what is

@@ -6,10 +6,14 @@ each of the T = S E steps has a step size of its own.
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import torch
+from jaxtyping import Int
+from torch import Tensor
 
 from condense.core.errors import InputError
+from condense.core.types import Labels
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,11 +30,11 @@ class Steps:
     starts: torch.Tensor | None = None
     model: str | None = None
 
-    def mean_size(self):
+    def mean_size(self) -> float | None:
         """Return the mean of the step sizes that were learned; None where any constant will do."""
         return None if self.sizes is None else math.fsum(self.sizes) / len(self.sizes)
 
-    def sizes_of(self, epochs, lr=None, constant=None):
+    def sizes_of(self, epochs: int, lr: float | None = None, constant: float | None = None) -> list[float]:
         """Return the step sizes of `epochs` times all batches, a list.
 
         `lr` for all of them, where it is given, else those learned, else `constant`. Raises ValueError where those
@@ -38,7 +42,7 @@ class Steps:
         """
         number = epochs * len(self.rows)
         if lr is not None or self.sizes is None:
-            return [constant if lr is None else lr] * number
+            return [constant if lr is None else lr] * number                    # type: ignore[list-item]
         if len(self.sizes) != number:
             raise InputError(f"{len(self.sizes)} step sizes were learned with this set, and {epochs} epochs of "
                              f"{len(self.rows)} batches take {number}; leave --epoch_eval_train out, or give --lr_net, "
@@ -46,7 +50,7 @@ class Steps:
         return list(self.sizes)
 
 
-def split_steps(labels, distill_steps):
+def split_steps(labels: Labels, distill_steps: int) -> tuple[Int[Tensor, " m"], ...]:
     """Return the images of each step: `distill_steps` index tensors, on the device of `labels`.
 
     Of each class in turn every batch takes the same number of consecutive images, class after class; where they do not
@@ -60,7 +64,7 @@ def split_steps(labels, distill_steps):
     return tuple(torch.cat(batch).to(labels.device) for batch in zip(*parts))
 
 
-def steps_of(synthetic):
+def steps_of(synthetic: Any) -> Steps | None:
     """Return the `Steps` of a synthetic set as it is now; None where it learns no step sizes."""
     learned = synthetic.learned_steps
     if learned.sizes is None:

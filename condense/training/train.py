@@ -5,17 +5,22 @@ it was trained, up to rounding.
 """
 
 import copy
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
 import torch
 import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state, vmap
 
+from condense.core.types import Forward, LabelledImages, Labels, Rows, Size, Tick
+from condense.data.space import Space
 from condense.networks.batchnorm import has_batchnorm
 from condense.training.minibatches import TrainingDraws, minibatches, siamese_operators, stacked_minibatches
 from condense.training.mixing import Mixed, loss_of, mix_stacked, mixers
-from condense.training.protocols import StepProtocol
+from condense.training.protocols import Protocol, StepProtocol
 from condense.training.step_training import descend
 from condense.training.steps import Steps, split_steps
 from condense.training.transforms import require_pixels
@@ -36,11 +41,13 @@ class TensorSet:
     steps: Steps | None = None
     views: int = 1
 
-    def images(self, index=None):
+    def images(self, index: Rows | None = None) -> Float[Tensor, "m c h w"]:
         return self.tensor if index is None else self.tensor[index]
 
 
-def train_network(net, data, protocol, rng, forward=None, chunk=None, tick=None, pixels=None):
+def train_network(net: nn.Module, data: LabelledImages, protocol: Protocol, rng: torch.Generator | None,
+                  forward: Forward | None = None, chunk: int | None = None, tick: Tick | None = None,
+                  pixels: Space | None = None) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
     """Train `net` in place on `data` by `protocol`; returns (accuracy, mean loss) of the last epoch, as tensors.
 
     `data` has `labels` (n,) or (n, K) and `images(index)`. `forward` (default `net`) maps images to logits;
@@ -85,7 +92,7 @@ def _train_along(net, data, protocol, forward, chunk, tick):
     return _figures(totals, steps, torch.full((2,), torch.nan, device=device))
 
 
-def steps_in(data, protocol):
+def steps_in(data: LabelledImages, protocol: StepProtocol) -> Steps:
     """Return the `Steps` that `protocol` takes on `data`: those it has, else all its images cut as `protocol` says."""
     own = getattr(data, "steps", None)
     return own or Steps(split_steps(data.labels, protocol.distill_steps))
@@ -101,7 +108,8 @@ def _figures(totals, steps, unknown):
     return correct, losses
 
 
-def accumulate_gradients(forward, images, labels, chunk, loss=F.cross_entropy):
+def accumulate_gradients(forward: Forward, images: Float[Tensor, "n c h w"], labels: Labels | Mixed, chunk: int,
+                         loss: Callable[..., Tensor] = F.cross_entropy) -> Float[Tensor, "2"]:
     """Add the gradient of the minibatch's mean loss to the parameters', from `chunk` images at a time.
 
     `loss(logits, labels, reduction="sum")`. Returns the (summed loss, number correct) of the minibatch.
@@ -140,7 +148,10 @@ def _correct(logits, labels):
     return (logits.argmax(-1) == target).sum(-1, dtype=torch.float32)
 
 
-def train_stacked(nets, datasets, protocol, rngs, wrap=None, tick=None, pixels=None):
+def train_stacked(nets: Sequence[nn.Module], datasets: Sequence[LabelledImages], protocol: Protocol,
+                  rngs: Sequence[torch.Generator], wrap: Callable[[Callable], Callable] | None = None,
+                  tick: Tick | None = None,
+                  pixels: Space | None = None) -> tuple[Float[Tensor, " m"], Float[Tensor, " m"]]:
     """Train `nets` (one architecture) in place, all in one go: parameters stacked, one vectorised call a step.
 
     `datasets` and `rngs` hold one entry per network; all sets have the same size. `wrap` turns the vectorised
@@ -192,7 +203,9 @@ def _train_stacked_along(nets, datasets, protocol, wrap, tick):
     return _figures(totals, plans[0], torch.full((2, len(nets)), torch.nan, device=device))
 
 
-def accumulate_stacked(call, parameters, buffers, images, labels, loss=F.cross_entropy):
+def accumulate_stacked(call: Callable[..., Tensor], parameters: dict[str, Tensor], buffers: dict[str, Tensor],
+                       images: Float[Tensor, "m b c h w"], labels: Int[Tensor, "m b"] | Float[Tensor, "m b k"] | Mixed,
+                       loss: Callable[..., Tensor] = F.cross_entropy) -> Float[Tensor, "2 m"]:
     """Add the gradient of each network's mean loss to the stacked parameters'; see `stack_networks`.
 
     Returns the (summed loss, number correct) of every network's minibatch, (2, M).
@@ -203,7 +216,7 @@ def accumulate_stacked(call, parameters, buffers, images, labels, loss=F.cross_e
     return torch.stack((losses.detach() * images.shape[1], _correct(logits.detach(), labels)))
 
 
-def stack_networks(nets):
+def stack_networks(nets: Sequence[nn.Module]) -> tuple[Callable[..., Tensor], dict[str, Tensor], dict[str, Tensor]]:
     """Return (vectorised call, stacked parameters, stacked buffers) of networks of one architecture."""
     parameters, buffers = stack_module_state(nets)
     skeleton = copy.deepcopy(nets[0]).to("meta")
@@ -215,14 +228,15 @@ def stack_networks(nets):
 
 
 @torch.no_grad()
-def unstack_networks(nets, parameters, buffers):
+def unstack_networks(nets: Sequence[nn.Module], parameters: Mapping[str, Tensor],
+                     buffers: Mapping[str, Tensor]) -> None:
     """Copy stacked parameters and buffers back into `nets`."""
     for number, net in enumerate(nets):
         for name, tensor in [*net.named_parameters(), *net.named_buffers()]:
             tensor.copy_((parameters if name in parameters else buffers)[name][number])
 
 
-def networks_that_fit(batch_size, im_size, device):
+def networks_that_fit(batch_size: int, im_size: Size, device: torch.device) -> int:
     """Return how many networks that train on minibatches of images (H, W) half of a GPU's free memory holds."""
     free, _ = torch.cuda.mem_get_info(device)
     return free // 2 // (4 * FLOATS_PER_PIXEL * batch_size * im_size[0] * im_size[1])

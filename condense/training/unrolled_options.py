@@ -1,6 +1,7 @@
 """What the options of unrolled training come to: which of them go together, and what their automatic values are."""
 
 from dataclasses import replace
+from typing import Any
 
 from condense.augmentation import parse_strategy
 from condense.cli import OptionError
@@ -11,7 +12,7 @@ NUM_EVAL = 20                              # held-out networks; the paper's ± a
 OBJECTIVES = {"distill": "distill_basic", "adapt": "distill_adapt", "poison": "distill_attack"}
 
 
-def settle_steps(cfg):
+def settle_steps(cfg: Any) -> Any:
     """Return `cfg` with the original's --mode and the number of scored networks in place; raises OptionError."""
     if cfg.mode:
         (objective,) = (name for name, mode in OBJECTIVES.items() if mode == cfg.mode)
@@ -24,12 +25,12 @@ def settle_steps(cfg):
     return replace(cfg, num_eval=cfg.num_eval or (cfg.n_nets if own else NUM_EVAL))
 
 
-def num_steps_of(cfg):
+def num_steps_of(cfg: Any) -> int:
     """Return T, the steps that a network is trained for."""
     return cfg.distill_steps * cfg.distill_epochs
 
 
-def check_ordered(cfg):
+def check_ordered(cfg: Any) -> None:
     """Raise OptionError for options that do not go together."""
     parse_strategy(cfg.dsa_strategy)
     if cfg.inner_steps:
@@ -52,7 +53,7 @@ def check_ordered(cfg):
     check_trained(cfg)
 
 
-def check_trained(cfg):
+def check_trained(cfg: Any) -> None:
     """Raise OptionError for options of trained networks, and what they are taught, that do not go together."""
     loaded = cfg.train_nets_type == "loaded"
     if cfg.objective != "distill" and not loaded:
