@@ -5,7 +5,9 @@ and those inside others: the former say nothing, and to decorate the latter, ane
 their work. It is also these alone that run under `torch.compile` or `vmap`, so that eager code is all that is checked.
 """
 
+import functools
 import inspect
+import itertools
 
 import jaxtyping
 from beartype import BeartypeConf, FrozenDict, beartype
@@ -16,6 +18,7 @@ ROOMS = ("matching", "augmentation", "synthetic", "training", "data")
 # What a set has (labels, images) is asked for where it is used; to ask here would compute it.
 UNASKED = (types.LabelledImages, types.ClassMajor, types.Described, types.Tested)
 CHECKED = BeartypeConf(is_pep484_tower=True, hint_overrides=FrozenDict(dict.fromkeys(UNASKED, object)))
+OFTEN, SELDOM = 100, 32                              # the first calls of a function are checked, then one of so many
 decorated = jaxtyping.jaxtyped
 
 
@@ -24,11 +27,26 @@ def checked(function):
     return beartype(function, conf=CHECKED)
 
 
+def sampled(whole, function):
+    """Return `function`, of whose calls some go to `whole`: a check takes 0.1 ms, and some run a million times."""
+    calls = itertools.count()
+
+    @functools.wraps(function)
+    def call(*args, **named):
+        number = next(calls)
+        return (whole if number < OFTEN or number % SELDOM == 0 else function)(*args, **named)
+
+    return call
+
+
 def jaxtyped(typechecker):
     """Return what `jaxtyping` decorates with: classes, and annotated functions that are inside no other."""
     def decorate(thing):
-        said = inspect.isclass(thing) or (thing.__annotations__ and "<locals>" not in thing.__qualname__)
-        return decorated(thing, typechecker=typechecker) if said else thing
+        if inspect.isclass(thing):
+            return decorated(thing, typechecker=typechecker)
+        if not thing.__annotations__ or "<locals>" in thing.__qualname__:
+            return thing
+        return sampled(decorated(thing, typechecker=typechecker), thing)
 
     return decorate
 
