@@ -113,9 +113,9 @@ def main(cfg, name=None):
     pool = eval_pool(cfg.eval_mode, cfg.model)
     run = start_run(cfg, name or idc.method_name(cfg))
     real = load_data(cfg.data, device=run.device)
-    cfg = settled(cfg, real)
-    protocols = idc_protocols(pool, real, idc.images_per_class(cfg, real), cfg.epoch_eval_train, cfg.lr_net,
-                              cfg.batch_train, cfg.mixup, cfg.mix_p, cfg.dsa_strategy, factor=idc.tiles(cfg))
+    cfg, outline = settled(cfg, real), idc.outline(cfg, real)
+    protocols = idc_protocols(pool, real, outline.images_per_epoch, cfg.epoch_eval_train, cfg.lr_net,
+                              cfg.batch_train, cfg.mixup, cfg.mix_p, cfg.dsa_strategy, factor=outline.factor)
     scorer = Scorer(real, protocols, cfg.num_eval, run.compute, run.rng, cfg.progress)
     net = run.compute.prepare(get_network(cfg.model, *real.spec))
     bias, fc = cfg.bias == "True", cfg.fc == "True"

@@ -20,6 +20,7 @@ from condense import cli
 from condense.cli import auto, flags, option, redefault
 from condense.experts import NetworkStarts
 from condense.matching import InnerSGD, Student, choose_mode, draw_window, inner_gradient, real_loss
+from condense.methods import METHODS
 from condense.run import run_script, start_run
 from condense.synthetic import build_optimizer, build_synthetic
 from condense.training import class_minibatches, crop_and_flip, draw_classes
@@ -77,7 +78,7 @@ class Config(cli.DataOptions, cli.SetOptions, cli.ComputeOptions, cli.RunOptions
 
 def method_of(cfg):
     """Return the name that results bear: RTP where the set is a memory, else BPTT."""
-    return "RTP" if cfg.parameterization == "memory" else "BPTT"
+    return "RTP" if cfg.parameterization == METHODS["RTP"].form else "BPTT"
 
 
 def protocols_of(cfg, pool, real):

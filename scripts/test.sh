@@ -3,8 +3,7 @@
 #   bash scripts/test.sh                  VENV=DIR bash scripts/test.sh reuses an environment
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/environment.sh"
-environment test -r requirements.txt "pytest>=8" "hypothesis>=6.120" "pytest-xdist>=3.6" "ruff>=0.9" "setuptools>=77" \
-    "mypy>=2.4" "beartype>=0.23"
+environment test -r requirements.txt "pytest>=8" "hypothesis>=6.120" "pytest-xdist>=3.6" "ruff>=0.9" "setuptools>=77" "mypy>=2.4" "beartype>=0.23"
 
 "$PYTHON" -m ruff check .
 "$PYTHON" -m mypy

@@ -75,7 +75,7 @@ def test_results_are_named_for_the_papers_two_methods(flags, name):
                                            (["--parameterization", "low_rank", "--rank", "1"], 4)])
 def test_epochs_follow_the_number_of_training_images(flags, number):
     real = load_data("Digits")
-    assert main_IDC.idc.images_per_class(options("--dataset", "Digits", *flags), real) == number
+    assert main_IDC.idc.outline(options("--dataset", "Digits", *flags), real).images_per_epoch == number
 
 
 @pytest.mark.parametrize("flags, expected", [

@@ -29,12 +29,12 @@ ORIENTATION, SWAPS_SIDES = 0x0112, (5, 6, 7, 8)          # EXIF: the tag, and it
 class ImageProblem(Exception):
     """An image that does not fit: `kind` is 'broken', 'colour' or 'size'; `text` says how."""
 
-    def __init__(self, kind: str, path: str, text: str) -> None:
+    def __init__(self, kind: str, path: str | os.PathLike, text: str) -> None:
         super().__init__(kind, path, text)
         self.kind, self.path, self.text = kind, path, text
 
 
-def peek(path: str) -> tuple[tuple[int, int], bool]:
+def peek(path: str | os.PathLike) -> tuple[tuple[int, int], bool]:
     """Return ((H, W) as displayed, whether grey) from the header of the file alone."""
     try:
         with Image.open(path) as image:
@@ -45,7 +45,7 @@ def peek(path: str) -> tuple[tuple[int, int], bool]:
         raise ImageProblem("broken", path, _first_line(error)) from error
 
 
-def decode(path: str, channels: int, size: Sequence[int], resize: str | None = None) -> np.ndarray:
+def decode(path: str | os.PathLike, channels: int, size: Sequence[int], resize: str | None = None) -> np.ndarray:
     """Decode one file to uint8 (channels, H, W), upright.
 
     `resize` "crop" brings the short side to N and cuts out the centre, "squash" scales both sides to N
@@ -73,7 +73,7 @@ def decode(path: str, channels: int, size: Sequence[int], resize: str | None = N
     return pixels[None] if channels == 1 else pixels.transpose(2, 0, 1)
 
 
-def decode_all(paths: Sequence[str], channels: int, size: Sequence[int], resize: str | None = None) -> np.ndarray:
+def decode_all(paths: Sequence[str | os.PathLike], channels: int, size: Sequence[int], resize: str | None = None) -> np.ndarray:
     """Decode `paths` to one uint8 array (len(paths), channels, H, W); raises as `decode` does."""
     pixels = np.empty((len(paths), channels, *size), np.uint8)
     for row, path in zip(pixels, paths):

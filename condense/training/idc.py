@@ -21,7 +21,7 @@ def is_large(real: Described) -> bool:
     return Setting(real.name, min(real.im_size)).large
 
 
-def idc_protocols(models: Iterable[str], real: Described, num_images: int, epochs: int | str = "auto",
+def idc_protocols(models: Iterable[str], real: Described, num_images: int | None, epochs: int | str = "auto",
                   lr: float | str = "auto", batch_size: int | str = "auto", mixup: str = "auto",
                   mix_p: float | str = "auto", strategy: str = "auto", factor: int = 1) -> dict[str, Protocol]:
     """Return {network name: `Protocol`} by which sets with `num_images` training images per class are scored.

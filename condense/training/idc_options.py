@@ -4,11 +4,15 @@ Kim et al., "Dataset Condensation via Efficient Synthetic-Data Parameterization"
 """
 
 from dataclasses import replace
+from typing import Any
+
+from torch import nn
 
 from condense.augmentation import parse_strategy
 from condense.cli import OptionError
+from condense.data import RealData
 from condense.matching import is_matched, refined_settings
-from condense.synthetic import outline_synthetic
+from condense.synthetic import SyntheticSet, outline_synthetic, stores_images
 from condense.training.idc import idc_protocols, is_large
 
 SETTLED = ("metric", "lr_img", "n_data", "early", "aug_type", "mixup_net")        # what auto came to, for the result
@@ -16,23 +20,17 @@ AUG_TYPE = "color_crop_cutout"
 UNMIXED = {"aug_type": "color_crop", "mixup_net": "vanilla", "mixup": "vanilla"}     # where mosaics are scored so
 
 
-def tiles(cfg):
-    """Return how many training images a side of a stored one holds."""
-    return cfg.form_options().get("factor", 1)
-
-
-def method_name(cfg):
+def method_name(cfg: Any) -> str:
     """Return IDC-I for images that are stored as they are, else IDC."""
-    return "IDC-I" if cfg.parameterization in ("pixels", "multi_formation") and tiles(cfg) == 1 else "IDC"
+    return "IDC-I" if stores_images(cfg.parameterization, **cfg.form_options()) else "IDC"
 
 
-def images_per_class(cfg, real):
-    """Return how many training images of a class an epoch on the synthetic set will have."""
-    outline = outline_synthetic(cfg.parameterization, real, cfg.ipc, **cfg.form_options())
-    return max(outline.counts) // outline.views
+def outline(cfg: Any, real: RealData) -> SyntheticSet:
+    """Return the set that a run would start, without its memory."""
+    return outline_synthetic(cfg.parameterization, real, cfg.ipc, **cfg.form_options())
 
 
-def check(cfg):
+def check(cfg: Any) -> None:
     """Raise OptionError for options that do not go together."""
     for strategy in (cfg.aug_type, cfg.dsa_strategy):
         parse_strategy("none" if strategy == "auto" else strategy)
@@ -48,7 +46,7 @@ def check(cfg):
         raise OptionError(f"--pt_num {cfg.pt_num} counts epochs from --pt_from on; give that, too")
 
 
-def settled(cfg, real):
+def settled(cfg: Any, real: RealData) -> Any:
     """Return `cfg` with what it leaves to the data; raises OptionError for a step size that nobody knows."""
     published = refined_settings(real.name, real.channel, real.num_classes, is_large(real))
     if cfg.lr_img == "auto" and (cfg.match == "feat" or cfg.metric not in ("auto", published.metric)):
@@ -56,18 +54,18 @@ def settled(cfg, real):
                           "--lr_img for what is matched here")
     auto = {"niter": published.niter, "metric": published.metric, "lr_img": published.lr_img, "aug_type": AUG_TYPE,
             "n_data": published.n_data, "early": 0 if cfg.pt_from >= 0 else published.early, "mixup_net": "cut"}
-    scored = idc_protocols([cfg.model], real, None, epochs=1, factor=tiles(cfg))[cfg.model]
+    scored = idc_protocols([cfg.model], real, None, epochs=1, factor=outline(cfg, real).factor)[cfg.model]
     if not scored.cutmix:                                        # MNIST with several images in the place of one
         auto |= {**UNMIXED, "dsa_strategy": scored.strategy}
     return replace(cfg, **{name: value for name, value in auto.items() if getattr(cfg, name) == "auto"})
 
 
-def iterations_of(cfg):
+def iterations_of(cfg: Any) -> int:
     """Return how many iterations there are."""
     return 100 * cfg.niter // cfg.inner_loop if cfg.Iteration is None else cfg.Iteration
 
 
-def require_matched(cfg, net):
+def require_matched(cfg: Any, net: nn.Module) -> None:
     """Raise OptionError where gradients are to be matched of which network `net` has none."""
     shapes = [parameter.shape for parameter in net.parameters()]
     if cfg.match == "grad" and not any(is_matched(shape, cfg.bias == "True", cfg.fc == "True") for shape in shapes):
