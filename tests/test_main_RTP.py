@@ -178,3 +178,10 @@ def test_main_dd_with_inner_steps_runs_this_script_with_its_own_defaults(tmp_pat
     script(settings=few, module=main_RTP).run(tmp_path / "rtp", *as_dd, "--inner_steps", "3")
     sets = [torch.load(tmp_path / name / "res_BPTT_Digits_MLP_2ipc.pt")["data"] for name in ("dd", "rtp")]
     assert torch.equal(sets[0][0][0], sets[1][0][0])
+
+
+@pytest.mark.parametrize("words", [["--config", "nowhere.yaml"], ["--config"]])
+def test_main_dd_refuses_an_unreadable_config_in_one_line(words, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main_DD.start([*words])
+    assert stop.value.code == 2 and len(capsys.readouterr().err.strip().splitlines()) == 1

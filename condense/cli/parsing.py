@@ -40,15 +40,21 @@ def parse(config_class, argv=None, description=None, defaults=None):
 
 
 def is_given(config_class, name, argv=None):
-    """Say whether the command line `argv`, or the YAML file that it names, gives option `name` of `config_class`."""
+    """Say whether the command line `argv`, or the YAML file that it names, gives option `name` of `config_class`.
+
+    False where it cannot be read, which `parse` refuses.
+    """
     argv = sys.argv[1:] if argv is None else argv
     field = config_class.__dataclass_fields__[name]
     if {f"--{each}" for each in (name, *field.metadata["aliases"])} & {word.partition("=")[0] for word in argv}:
         return True
-    reader = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    reader = _Parser(add_help=False, allow_abbrev=False)
     reader.add_argument("--config")
-    path = reader.parse_known_args(argv)[0].config
-    return path is not None and name in load_yaml(config_class, path)
+    try:
+        path = reader.parse_known_args(argv)[0].config
+        return path is not None and name in load_yaml(config_class, path)
+    except OptionError:                                   # whoever parses the whole line says what is wrong
+        return False
 
 
 def build(config_class, values):
