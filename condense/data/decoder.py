@@ -73,7 +73,8 @@ def decode(path: str | os.PathLike, channels: int, size: Sequence[int], resize: 
     return pixels[None] if channels == 1 else pixels.transpose(2, 0, 1)
 
 
-def decode_all(paths: Sequence[str | os.PathLike], channels: int, size: Sequence[int], resize: str | None = None) -> np.ndarray:
+def decode_all(paths: Sequence[str | os.PathLike], channels: int, size: Sequence[int],
+               resize: str | None = None) -> np.ndarray:
     """Decode `paths` to one uint8 array (len(paths), channels, H, W); raises as `decode` does."""
     pixels = np.empty((len(paths), channels, *size), np.uint8)
     for row, path in zip(pixels, paths):
