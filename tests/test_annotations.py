@@ -6,18 +6,11 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).resolve().parents[1] / "condense"
-# Rooms and files whose public functions are not all annotated yet.
-WAITING = ("cli", "sharing", "synthetic", "core/files.py", "data/real.py", "data/zca.py", "training/transforms.py",
-           "comparison/baselines.py", "comparison/scored_set.py", "run/run.py", "run/outcome.py", "run/results.py")
 OWN = {"self", "cls", "ctx"}
 
 
 def name_of(path):
     return path.relative_to(PACKAGE).as_posix()
-
-
-def is_of(path, waiting):
-    return name_of(path) == waiting or name_of(path).startswith(f"{waiting}/")
 
 
 def public_functions(node, prefix=""):
@@ -43,15 +36,6 @@ def lacking(path):
     return {name: missing for name, function in public_functions(tree) if (missing := unannotated(function))}
 
 
-ANNOTATED = [path for path in sorted(PACKAGE.rglob("*.py")) if not any(is_of(path, waiting) for waiting in WAITING)]
-
-
-@pytest.mark.parametrize("path", ANNOTATED, ids=name_of)
+@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=name_of)
 def test_public_functions_are_annotated(path):
     assert not lacking(path)
-
-
-@pytest.mark.parametrize("waiting", WAITING)
-def test_what_waits_has_something_to_wait_for(waiting):
-    files = [path for path in PACKAGE.rglob("*.py") if is_of(path, waiting)]
-    assert any(lacking(path) for path in files), f"{waiting} is annotated: take it off WAITING"

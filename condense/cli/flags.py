@@ -5,23 +5,27 @@ one that would ask for something else than what runs here is refused.
 """
 
 import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from condense.cli.groups import Options
 from condense.cli.option import option
 
 
-def no_effect(name, instead, kind=str, default=None, aliases=(), said=None):
+def no_effect(name: str, instead: str, kind: type = str, default: Any = None, aliases: Sequence[str] = (),
+              said: str | None = None) -> tuple[str, Any, Any]:
     """Return the row of a flag that is answered: `instead` says what does its work here."""
     line = f"--{said or name} has no effect: {instead}"
     return name, kind if default is not None else kind | None, option(default, "", dead=line, aliases=aliases)
 
 
-def refused(name, line, kind=str, default=None, aliases=()):
+def refused(name: str, line: str | Callable[[Any], str], kind: type = str, default: Any = None,
+            aliases: Sequence[str] = ()) -> tuple[str, Any, Any]:
     """Return the row of a flag that is refused with `line`, in which {value} stands for what was given."""
     return name, kind if default is not None else kind | None, option(default, "", refused=line, aliases=aliases)
 
 
-def group(name, *rows):
+def group(name: str, *rows: tuple[str, Any, Any]) -> Any:
     """Return the group of options `name`, a class for scripts to compose, of `rows`."""
     return dataclasses.make_dataclass(name, rows, bases=(Options,), frozen=True,
                                       namespace={"__module__": __name__})

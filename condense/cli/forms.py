@@ -1,11 +1,13 @@
 """The options of the forms of the synthetic set, which only scripts know, joined to a script's own."""
 
 import dataclasses
+from collections.abc import Mapping
+from typing import Any
 
 from condense.cli.option import FORM, SET, option
 
 
-def with_forms(config_class, forms):
+def with_forms(config_class: type[Any], forms: Mapping[str, Any]) -> type[Any]:
     """Return `config_class` with the options of parameterizations `forms` {name: synthetic set class}.
 
     `--parameterization` and `--init` allow what they offer, unless the script has choices of its own; each of their

@@ -6,6 +6,7 @@ and single options by `redefault`.
 
 import dataclasses
 from dataclasses import dataclass
+from typing import Any
 
 from condense.cli.option import DATA, EVALUATION, RUN, SET, has, is_hidden, option
 from condense.data import DataChoice
@@ -15,12 +16,12 @@ from condense.data import DataChoice
 class Options:
     """What every config class can say of itself."""
 
-    def identity(self):
+    def identity(self) -> dict[str, Any]:
         """Return the options that make a result what it is, as a dict of plain values."""
         return {f.name: getattr(self, f.name) for f in in_order(self)
                 if not f.metadata["neutral"] and not is_hidden(f) and has(self, f)}
 
-    def form_options(self):
+    def form_options(self) -> dict[str, Any]:
         """Return the options that the parameterization alone has and that make it what it is, as a dict."""
         return {f.name: getattr(self, f.name) for f in dataclasses.fields(self)
                 if f.metadata["forms"] and has(self, f) and not f.metadata["neutral"]}
@@ -41,7 +42,7 @@ class SourceOptions(Options):
                                 "imagefruit or imageyellow (ten each), imagenet10 or imagenet100 (IDC's)", group=DATA)
 
     @property
-    def data(self):
+    def data(self) -> DataChoice:
         """The `DataChoice` that `load_data` takes; `seed` and `progress` are those of the command."""
         names = {f.name for f in dataclasses.fields(DataChoice)} & {f.name for f in dataclasses.fields(self)}
         return DataChoice(self.dataset, **{name: getattr(self, name) for name in names})
@@ -112,7 +113,7 @@ class ComputeOptions(Options):
                                least=1)
 
     @property
-    def compute(self):
+    def compute(self) -> dict[str, Any]:
         """The arguments of `start_compute`, a dict."""
         return {f.name: getattr(self, f.name) for f in dataclasses.fields(ComputeOptions)}
 
@@ -156,13 +157,13 @@ class RunConfig(DataOptions, SetOptions, EvaluationOptions, ComputeOptions, RunO
 SHARED = {f.name: f for group in (SourceOptions, DataOptions, CellOptions, *GROUPS) for f in dataclasses.fields(group)}
 
 
-def in_order(config):
+def in_order(config: Any) -> list[dataclasses.Field]:
     """Return the fields of a config, or of its class: shared ones first, in the order of their groups."""
     places = {name: place for place, name in enumerate(SHARED)}
     return sorted(dataclasses.fields(config), key=lambda field: places.get(field.name, len(places)))
 
 
-def redefault(name, default, of=None, **changes):
+def redefault(name: str, default: Any, of: type[Any] | None = None, **changes: Any) -> Any:
     """Declare a shared option again, with another default, and other metadata where given.
 
     `of` is a config class whose own option it is, where no group has it.

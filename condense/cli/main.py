@@ -3,6 +3,8 @@
 import logging
 import sys
 import traceback
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from condense.cli.parsing import parse
 from condense.core.errors import Finished, Interrupted, UserError
@@ -13,7 +15,8 @@ log = logging.getLogger("condense")
 REPORT = "this is a defect of the toolkit, not of your command: please report it with the lines above"
 
 
-def command_line(main, config_class, description, argv=None, defaults=None):
+def command_line(main: Callable[[Any], object], config_class: type[Any], description: str | None,
+                 argv: Sequence[str] | None = None, defaults: Mapping[str, Any] | None = None) -> None:
     """Parse `argv` into `config_class`, where `defaults` replace some of its own, call `main(cfg)` and exit.
 
     Exit code 0: done; 2: something that the user can mend, said in one line (with a traceback under --debug); 1: a

@@ -1,14 +1,18 @@
 """One option: its default, its help and the checks of its values, declared as a field of a frozen dataclass."""
 
 import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any
 
 # the headings of --help
 DATA, SET, METHOD, EVALUATION, RUN = TITLES = ("what to condense", "synthetic set", "method", "evaluation", "run")
 FORM = "parameterization"                  # the option that others may belong to
 
 
-def option(default, help, *, group=METHOD, choices=None, least=None, above=None, neutral=False, dead=None,
-           refused=None, forms=(), aliases=(), positional=None):
+def option(default: Any, help: str, *, group: str = METHOD, choices: Sequence[str] | None = None,
+           least: float | None = None, above: float | None = None, neutral: bool = False, dead: str | None = None,
+           refused: str | Callable[[Any], str] | None = None, forms: Sequence[str] = (), aliases: Sequence[str] = (),
+           positional: str | None = None) -> Any:
     """Declare one option of a config dataclass.
 
     `choices` lists the words allowed, `least` the smallest number, `above` a bound numbers must exceed.
@@ -25,17 +29,17 @@ def option(default, help, *, group=METHOD, choices=None, least=None, above=None,
     return dataclasses.field(default=default, metadata=metadata)
 
 
-def is_hidden(field):
+def is_hidden(field: dataclasses.Field) -> bool:
     """Say whether an option is one of the originals' that does nothing here, or is not offered."""
     return field.metadata["dead"] is not None or field.metadata["refused"] is not None
 
 
-def has(config, field):
+def has(config: Any, field: dataclasses.Field) -> bool:
     """Say whether `config` has the option at all: some belong to one parameterization."""
     return not field.metadata["forms"] or getattr(config, FORM) in field.metadata["forms"]
 
 
-def dead_flags(config):
+def dead_flags(config: Any) -> list[str]:
     """Return the lines that answer flags which do nothing in the original and were given."""
     return [f.metadata["dead"] for f in dataclasses.fields(config)
             if f.metadata["dead"] and getattr(config, f.name) != f.default]

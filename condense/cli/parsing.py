@@ -6,7 +6,8 @@ Whatever cannot work is an error that names its mend.
 import argparse
 import dataclasses
 import sys
-from typing import get_args, get_origin, get_type_hints
+from collections.abc import Mapping, Sequence
+from typing import Any, get_args, get_origin, get_type_hints
 
 from condense.cli.groups import in_order
 from condense.cli.option import FORM, TITLES, has, is_hidden
@@ -29,7 +30,8 @@ class _Parser(argparse.ArgumentParser):
         raise OptionError(message)
 
 
-def parse(config_class, argv=None, description=None, defaults=None):
+def parse(config_class: type[Any], argv: Sequence[str] | None = None, description: str | None = None,
+          defaults: Mapping[str, Any] | None = None) -> Any:
     """Return a `config_class` from command line `argv`; raises OptionError, or exits 0 after --help.
 
     `defaults` {name: value} take the place of the class's own.
@@ -39,7 +41,7 @@ def parse(config_class, argv=None, description=None, defaults=None):
     return build(config_class, {**(defaults or {}), **base, **values})
 
 
-def is_given(config_class, name, argv=None):
+def is_given(config_class: type[Any], name: str, argv: Sequence[str] | None = None) -> bool:
     """Say whether the command line `argv`, or the YAML file that it names, gives option `name` of `config_class`.
 
     False where it cannot be read, which `parse` refuses.
@@ -57,7 +59,7 @@ def is_given(config_class, name, argv=None):
         return False
 
 
-def build(config_class, values):
+def build(config_class: type[Any], values: dict[str, Any]) -> Any:
     """Return `config_class(**values)` after checking every value; raises OptionError naming the flag."""
     hints = get_type_hints(config_class)
     for field in dataclasses.fields(config_class):

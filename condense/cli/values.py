@@ -1,13 +1,14 @@
 """Values of options: from words to numbers, held against choices and ranges."""
 
+import dataclasses
 from types import NoneType, UnionType
-from typing import get_args, get_origin
+from typing import Any, get_args, get_origin
 
 from condense.core.errors import OptionError
 from condense.core.registry import unknown
 
 
-def checked(field, hint, value, name):
+def checked(field: dataclasses.Field, hint: Any, value: Any, name: str) -> Any:
     """Return `value` as the field's type; raises OptionError where type, choice or range do not fit."""
     if get_origin(hint) is tuple:
         return tuple(checked(field, get_args(hint)[0], part, name) for part in _parts(value, field))

@@ -1,7 +1,8 @@
 """YAML files of options."""
 
 import dataclasses
-from typing import get_type_hints
+from pathlib import Path
+from typing import Any, get_type_hints
 
 import yaml
 
@@ -10,7 +11,7 @@ from condense.core.errors import OptionError
 from condense.core.registry import unknown
 
 
-def load_yaml(config_class, path):
+def load_yaml(config_class: type[Any], path: str | Path) -> dict[str, Any]:
     """Return the options in YAML file `path`; raises OptionError naming file, key and the nearest known key."""
     try:
         with open(path, "rb") as file:                   # bytes: YAML says itself how it is encoded

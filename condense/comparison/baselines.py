@@ -11,18 +11,25 @@ import json
 import logging
 import math
 import statistics
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
-from condense.comparison.conditions import USUAL
+from condense.comparison.conditions import USUAL, Conditions
 from condense.comparison.real_sets import ANY_NUMBER, made_set, random_set
 from condense.core.errors import InputError
 from condense.core.files import atomic_path, cache_folder, locked
+from condense.core.randomness import Streams
+from condense.core.types import LabelledImages
 from condense.data.coresets import require_images
+from condense.data.real import RealData
 from condense.evaluation.cache_key import cache_key, code_of_scores
 from condense.evaluation.score import Score, evaluate
 from condense.evaluation.search import SEARCH, best_rate, rates, search_images
 from condense.evaluation.selection import SelectionImages
+from condense.operators import Compute
+from condense.training.protocols import Protocol
 from condense.training.published import FULL_DIGITS, FULL_EPOCHS, named_protocols
 
 log = logging.getLogger("condense")
@@ -37,7 +44,8 @@ TRAINING_BATCH = 1024                     # images that the best of many draws a
 KEPT = 5                                  # one of so many draws is kept, rounded up: the best fifth
 
 
-def random_real(real, ipc, protocols, num_eval, rng, compute, progress=True, given=USUAL):
+def random_real(real: RealData, ipc: int, protocols: Mapping[str, Protocol], num_eval: int, rng: Streams,
+                compute: Compute, progress: bool = True, given: Conditions = USUAL) -> dict[str, list[Score]]:
     """Score random real images, `ipc` of each class: a new draw per network, {network name: [Score]}.
 
     `rng` are the `Streams` of the run that is compared. Of a class with fewer images, all are drawn.
@@ -48,7 +56,8 @@ def random_real(real, ipc, protocols, num_eval, rng, compute, progress=True, giv
     return _kept("random", ipc, real, protocols, num_eval, rng, compute, score, given)
 
 
-def chosen_real(real, method, ipc, protocols, num_eval, rng, compute, progress=True, given=USUAL):
+def chosen_real(real: RealData, method: str, ipc: int, protocols: Mapping[str, Protocol], num_eval: int, rng: Streams,
+                compute: Compute, progress: bool = True, given: Conditions = USUAL) -> dict[str, list[Score]]:
     """Score the set of `ipc` images of each class that `method` of MAKERS makes, {network name: [Score]}.
 
     'herding', 'k-center' and 'k-means' are chosen as `select_coreset.py` does it by pixels at the same seed. All
@@ -65,8 +74,9 @@ def chosen_real(real, method, ipc, protocols, num_eval, rng, compute, progress=T
     return _kept(method, ipc, real, protocols, num_eval, rng, compute, score, given)
 
 
-def optimised_real(real, ipc, protocols, num_eval, rng, compute, progress=True, num_sets=50, num_nets=20,
-                   given=USUAL):
+def optimised_real(real: RealData, ipc: int, protocols: Mapping[str, Protocol], num_eval: int, rng: Streams,
+                   compute: Compute, progress: bool = True, num_sets: int = 50, num_nets: int = 20,
+                   given: Conditions = USUAL) -> dict[str, list[Score]]:
     """Score the best of `num_sets` draws of `ipc` random real images per class, {network name: [Score]}.
 
     Each draw trains the same `num_nets` networks, and is judged by their mean accuracy on a batch of training images.
@@ -83,7 +93,9 @@ def optimised_real(real, ipc, protocols, num_eval, rng, compute, progress=True, 
     return _kept("optimised", ipc, real, protocols, num_eval, rng, compute, score, given, draws=[num_sets, num_nets])
 
 
-def best_draws(draw, real, model, protocol, num_sets, num_nets, rng, compute, progress=True, given=USUAL):
+def best_draws(draw: Callable[[int], LabelledImages], real: RealData, model: str, protocol: Protocol, num_sets: int,
+               num_nets: int, rng: Streams, compute: Compute, progress: bool = True,
+               given: Conditions = USUAL) -> list[int]:
     """Return which of the sets `draw(i)`, i = 0 .. `num_sets` - 1, are the best fifth (rounded up), in this order.
 
     See `optimised_real`; no test image is looked at.
@@ -101,7 +113,9 @@ def best_draws(draw, real, model, protocol, num_sets, num_nets, rng, compute, pr
     return sorted(sorted(range(num_sets), key=means.__getitem__, reverse=True)[:-(-num_sets // KEPT)])
 
 
-def tuned_rate(real, kind, ipc, model, protocol, candidates, num_eval, rng, compute, progress=True, given=USUAL):
+def tuned_rate(real: RealData, kind: str, ipc: int, model: str, protocol: Protocol, candidates: Iterable[float],
+               num_eval: int, rng: Streams, compute: Compute, progress: bool = True,
+               given: Conditions = USUAL) -> tuple[float, dict[float, float]]:
     """Return (learning rate, {candidate: mean accuracy}) of the best for baseline `kind` of `ipc` images per class.
 
     As `choose_lr` does it for a set: on training images kept for it, over networks that no score is made with, but
@@ -133,7 +147,8 @@ def _mean(scores):
     return statistics.fmean(score.test_accuracy for score in scores)
 
 
-def full_data(real, protocols, num_eval, rng, compute, progress=True):
+def full_data(real: RealData, protocols: Mapping[str, Protocol], num_eval: int, rng: Streams, compute: Compute,
+              progress: bool = True) -> dict[str, list[Score]]:
     """Score the whole training set by `protocols` (see `full_recipe`), {network name: [Score]}; `rng` as above."""
     streams = partial(rng, "evaluation", NO_EXPERIMENT, FULL)
     score = partial(_score, real.sample(real.classes), real, num_eval=num_eval, streams=streams, compute=compute,
@@ -141,7 +156,7 @@ def full_data(real, protocols, num_eval, rng, compute, progress=True):
     return _kept("full", None, real, protocols, num_eval, rng, compute, score, USUAL)
 
 
-def full_recipe(protocol, model, real):
+def full_recipe(protocol: Protocol, model: str, real: RealData) -> Protocol:
     """Return how `model` is trained on all of `real`: as `protocol`, but for the epochs of the protocol `full`.
 
     The few steps of a `StepProtocol` are no way to train on everything: there it is `full` itself.
@@ -202,7 +217,7 @@ def _read(path, key):
         return None
 
 
-def beats(ours, theirs):
+def beats(ours: Sequence[float], theirs: Sequence[float]) -> bool:
     """Say whether accuracies `ours` beat `theirs`: the means differ by over three standard errors.
 
     mean difference > 3 sqrt(sA^2 / nA + sB^2 / nB), s with ddof 1. Raises ValueError below 5 networks a side,
@@ -214,19 +229,19 @@ def beats(ours, theirs):
     return statistics.fmean(ours) - statistics.fmean(theirs) > 3 * error
 
 
-def baselines_path(result_path):
+def baselines_path(result_path: str | Path) -> Path:
     """Return where the baselines of a result are saved: beside it."""
     return Path(result_path).with_name(f"{Path(result_path).stem}_baselines.json")
 
 
-def save_baselines(result_path, meta, random):
+def save_baselines(result_path: str | Path, meta: Mapping[str, Any], random: Mapping[str, Sequence[Score]]) -> None:
     """Save `random` {network name: [Score]} beside the result that `meta` describes, atomically."""
     accuracies = {model: [score.test_accuracy for score in scores] for model, scores in random.items()}
     with atomic_path(baselines_path(result_path)) as path:
         path.write_text(json.dumps({**_belonging(meta), "random": accuracies}))
 
 
-def load_baselines(result_path, meta):
+def load_baselines(result_path: str | Path, meta: Mapping[str, Any]) -> dict[str, list[float]]:
     """Return {network name: [accuracies of random real images]} as saved beside a result; {} where nothing is.
 
     Raises ValueError for a file that is not whole, or was made for a result of other data or protocols.

@@ -54,7 +54,7 @@ class Baselines:
                  optimise: tuple[int, int] = (50, 20)) -> None:
         self.real, self.kinds = real, sorted(kinds, key=list(BASELINES).index)
         self.num_eval, self.full_networks, self.source = num_eval, full_networks, source
-        self.common = {"rng": rng, "compute": compute, "progress": progress}
+        self.common: dict[str, Any] = {"rng": rng, "compute": compute, "progress": progress}
         self.optimise = dict(zip(("num_sets", "num_nets"), optimise))
 
     def rows(self, model: str, protocol: Protocol, fixed: Protocol, stored_bytes: int, images: int, beside: object,

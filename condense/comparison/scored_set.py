@@ -4,15 +4,21 @@ import dataclasses
 import hashlib
 import logging
 import math
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from statistics import fmean
+from typing import Any
 
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from condense.comparison.conditions import Conditions, attack_facts
 from condense.core.errors import InputError
 from condense.core.files import file_sha256
+from condense.core.randomness import Streams
+from condense.data.real import RealData
 from condense.evaluation.poisoning import require_classes
 from condense.methods import METHODS
 from condense.networks import network_for
@@ -45,7 +51,7 @@ class ScoredSet:
     steps. Raises ValueError, naming the mend, where there is no such set.
     """
 
-    def __init__(self, file, placed, which="last", experiment=None):
+    def __init__(self, file: Any, placed: Any, which: str = "last", experiment: int | None = None) -> None:
         if file.meta and not {"protocols", "fingerprint"} <= file.meta.keys():
             raise InputError(f"{file.path}: its meta lacks protocols or fingerprint; make the result again with this "
                              "version")
@@ -67,37 +73,37 @@ class ScoredSet:
         self.steps = getattr(self.sets[self.experiments[0]], "steps", None)
 
     @property
-    def real(self):
+    def real(self) -> RealData:
         return self.placed.real
 
     @property
-    def images(self):
+    def images(self) -> int:
         """How many images networks train on: of one set."""
         return len(self.sets[0].labels)
 
     @property
-    def factor(self):
+    def factor(self) -> int:
         """How many of them a side were in the place of one, whoever decoded them."""
         return max(self.placed.decode, self.file.decoded or 1)
 
     @property
-    def bytes(self):
+    def bytes(self) -> int:
         """The bytes that one set stores: as its maker counts them, else 4 per value, and per soft label."""
         if self.file.meta and "storage" in self.file.meta:
             return self.file.meta["storage"]["bytes"]
         values = [of.images.numel() + (of.labels.numel() if of.labels.dim() > 1 else 0) for of in self.stored]
         return 4 * (sum(values) if self.file.layout == "steps" else values[0])
 
-    def name(self):
+    def name(self) -> str:
         """Name the set in a table."""
         return f"{self.file.path.stem or self.file.path.name}{', best' if self.which == 'best' else ''}"
 
-    def streams(self, rng, exp):
+    def streams(self, rng: Streams, exp: int) -> Callable[..., torch.Generator]:
         """Return `rng(key, i)` of experiment `exp`: for a set of ours, the one its run scored it with."""
         record = self.file.scored_by(exp, self.which) or {"experiment": exp, "iteration": 0}
         return partial(rng, "evaluation", record["experiment"], record["iteration"])
 
-    def networks(self, names, protocol):
+    def networks(self, names: Sequence[str], protocol: str) -> list[str]:
         """Return the networks to score on: `names` (pools or networks; none: those of its run, or of `protocol`)."""
         model, method = self.file.model or network_for(self.real.im_size[0]), self.file.method
         if not names:
@@ -106,7 +112,7 @@ class ScoredSet:
                  (eval_pool(given, model, method) if given in (*EVAL_MODES, "C") else (given,))]
         return list(dict.fromkeys(found))
 
-    def stored_networks(self):
+    def stored_networks(self) -> list[str]:
         """Return the networks that the file holds accuracies of; raises ValueError where it holds none."""
         meta = self.file.meta or {"protocols": {}}
         untrained = any(values.get("epochs") == 0 for values in meta["protocols"].values())
@@ -114,13 +120,13 @@ class ScoredSet:
             raise InputError(f"{self.file.path} holds no accuracies of trained networks; leave --stored out")
         return list(self.file.accuracies)
 
-    def stored_accuracies(self, model):
+    def stored_accuracies(self, model: str) -> list[list[float]]:
         """Return the accuracies of `model` over the experiments, as the file holds them."""
         values, number = self.file.accuracies[model], len(self.sets)
         return [values[exp * len(values) // number:(exp + 1) * len(values) // number] for exp in range(number)]
 
     @property
-    def attack(self):
+    def attack(self) -> tuple[int, int] | None:
         """(class attacked, class that it is to be taken for) of a set that was made to poison, else None."""
         if self.record.get("attack") is None:
             return None
@@ -128,14 +134,14 @@ class ScoredSet:
         require_classes(attacked, target, self.real.num_classes)
         return attacked, target
 
-    def conditions(self, model, protocol):
+    def conditions(self, model: str, protocol: Protocol) -> Conditions:
         """Return the `Conditions` that baselines beside it are under, with networks `model` trained by `protocol`."""
         starts = None
         if protocol.schedule == "steps" and self.steps is not None and self.steps.model == model:
             starts = together([self.sets[exp].steps.starts for exp in self.experiments])
         return Conditions(starts, self.attack)
 
-    def stored_attack(self):
+    def stored_attack(self) -> dict[str, Any]:
         """Return what its run says of an attack as facts, meaned over networks and experiments; {} where none is."""
         told = (self.file.meta or {}).get("after_steps")
         if self.attack is None or not told or self.which == "best":
@@ -144,7 +150,7 @@ class ScoredSet:
         figures = {name: fmean(value for of in chosen for value in of[name]) for name in chosen[0]}
         return attack_facts(figures, self.attack)
 
-    def facts(self):
+    def facts(self) -> dict[str, Any]:
         """Return what a reader of its figures must know: how a chosen iteration was chosen, step sizes learned."""
         lrs = [self.stored[exp].lr for exp in self.experiments] if self.learned() is not None else None
         chosen = self.file.meta.get("best") if self.file.meta and self.which == "best" else None
@@ -153,7 +159,7 @@ class ScoredSet:
         caveat = self.file.caveat if not self.file.meta else chosen and chosen[0]["caveat"]
         return {name: value for name, value in (("learned_lrs", lrs), ("chosen", chosen), ("caveat", caveat)) if value}
 
-    def source(self, address):
+    def source(self, address: object) -> dict[str, Any]:
         """Return plain values that say which set this is, and how it was read."""
         file, placed = self.file, self.placed
         return {"set": str(address), "sha256": file_sha256(file.path) if file.path.is_file() else None,
@@ -169,19 +175,19 @@ class ScoredSet:
                 digest.update(repr(tuple(tensor.shape)).encode() + tensor.detach().cpu().contiguous().numpy().tobytes())
         return digest.hexdigest()
 
-    def num_eval(self, protocol):
+    def num_eval(self, protocol: str) -> int:
         """Return how many networks its run evaluated, or 5; of fixed starts, which no other `protocol` takes, all."""
         starts = None if self.steps is None else self.steps.starts
         if starts is not None:
             return len(starts) if protocol == "dd" else max(NUM_EVAL, len(starts))
         return self.record.get("num_eval", NUM_EVAL)
 
-    def learned(self, exp=None):
+    def learned(self, exp: int | None = None) -> float | None:
         """Return the step size learned with the set of an experiment (None: the mean over those scored), or None."""
         lrs = [self.stored[i].lr for i in (self.experiments if exp is None else [exp])]
         return math.fsum(lrs) / len(lrs) if None not in lrs else None
 
-    def protocol_name(self, changes):
+    def protocol_name(self, changes: Changes) -> str:
         """Return the name of its protocol: one asked for, its run's, or that of its layout and method."""
         return changes.protocol or self._own_protocol()
 
@@ -197,7 +203,7 @@ class ScoredSet:
             return "mtt"
         return LAYOUT_PROTOCOLS.get(self.file.layout, "dc" if _is_dc(self.file.method) else "dsa")
 
-    def protocols(self, models, changes, exp=None):
+    def protocols(self, models: Iterable[str], changes: Changes, exp: int | None = None) -> dict[str, Protocol]:
         """Return {network name: `Protocol`} for `models`, with the step size learned in experiment `exp` (None: mean).
 
         A set of ours is scored as its run scored it, unless that trained for no epoch or `changes` name another one.
@@ -238,11 +244,11 @@ class ScoredSet:
         batches = len(self.steps.rows)
         return dataclasses.replace(protocol, epochs=len(self.steps.sizes) // batches, distill_steps=batches)
 
-    def keeps_its_steps(self, protocol):
+    def keeps_its_steps(self, protocol: Protocol) -> bool:
         """Say whether `protocol` takes step sizes that were learned with the set, one for each step."""
         return protocol.schedule == "steps" and protocol.lr is None and self.steps is not None
 
-    def fixed_lr(self, protocol, searched=False):
+    def fixed_lr(self, protocol: Protocol, searched: bool = False) -> Protocol:
         """Return `protocol` at a learning rate that was not made for this set: the published one, if it was."""
         if protocol.schedule == "steps" or not (searched or self.learned() is not None):
             return protocol
@@ -253,7 +259,7 @@ def _is_dc(method):
     return method in METHODS and METHODS[method].protocol == "dc"
 
 
-def together(starts):
+def together(starts: list[Float[Tensor, "m p"]]) -> Float[Tensor, "n p"]:
     """Return the starts (m, P) of several experiments as one tensor: each experiment's first, then their second, ..."""
     first = starts[0]
     if all(torch.equal(of, first) for of in starts[1:]):

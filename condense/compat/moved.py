@@ -4,7 +4,9 @@
 """
 
 import logging
+from collections.abc import Callable, Mapping
 from importlib import import_module
+from typing import Any
 
 log = logging.getLogger("condense")
 
@@ -47,7 +49,7 @@ FROM_UTILS = {(old or new): f"{room}:{new}" if old else room for room, names in 
               for new, _, old in (name.partition(":") for name in names.split())}
 
 
-def moved(module, homes):
+def moved(module: str, homes: Mapping[str, str]) -> Callable[[str], Any]:
     """Return the `__getattr__` (PEP 562) of the module named `module` that hands on the names of `homes`.
 
     `homes` {name: module that it stands in now, "condense.room.file", or "condense.room.file:other_name" where it was

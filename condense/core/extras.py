@@ -1,11 +1,12 @@
 """Packages that only some of what we do needs: imported where they are used, and missed in one line."""
 
 from importlib import import_module
+from types import ModuleType
 
 from condense.core.errors import InputError
 
 
-def needed(module, package, what):
+def needed(module: str, package: str, what: str) -> ModuleType:
     """Import and return `module` of the distribution `package`; raises InputError, naming it, where it is not here.
 
     `what` says what needs it.

@@ -5,21 +5,23 @@ import hashlib
 import os
 import socket
 import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from filelock import FileLock, Timeout
+from filelock import BaseFileLock, FileLock, Timeout
 
 # What torch's restricted load must allow to read NumPy scalars and arrays as NumPy 1 and 2 store them, which
 # the reference's files hold: data, no code.
 _MAKERS = {"_reconstruct": np.array(0).__reduce__()[0], "scalar": np.float64(0).__reduce__()[0]}
-NUMPY_TYPES = [np.ndarray, np.dtype, *{type(np.dtype(code)) for code in "?bBhHiIlLqQefd"},
-               *((maker, f"numpy.{core}.multiarray.{name}") for name, maker in _MAKERS.items()
-                 for core in ("core", "_core"))]
+NUMPY_TYPES: list[Any] = [np.ndarray, np.dtype, *{type(np.dtype(code)) for code in "?bBhHiIlLqQefd"},
+                          *((maker, f"numpy.{core}.multiarray.{name}") for name, maker in _MAKERS.items()
+                            for core in ("core", "_core"))]
 
 
 @contextlib.contextmanager
-def atomic_path(path):
+def atomic_path(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; on success it is flushed to disk and renamed to `path`.
 
     On any error the temporary file is removed and an existing `path` stays as it was.
@@ -41,7 +43,7 @@ def atomic_path(path):
         raise
 
 
-def file_sha256(path):
+def file_sha256(path: str | Path) -> str:
     """Return the hex sha256 of the file at `path`."""
     digest = hashlib.sha256()
     with open(path, "rb") as file:
@@ -59,15 +61,16 @@ def _umask():
 class Held:
     """A lock that is held. A child that inherits its open file, `fileno()`, keeps it when we are killed (POSIX)."""
 
-    def __init__(self, lock):
+    def __init__(self, lock: BaseFileLock) -> None:
         self._lock = lock
 
-    def fileno(self):
-        return self._lock._context.lock_file_fd          # filelock has no public name for it before version 4
+    def fileno(self) -> int:
+        # filelock has no public name for it before version 4
+        return self._lock._context.lock_file_fd          # type: ignore[return-value]
 
 
 @contextlib.contextmanager
-def locked(path, waiting=None):
+def locked(path: str | Path, waiting: Callable[[], object] | None = None) -> Iterator[Held]:
     """Hold the lock file `path` (made if missing) against every other process and thread; yields a `Held`.
 
     The system gives the lock back however its holder ends. Where somebody else has it, `waiting()` is called before
@@ -88,7 +91,7 @@ def locked(path, waiting=None):
 
 
 @contextlib.contextmanager
-def short_silence(seconds):
+def short_silence(seconds: float) -> Iterator[None]:
     """Give up on servers that say nothing for so long: neither torch.hub nor torchvision sets a limit of its own."""
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(seconds)
@@ -98,7 +101,7 @@ def short_silence(seconds):
         socket.setdefaulttimeout(before)
 
 
-def cache_folder():
+def cache_folder() -> Path:
     """Return the user's cache folder of this toolkit: $CONDENSE_CACHE, or `condense` in the system's one."""
     if "CONDENSE_CACHE" in os.environ:
         return Path(os.environ["CONDENSE_CACHE"])

@@ -12,7 +12,7 @@ from pathlib import Path
 PACKAGE = Path(__file__).resolve().parents[1]
 
 
-def code_sha256(*parts):
+def code_sha256(*parts: str) -> str:
     """Return the hex sha256 of Python files of this package.
 
     `parts` are files ("data/zca.py") or folders ("training": every .py below it), relative to `condense/`. Names and
@@ -25,7 +25,7 @@ def code_sha256(*parts):
     return digest.hexdigest()
 
 
-def code_files(*parts):
+def code_files(*parts: str) -> set[str]:
     """Return the names of the files that `code_sha256` reads for `parts`, a set."""
     return set(_files(parts))
 
@@ -40,7 +40,7 @@ def _files(parts):
     return found
 
 
-def library_versions(*names):
+def library_versions(*names: str) -> dict[str, str | None]:
     """Return {name: version} of installed distributions, None for one that is not here.
 
     Of torch `torch.__version__` says more.

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
-from jaxtyping import Float, Int, Shaped
+from jaxtyping import Bool, Float, Int, Shaped
 from numpy import ndarray
 from torch import Tensor
 from torch import device as Device
@@ -11,6 +11,8 @@ from torch import device as Device
 Size = tuple[int, int]                                              # (height, width)
 Labels = Int[Tensor, " n"] | Float[Tensor, "n k"]                   # classes, or probabilities of k classes
 Rows = slice | Int[Tensor, " m"]                                    # some images of a set, by position
+# what picks images of a synthetic set: positions, or a mask
+Index = slice | Sequence[int] | Int[ndarray, " _"] | Int[Tensor, " _"] | Bool[Tensor, " _"]
 Forward = Callable[[Tensor], Tensor]                                # images (n, c, h, w) -> logits or features
 Groups = Sequence[int] | Int[ndarray, " n"]                         # on the host: which group each image belongs to
 Augment = Callable[[Tensor, Int[ndarray, " n"]], Tensor]            # (images, class positions) -> images

@@ -2,15 +2,21 @@
 
 import hashlib
 import json
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import torch
+from jaxtyping import Float, Int, Shaped
+from numpy import ndarray
+from torch import Tensor
 
 from condense.core.errors import InputError
 from condense.core.randomness import generator_on
+from condense.core.types import Rows, Size
 from condense.data.pixels import BLOCK_BYTES, channel_statistics, reorder_rows
 from condense.data.space import Space
+from condense.data.zca import Whitening
 
 MAX_PLANS = 512                                          # remembered (classes, n) pairs; a run uses a handful
 
@@ -30,8 +36,10 @@ class RealData:
     `class_ids` is None, or, where these are some classes of a data set, the numbers that they have in it.
     """
 
-    def __init__(self, name, images, labels, test_images, test_labels, class_names,
-                 mean=None, std=None, device="cpu"):
+    def __init__(self, name: str, images: Tensor, labels: Sequence[int] | ndarray | Tensor, test_images: Tensor,
+                 test_labels: Sequence[int] | ndarray | Tensor, class_names: Iterable[object],
+                 mean: Iterable[float] | None = None, std: Iterable[float] | None = None,
+                 device: torch.device | str = "cpu") -> None:
         """Take over uint8 `images` (N, C, H, W) with (N,) integer `labels`, and the same for the test part.
 
         Training images that are not in class-major order are reordered in place. Mean and std are
@@ -60,43 +68,44 @@ class RealData:
             mean, std = channel_statistics(images)
         self.mean, self.std = [float(value) for value in mean], [float(value) for value in std]
         self._plans = {}
-        self.zca = self.class_ids = None
+        self.zca: Whitening | None = None
+        self.class_ids: list[int] | None = None
         self.space = Space.of(self)
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.labels)
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         height, width = self.im_size
         return (f"RealData({self.name}: {len(self)} training and {len(self.test_labels)} test images,"
                 f" {self.channel}x{height}x{width}{', whitened' * (self.zca is not None)}, {self.num_classes} classes,"
                 f" on {self.device})")
 
     @property
-    def num_classes(self):
+    def num_classes(self) -> int:
         return len(self.class_names)
 
     @property
-    def classes(self):
+    def classes(self) -> range:
         """All class ids, as a range."""
         return range(self.num_classes)
 
     @property
-    def channel(self):
+    def channel(self) -> int:
         return self.images.shape[1]
 
     @property
-    def im_size(self):
+    def im_size(self) -> Size:
         """(H, W)."""
         return tuple(self.images.shape[2:])
 
     @property
-    def spec(self):
+    def spec(self) -> tuple[int, int, Size]:
         """(channel, num_classes, im_size): what a network needs to know."""
         return self.channel, self.num_classes, self.im_size
 
     @cached_property
-    def fingerprint(self):
+    def fingerprint(self) -> str:
         """Hex sha256 of pixels and labels of both parts, mean, std and class names; equal on any device.
 
         That of a whitened set is derived from its pixels' and the settings of the whitening.
@@ -109,7 +118,7 @@ class RealData:
                 digest.update(block.contiguous().cpu().numpy())
         return digest.hexdigest()
 
-    def whiten(self, whitening):
+    def whiten(self, whitening: Whitening) -> None:
         """Make a float32 copy of both parts, whitened by `whitening`, the store in place of the pixels.
 
         `whitening` is the one fitted on the training part: the fingerprint names its settings, not its rounding.
@@ -124,7 +133,7 @@ class RealData:
         self.fingerprint = hashlib.sha256(settings.encode()).hexdigest()
         self.zca, self.space = whitening, space
 
-    def normalise(self, pixels):
+    def normalise(self, pixels: Shaped[Tensor, "*n c h w"]) -> Float[Tensor, "*n c h w"]:
         """uint8 pixels (..., C, H, W) -> float32 (pixels / 255 - mean) / std; of a whitened set, whitened instead.
 
         One multiply-add that reads bytes and writes floats: a single pass over memory. The images that a whitened
@@ -134,21 +143,21 @@ class RealData:
             return pixels
         return self.space.encode_levels(pixels)
 
-    def denormalise(self, images):
+    def denormalise(self, images: Float[Tensor, "*n c h w"]) -> Float[Tensor, "*n c h w"]:
         """Normalised or whitened images (..., C, H, W) -> pixels in [0, 1], clamped; differentiable inside."""
         return self.space.decode(images).clamp(0, 1)
 
-    def indices_of(self, label):
+    def indices_of(self, label: int) -> Int[Tensor, " n"]:
         """Rows of class `label` in `images`, ascending: int64 on the device."""
         start = self.class_starts[label]
         return torch.arange(start, start + self.class_counts[label], device=self.device)
 
-    def batch_of(self, index):
+    def batch_of(self, index: Sequence[int] | Int[ndarray, " n"] | Int[Tensor, " n"]) -> "RealBatch":
         """The training images at rows `index` (int64 tensor), in that order, as a batch of one group."""
         index = torch.as_tensor(index, dtype=torch.int64, device=self.device)
         return RealBatch(self, index, self.labels[index], [len(index)])
 
-    def sample(self, classes, n=None, rng=None):
+    def sample(self, classes: Iterable[int], n: int | None = None, rng: torch.Generator | None = None) -> "RealBatch":
         """Draw `n` images without replacement from each of `classes`: a `RealBatch`, class after class.
 
         Each class's draw is uniform over its subsets of n, and in random order. A class with fewer than n
@@ -171,7 +180,7 @@ class RealData:
             index = index.index_select(0, plan.keep)
         return RealBatch(self, index, plan.labels, plan.counts)
 
-    def test_batches(self, size=256):
+    def test_batches(self, size: int = 256) -> Iterator[tuple[Float[Tensor, "b c h w"], Int[Tensor, " b"]]]:
         """Yield the test set in order as (normalised or whitened images, labels), `size` at a time, on the device."""
         for pixels, labels in zip(self.test_images.split(size), self.test_labels.split(size)):
             yield self.normalise(pixels), labels
@@ -213,13 +222,14 @@ class RealBatch:
     classes share them), `counts` the number of images per requested class, as a list of int.
     """
 
-    def __init__(self, real, index, labels, counts):
+    def __init__(self, real: RealData, index: Int[Tensor, " n"], labels: Int[Tensor, " n"],
+                 counts: Iterable[int]) -> None:
         self.real, self.index, self.labels, self.counts = real, index, labels, list(counts)
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.index)
 
-    def images(self, index=None):
+    def images(self, index: Rows | None = None) -> Float[Tensor, "m c h w"]:
         """Normalised float32 (M, C, H, W), or whitened, of the whole batch or a slice or tensor of positions in it."""
         rows = self.index if index is None else self.index[index]
         return self.real.normalise(self.real.images.index_select(0, rows))

@@ -4,10 +4,14 @@ The only place that knows this arithmetic. It is done in the type of the images:
 memory; float64 where a file is converted, by the plain formulas.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 import torch
+from jaxtyping import Float, Shaped
+from torch import Tensor
 
 from condense.core.errors import InputError
 from condense.core.registry import lookup
@@ -29,16 +33,16 @@ class Space:
     std: tuple | None = None
     zca: Whitening | None = None
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         lookup(dict.fromkeys(SPACES), self.name, "space")
 
     @classmethod
-    def of(cls, real):
+    def of(cls, real: Any) -> "Space":
         """Return the space that the images of a `RealData` are in, or of what has its `mean`, `std` and `zca`."""
         mean, std = (None if values is None else tuple(values) for values in (real.mean, real.std))
         return cls("normalised" if real.zca is None else "zca", mean, std, real.zca)
 
-    def decode(self, images, dtype=None):
+    def decode(self, images: Float[Tensor, "*n c h w"], dtype: torch.dtype | None = None) -> Float[Tensor, "*n c h w"]:
         """Return `images` (..., C, H, W) of this space as raw pixels, not clamped: they may lie outside [0, 1].
 
         Computed and returned in `dtype`, by default that of the images; differentiable. Raises ValueError where what
@@ -54,7 +58,7 @@ class Space:
             return images * std + mean                     # rounded twice, as written; the fused form rounds once
         return torch.addcmul(mean, images, std)
 
-    def encode(self, pixels, dtype=None):
+    def encode(self, pixels: Float[Tensor, "*n c h w"], dtype: torch.dtype | None = None) -> Float[Tensor, "*n c h w"]:
         """Return raw `pixels` (..., C, H, W) on the scale [0, 1] as images of this space; see `decode`."""
         pixels = pixels if dtype is None else pixels.to(dtype)
         if self.name == "raw":
@@ -64,7 +68,7 @@ class Space:
         mean, std = self._mean_std(pixels)
         return (pixels - mean) / std
 
-    def encode_levels(self, levels):
+    def encode_levels(self, levels: Shaped[Tensor, "*n c h w"]) -> Float[Tensor, "*n c h w"]:
         """Return `levels` (..., C, H, W) on the scale 0..255, bytes or floats, as float32 images of this space.
 
         Normalised by one multiply-add, which reads bytes and writes floats.
@@ -86,7 +90,8 @@ class Space:
         return self.zca
 
 
-def converted(images, before, after, between=None):
+def converted(images: Float[Tensor, "n c h w"], before: Space, after: Space,
+              between: Callable[[Tensor], Tensor] | None = None) -> Float[Tensor, "m c h w"]:
     """Return `images` (n, C, H, W) of the `Space` `before` in the one `after`: computed in float64, float32.
 
     `between` is what is done to the raw pixels on the way, None for nothing.

@@ -14,9 +14,12 @@ import logging
 import math
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor
 
 from condense.core.errors import InputError
 from condense.core.files import atomic_path, cache_folder, locked
@@ -48,7 +51,7 @@ class Whitening:
     eps: float = EPS
     _matrices: dict = field(default_factory=dict, init=False, repr=False)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         shapes = [tuple(tensor.shape) for tensor in self._tensors]
         size = len(self.mean)
         if shapes != [(size,), (size, size), (size,)] or {tensor.dtype for tensor in self._tensors} != {torch.float32}:
@@ -60,7 +63,7 @@ class Whitening:
         return self.mean, self.eigenvectors, self.eigenvalues
 
     @classmethod
-    def fit(cls, pixels, eps=EPS):
+    def fit(cls, pixels: UInt8[Tensor, "n c h w"], eps: float = EPS) -> "Whitening":
         """Fit to uint8 `pixels` (N, C, H, W) on their device; raises ValueError as `require_practical` does.
 
         Needs about five float64 matrices (D, D) and no copy of the images.
@@ -69,9 +72,10 @@ class Whitening:
         covariance, mean = _upper_covariance(pixels)
         eigenvalues, eigenvectors = torch.linalg.eigh(covariance, UPLO="U")
         eigenvalues = eigenvalues.clamp(min=0)           # rounding leaves some below, where images are few
-        return cls(*(tensor.float().cpu().contiguous() for tensor in (mean, eigenvectors, eigenvalues)), eps)
+        return cls(*(tensor.float().cpu().contiguous()   # type: ignore[call-arg]
+                     for tensor in (mean, eigenvectors, eigenvalues)), eps)
 
-    def whiten(self, images):
+    def whiten(self, images: Float[Tensor, "*n c h w"]) -> Float[Tensor, "*n c h w"]:
         """Map images (..., C, H, W) in [0, 1] to whitened ones of this shape; differentiable.
 
         Computed and returned in float32; images in float64 stay in it.
@@ -79,7 +83,7 @@ class Whitening:
         rows = self._rows(images) - self.mean.to(images.device)
         return self._times(rows, FORWARD).view(images.shape)
 
-    def restore(self, whitened):
+    def restore(self, whitened: Float[Tensor, "*n c h w"]) -> Float[Tensor, "*n c h w"]:
         """Undo `whiten`: images on the scale [0, 1] that may lie outside it; differentiable."""
         rows = self._times(self._rows(whitened), INVERSE) + self.mean.to(whitened.device)
         return rows.view(whitened.shape)
@@ -114,29 +118,29 @@ class Whitening:
         return self.eigenvectors.to(device, dtype), (self.eigenvalues.to(device, dtype) + self.eps) ** power
 
     @cached_property
-    def fingerprint(self):
+    def fingerprint(self) -> str:
         """Hex sha256 of the numbers, equal for equal bits only. `RealData.fingerprint` is the same on any machine."""
         digest = hashlib.sha256(json.dumps([FORMAT, self.eps, len(self.mean)]).encode())
         for tensor in self._tensors:
             digest.update(tensor.contiguous().numpy())
         return digest.hexdigest()
 
-    def state(self):
+    def state(self) -> dict[str, Any]:
         """Return the whitening as a dict of plain types and tensors, as it goes into files: 4 D (D + 2) bytes."""
         return {"eps": self.eps, **dict(zip(("mean", "eigenvectors", "eigenvalues"), self._tensors))}
 
     @classmethod
-    def from_state(cls, state):
+    def from_state(cls, state: Any) -> "Whitening":
         """Return the whitening that `state()` came from; raises ValueError where something is missing or misshapen."""
         try:
             tensors = [state[name].cpu() for name in ("mean", "eigenvectors", "eigenvalues")]
-            return cls(*tensors, float(state["eps"]))
+            return cls(*tensors, float(state["eps"]))    # type: ignore[call-arg]
         except (KeyError, TypeError, AttributeError) as error:
             raise InputError(f"this is no ZCA whitening: {type(error).__name__} {error}; take `zca` of a result's"
                              " meta") from error
 
 
-def require_practical(channels, height, width):
+def require_practical(channels: int, height: int, width: int) -> None:
     """Raise ValueError where images of this size make a matrix that is too large to work with."""
     size = channels * height * width
     if size > LARGEST:
@@ -178,7 +182,7 @@ def _full_precision(device):
         torch.backends.cuda.matmul.fp32_precision = before
 
 
-def fitted_whitening(real):
+def fitted_whitening(real: Any) -> Whitening:
     """Return the `Whitening` of the training pixels of a `RealData`: fitted once, then read from the cache folder.
 
     Who asks while somebody else fits waits, and reads. Another kind of device, another torch and other code round

@@ -1,8 +1,12 @@
 """What scores of networks depend on beside their settings, for whoever keeps scores to read them again."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import torch
 
 from condense.core.source_code import code_sha256, library_versions
+from condense.operators import Compute
 
 # Rooms and files that decide what a network trained on given images scores. What else is imported there words errors,
 # finds files or loads images, which the fingerprint of the data covers: tests/evaluation/test_cache_key.py lists it.
@@ -11,12 +15,12 @@ DECIDING = ("augmentation", "evaluation", "networks", "operators", "training", "
 LIBRARIES = ("torchvision", "numpy")
 
 
-def code_of_scores(*files):
+def code_of_scores(*files: str) -> str:
     """Return the digest of all code that decides scores, `files` of this package besides; call it on import."""
     return code_sha256(*DECIDING, *files)
 
 
-def cache_key(compute, code, libraries=()):
+def cache_key(compute: Compute, code: str, libraries: Sequence[str] = ()) -> dict[str, Any]:
     """Return plain values that differ where code, libraries, kind of device or precision do.
 
     `code` is `code_of_scores`; `libraries` decide, too, besides torch and LIBRARIES. `compute` is the `Compute` that

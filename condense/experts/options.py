@@ -1,12 +1,17 @@
 """Options of trajectory matching: which go together, and what they come to."""
 
+from typing import Any
+
+from torch import nn
+
 from condense.cli import OptionError, auto
+from condense.data.real import RealData
 from condense.experts.control import RandomTrajectories
-from condense.experts.trajectories import open_experts
+from condense.experts.trajectories import ExpertBuffer, open_experts
 from condense.matching import InnerSGD
 
 
-def check(cfg):
+def check(cfg: Any) -> None:
     """Raise OptionError for options that do not go together."""
     if cfg.dsa == "False" and cfg.dsa_strategy != "auto":
         raise OptionError(f"--dsa_strategy {cfg.dsa_strategy} belongs to --dsa True; leave one of the two out")
@@ -29,7 +34,7 @@ def check(cfg):
                           "--max_experts out")
 
 
-def strategies(cfg, dataset):
+def strategies(cfg: Any, dataset: str) -> tuple[str, str]:
     """Return the augmentation of the student's steps and that of evaluation ("none": DC's, see `mtt_protocols`)."""
     if cfg.dsa == "False":
         return "none", "none"
@@ -37,7 +42,7 @@ def strategies(cfg, dataset):
     return strategy if cfg.no_aug == "False" else "none", strategy
 
 
-def find_experts(cfg, net, real):
+def find_experts(cfg: Any, net: nn.Module, real: RealData) -> ExpertBuffer | RandomTrajectories:
     """Return the experts that the run matches; raises ValueError or FileNotFoundError where they do not fit it."""
     if cfg.random_trajectory:
         return RandomTrajectories(net)

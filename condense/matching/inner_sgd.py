@@ -11,10 +11,12 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from condense.core.errors import InputError
+from condense.core.types import Forward, Labels
+from condense.matching.trajectories import Student
 from condense.matching.unrolling import unroll
 
 
@@ -74,14 +76,15 @@ class InnerSGD:
         return self.weights(unroll(step, self.start(theta), num_steps, (lr, *inputs), mode, first))
 
 
-def inner_gradient(student, rows, augment):
+def inner_gradient(student: Student, rows: Sequence[Int[Tensor, " b"]], augment: Forward) -> Callable[..., Tensor]:
     """Return the gradient that step t descends, that of the mean cross-entropy on images rows[t]: (t, theta, x, y)."""
     def gradient(t, theta, images, labels):
         return student.gradient(theta, augment(images[rows[t]]), labels[rows[t]])
     return gradient
 
 
-def real_loss(student, theta, images, labels, chunk):
+def real_loss(student: Student, theta: Float[Tensor, " p"], images: Float[Tensor, "n c h w"], labels: Labels,
+              chunk: int) -> tuple[Float[Tensor, ""], Float[Tensor, " p"]]:
     """Return (CE(f(x; theta_T), y), its gradient lambda_T by theta_T (P,)): the mean over a real minibatch.
 
     It is taken after the last step alone, of first order, and `chunk` images at a time.
@@ -91,4 +94,4 @@ def real_loss(student, theta, images, labels, chunk):
         loss = F.cross_entropy(student.logits(theta, x), y, reduction="sum") / len(images)
         loss.backward()
         total = total + loss.detach()
-    return total, theta.grad
+    return total, theta.grad  # type: ignore[return-value]

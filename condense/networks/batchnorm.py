@@ -36,7 +36,7 @@ def _is_batchnorm(module):
     return "BatchNorm" in type(module).__name__
 
 
-def refuse_batchnorm(net, model, why):
+def refuse_batchnorm(net: nn.Module, model: str, why: str) -> None:
     """Raise InputError where `net`, which --model `model` names, has batch norm; `why` says what that breaks."""
     if has_batchnorm(net):
         raise InputError(f"--model {model} has batch norm, {why}; choose one with another norm")

@@ -2,11 +2,17 @@
 
 import copy
 import statistics
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
 
 from condense.core.errors import OptionError
+from condense.evaluation.score import Score
 from condense.run.results import save_result
 from condense.run.stored_steps import stored_steps
-from condense.synthetic import restore_synthetic, stored_factors
+from condense.synthetic import SyntheticSet, restore_synthetic, stored_factors
 from condense.training.steps import steps_of
 
 
@@ -18,28 +24,28 @@ class Outcome:
     iterations are chosen. `kept` says what a file holds of sets with factors: both, factors or images.
     """
 
-    def __init__(self, kept="both"):
+    def __init__(self, kept: str = "both") -> None:
         self.kept = kept
         self.data, self.factors, self.accuracies, self.facts, self.best = [], [], {}, {}, []
         self.steps, self.starts = [], []
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.data)
 
-    def state(self):
+    def state(self) -> dict[str, Any]:
         """Return all of it as plain values, for a checkpoint."""
         return {"data": [list(entry) for entry in self.data], "factors": self.factors,
                 "accuracies": self.accuracies, "facts": self.facts, "best": self.best,
                 "steps": self.steps, "starts": self.starts}
 
-    def restore(self, state):
+    def restore(self, state: Mapping[str, Any]) -> None:
         """Take over what `state` returned."""
         self.data = [tuple(entry) for entry in state["data"]]
         self.factors, self.accuracies, self.facts = state["factors"], state["accuracies"], state["facts"]
         self.best = list(state["best"])
         self.steps, self.starts = (list(state.get(name, [])) for name in ("steps", "starts"))        # older: none
 
-    def note(self, exp, facts, of_all=False):
+    def note(self, exp: int, facts: Mapping[str, Any], of_all: bool = False) -> None:
         """Keep plain values about experiment `exp`; a resumed experiment says again what it had said.
 
         Raises OptionError where it says something else, or, for facts that are the same `of_all` experiments, another
@@ -54,7 +60,7 @@ class Outcome:
                                   "afresh with --overwrite")
             self.facts[name] = [*said[:exp], fact]
 
-    def add(self, synthetic, best=None):
+    def add(self, synthetic: SyntheticSet, best: "Best | None" = None) -> None:
         """Take in the set of a finished experiment, and the `Best` of its iterations."""
         images_and_labels, factors = as_stored(synthetic)
         self.data.append(images_and_labels)
@@ -64,7 +70,7 @@ class Outcome:
         if best and best.found:
             self.best.append(best.found)
 
-    def with_current(self, synthetic, best=None):
+    def with_current(self, synthetic: SyntheticSet, best: "Best | None" = None) -> "Outcome":
         """Return a copy that has the set of an unfinished experiment, too."""
         more = copy.copy(self)
         for name in ("data", "factors", "best", "steps", "starts"):
@@ -73,7 +79,7 @@ class Outcome:
         more.add(synthetic, best)
         return more
 
-    def save(self, path, meta):
+    def save(self, path: str | Path, meta: Mapping[str, Any]) -> None:
         """Write the result file."""
         best = {"best": [of["set"] for of in self.best], "best_factors": [of["factors"] for of in self.best]}
         chosen = {"best": [of["facts"] for of in self.best]} if self.best else {}
@@ -89,7 +95,7 @@ class Outcome:
         return {name: of for name, of in listed.items() if all(entry is not None for entry in of)}
 
 
-def as_stored(synthetic):
+def as_stored(synthetic: SyntheticSet) -> tuple[tuple[Tensor, Tensor], dict[str, Any] | None]:
     """Return ((images, labels), factors) of a set as the result file holds them; factors None for plain pixels.
 
     Images are decoded from the factors as every reader does it, so that both agree to the bit, whatever the device.
@@ -109,10 +115,12 @@ class Best:
     `set` as stored, and `facts` about it for the result's `meta`.
     """
 
-    def __init__(self, select_on, number=None):
-        self.select_on, self.number, self.found = select_on, number, None
+    def __init__(self, select_on: str, number: int | None = None) -> None:
+        self.select_on, self.number = select_on, number
+        self.found: dict[str, Any] | None = None
 
-    def offer(self, scores, it, stored, step_size):
+    def offer(self, scores: Mapping[str, Sequence[Score]], it: int, stored: Callable[[], Any],
+              step_size: float | None) -> None:
         """Take the set of iteration `it`, `stored`() if needed, where its `scores` {network: [Score]} are better."""
         figure = statistics.fmean(map(self._figure, next(iter(scores.values()))))
         if self.found and figure <= self.found["facts"]["selection_accuracy"]:
@@ -126,6 +134,6 @@ class Best:
     def _figure(self, score):
         return score.test_accuracy if self.select_on == "test" else score.selection_accuracy
 
-    def name(self):
+    def name(self) -> str:
         """Word what the iteration is chosen on."""
         return "the TEST set" if self.select_on == "test" else f"{self.number} training images kept for selection"

@@ -7,12 +7,17 @@ everything one needs to use the set. Only tensors and plain Python types are ins
 
 import math
 import sys
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from condense.core.errors import InputError, MissingFile
 from condense.core.files import NUMPY_TYPES, atomic_path
+from condense.data.real import RealData
 from condense.synthetic import restore_synthetic
 
 FORMAT_VERSION = 1
@@ -20,12 +25,13 @@ TINY = 28                                  # sides below this many pixels are sh
 MAX_COLUMNS = 50                           # images of a class that a picture shows
 
 
-def result_stem(method, dataset, model, ipc):
+def result_stem(method: str, dataset: str, model: str, ipc: int) -> str:
     """Return the file name without suffix, as the reference spells it."""
     return f"res_{method}_{dataset}_{model}_{ipc}ipc"
 
 
-def describe(real, method, options, storage, **more):
+def describe(real: RealData, method: str, options: Mapping[str, Any], storage: Mapping[str, Any],
+             **more: Any) -> dict[str, Any]:
     """Return the `meta` of a result: what is needed to use, display and repeat it; tensors and plain types only.
 
     `storage` is what `SyntheticSet.storage` returns; a run adds what `SyntheticSet.form` does.
@@ -41,11 +47,11 @@ def describe(real, method, options, storage, **more):
             "class_names": list(real.class_names), "classes": real.class_ids,
             "channel": real.channel, "im_size": list(real.im_size),
             "mean": None if whitened else list(real.mean), "std": None if whitened else list(real.std),
-            "zca": real.zca.state() if whitened else None, "fingerprint": real.fingerprint,
+            "zca": real.zca.state() if whitened else None, "fingerprint": real.fingerprint,  # type: ignore[union-attr]
             "options": dict(options), "seed": options["seed"], "storage": dict(storage), **more}
 
 
-def form_in(meta, where="meta"):
+def form_in(meta: Mapping[str, Any], where: object = "meta") -> dict[str, int]:
     """Return what `meta` of a result says of the form of its sets: {"views", "decoded"} of `SyntheticSet.form`.
 
     Older results leave it to their options. Raises ValueError, opened by `where`, for what is no
@@ -61,7 +67,9 @@ def form_in(meta, where="meta"):
     return form
 
 
-def save_result(path, data, accuracies, meta, factors=(), best=(), best_factors=(), steps=(), start=()):
+def save_result(path: str | Path, data: Sequence[Any], accuracies: Mapping[str, Iterable[float]],
+                meta: Mapping[str, Any], factors: Sequence[Any] = (), best: Sequence[Any] = (),
+                best_factors: Sequence[Any] = (), steps: Sequence[Any] = (), start: Sequence[Any] = ()) -> None:
     """Write a result atomically: `data` list of [images, labels], `accuracies` {network: [fractions]}, `meta`.
 
     `factors` lists what each set stores in place of its images, where it does; `best` and `best_factors` are the
@@ -90,7 +98,7 @@ def _whole(tensor):
     return tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
 
 
-def save_atomically(content, path):
+def save_atomically(content: Any, path: str | Path) -> None:
     """torch.save `content` to `path`, whole or not at all; equal contents give equal bytes."""
     with atomic_path(path) as temporary:
         try:
@@ -115,7 +123,7 @@ def _canonical(content):
     return content
 
 
-def load_result(path):
+def load_result(path: str | Path) -> dict[str, Any]:
     """Read and check a result file; returns the dict.
 
     Where it holds factors alone, `data` (and `best`, where there is one) are decoded from them.
@@ -133,7 +141,7 @@ def load_result(path):
     return checked_result(path, content)
 
 
-def checked_result(path, content):
+def checked_result(path: str | Path, content: Any) -> dict[str, Any]:
     """Return the dict of a result file, decoded as `load_result` says; raises ValueError for another layout."""
     missing = [key for key in ("data", "accs_all_exps") if not isinstance(content, dict) or key not in content]
     if missing:
@@ -159,18 +167,18 @@ def _is_entry(entry):
     return tensors and entry[0].dim() == 4 and entry[1].dim() > 0 and len(entry[0]) == len(entry[1])
 
 
-def shown_images(images, ipc):
+def shown_images(images: Float[Tensor, "n c h w"], ipc: int) -> Float[Tensor, "m c h w"]:
     """Return those of class-major `images` (n, C, H, W) with `ipc` per class that a picture shows: 50 of each class."""
     return images.view(-1, ipc, *images.shape[1:])[:, :MAX_COLUMNS].flatten(0, 1)
 
 
-def draw_set(path, images, real):
+def draw_set(path: str | Path, images: Float[Tensor, "n c h w"], real: RealData) -> None:
     """Write the picture of class-major `images` (n, C, H, W) in the space of `real`; see `save_picture`."""
     shown = shown_images(images, len(images) // real.num_classes)       # of many to whiten back, only what is seen
     save_picture(path, real.denormalise(shown), len(shown) // real.num_classes)
 
 
-def save_picture(path, images, ipc):
+def save_picture(path: str | Path, images: Float[Tensor, "n c h w"], ipc: int) -> None:
     """Write `images` (n, C, H, W) in [0, 1], class-major with `ipc` per class, as a PNG: one row per class.
 
     Two pixels of black between images; images with sides under 28 pixels are enlarged by a whole factor; at

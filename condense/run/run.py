@@ -7,7 +7,9 @@ import dataclasses
 import logging
 import math
 import statistics
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from tqdm import tqdm
 
@@ -17,6 +19,7 @@ from condense.core.journal import Journal, log_to_terminal
 from condense.core.randomness import Streams
 from condense.core.stopping import StopRequest
 from condense.core.words import duration
+from condense.data.real import RealData
 from condense.operators import start_compute
 from condense.run.checkpoints import (
     Checkpoint,
@@ -31,6 +34,7 @@ from condense.run.outcome import Best, Outcome, as_stored
 from condense.run.pace import Pace
 from condense.run.reports import nonsense, report_result, report_scores, stored, time_needed, warn_of_extremes
 from condense.run.results import describe, draw_set, result_stem
+from condense.synthetic import SyntheticSet
 
 log = logging.getLogger("condense")
 
@@ -41,7 +45,7 @@ LONG_S = 30                               # an evaluation from here on is announ
 class Run:
     """One command: `cfg` resolved to device, streams and files. See `start_run`."""
 
-    def __init__(self, cfg, method):
+    def __init__(self, cfg: Any, method: str) -> None:
         log_to_terminal()
         self.cfg, self.method, self.options = cfg, method, cfg.identity()
         self.compute = start_compute(**cfg.compute)
@@ -55,19 +59,21 @@ class Run:
         self.state = self.checkpoint.load(cfg.resume, cfg.overwrite)
         self.midway = self.state["exp"] if self.state and self.state["owners"] else None       # to restore
         self.outcome, self.stop, self.pace = Outcome(getattr(cfg, "save", "both")), StopRequest(), Pace(self.device)
+        later: Any = None                                  # a value that comes, of whatever type it then has
         # what `begin` is told
-        self.real = self.scorer = self.eval_every = self.select_on = None
+        self.real = self.scorer = self.eval_every = self.select_on = later
         self.sources, self.length = {}, 0
         # the experiment under way
-        self.exp = self.owners = self.best = self.bar = self.good = None
-        self.it, self.step, self.skipped, self.losses, self.learned = 0, None, 0, [], {}
+        self.exp = self.owners = self.best = self.bar = self.good = self.step = later
+        self.it, self.skipped, self.losses, self.learned = 0, 0, [], {}
         # the whole run
-        self.journal = self.storage = self.form = self.measured_steps = self.per_evaluation = None
+        self.journal = self.storage = self.form = self.measured_steps = self.per_evaluation = later
         self.announced = False
         for line in dead_flags(cfg):
             log.info(line)
 
-    def begin(self, real, scorer, eval_every, select_on=None, iterations=None, **sources):
+    def begin(self, real: RealData, scorer: Any, eval_every: int, select_on: str | None = None,
+              iterations: int | None = None, **sources: Any) -> None:
         """Say what the run works on, after every other check and before the first experiment.
 
         `scorer(synthetic, exp, it)` returns {network: scores}, `scorer.estimate(synthetic)` the seconds that
@@ -89,19 +95,19 @@ class Run:
             self.outcome.note(self.state["exp"], sources, of_all=True)
             log.info("going on at experiment %d, iteration %d", self.state["exp"], self.state["iteration"])
 
-    def experiments(self):
+    def experiments(self) -> Iterator[int]:
         """Yield the experiments still to do."""
         yield from range(self.state["exp"] if self.state else 0, self.cfg.num_exp)
 
-    def start_of(self, exp, init):
+    def start_of(self, exp: int, init: Any) -> Any:
         """Return how to start the set of experiment `exp`: by `init`, or cheaply where a checkpoint takes its place."""
         return "noise" if exp == self.midway else init
 
-    def note(self, exp, **facts):
+    def note(self, exp: int, **facts: Any) -> None:
         """Put plain values about experiment `exp` into the result's `meta`, where each is a list over experiments."""
         self.outcome.note(exp, facts)
 
-    def iterations(self, exp, synthetic, *optimizers):
+    def iterations(self, exp: int, synthetic: SyntheticSet, *optimizers: Any) -> Iterator[int]:
         """Yield the iterations of one experiment, 0..K-1; evaluates, saves and stops where due.
 
         The set is evaluated at 0, at every multiple of the cadence and at K = --Iteration (or what `begin` was told),
@@ -144,7 +150,7 @@ class Run:
                 self._write_step()
                 self.bar.update()
 
-    def outer_steps(self, number):
+    def outer_steps(self, number: int) -> Iterator[int]:
         """Yield the outer steps of one iteration, 0..number-1, for methods that have several.
 
         Between two of them the run can stop, too; it then goes back to where the iteration began.
@@ -158,7 +164,7 @@ class Run:
             self.pace.step(number)
             yield step
 
-    def log(self, loss):
+    def log(self, loss: Any) -> None:
         """Take note of the `loss` in front of a step; stops the run where it, or a learned step size, is no use.
 
         May be a tensor: it is read in every tenth iteration, and on a CPU, where that is free, in all of them.
@@ -175,7 +181,7 @@ class Run:
         more |= {name: f"{value:.4g}" for name, value in self.learned.items()}
         self.bar.set_postfix({"loss": f"{self.losses[-1]:.4g}", **more}, refresh=bool(self.step))
 
-    def skip(self):
+    def skip(self) -> None:
         """Count an update that the method leaves out."""
         self.skipped += 1
 
@@ -194,7 +200,7 @@ class Run:
             self.journal.write("step", exp=self.exp, iteration=self.it, loss=statistics.fmean(self.losses),
                                **self.learned)
 
-    def save(self):
+    def save(self) -> dict[str, Any]:
         """Write the result, clear what only an unfinished run needs, and return the result's content."""
         meta = self._meta(self.outcome)
         self.outcome.save(self.result_path, meta)
@@ -248,7 +254,7 @@ class Run:
                 log.info("an evaluation takes about %s; shorter with --num_eval, --epoch_eval_train",
                          duration(self.per_evaluation))
 
-    def measure(self, steps):
+    def measure(self, steps: int) -> None:
         """Make this a run that saves nothing: it goes through `steps` iterations of its first experiment.
 
         Then `pace.per_iteration` and `per_evaluation` are known, in seconds, and Finished says how long the whole
@@ -347,7 +353,7 @@ class Run:
                           f"{self.unfinished_path}; go on with the same command and --resume", self.stop.number)
 
 
-def start_run(cfg, method):
+def start_run(cfg: Any, method: str) -> Run:
     """Return the `Run` of `cfg`; raises OptionError or ValueError, before anything is written, where it cannot be.
 
     `method` names the result file (res_<method>_<dataset>_<model>_<ipc>ipc.pt).

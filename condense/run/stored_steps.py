@@ -23,7 +23,7 @@ def stored_steps(steps: Steps | None) -> tuple[dict[str, Any] | None, dict[str, 
     return content, {"model": steps.model, "parameters": steps.starts.detach().cpu()}
 
 
-def read_steps(where: str, content: Any, start: Any, num_images: int) -> Steps | None:
+def read_steps(where: object, content: Any, start: Any, num_images: int) -> Steps | None:
     """Return the `Steps` that `stored_steps` described, on the CPU; None for None.
 
     `where` opens the errors: ValueError in one line for what is no such thing, or of more images than `num_images`.

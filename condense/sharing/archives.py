@@ -3,6 +3,8 @@
 import pickle
 import re
 import warnings
+from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -12,7 +14,7 @@ from condense.core.files import NUMPY_TYPES
 OBJECTS = re.compile(r"GLOBAL (\S+)|allowlisted")          # in torch's words for what its restricted load will not make
 
 
-def read_archive(path):
+def read_archive(path: str | Path) -> Any:
     """Return what `torch.save` put into the file `path`, on the CPU; nothing in it is run.
 
     Raises ValueError in one line for a file that is cut off, is none, or holds anything but data.

@@ -1,15 +1,20 @@
 """One synthetic set in one space, with all that its user must know: what every format of `export` is written from."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 import torch
+from jaxtyping import Int
+from torch import Tensor
 
 from condense.core.errors import InputError
 from condense.core.files import file_sha256
 from condense.data.space import Space
 from condense.sharing.loading import SetReader, chosen_set
 from condense.sharing.real_data import made_from
+from condense.sharing.stored import SetFile, StoredSet
 from condense.training.steps import Steps
 
 FORMAT_VERSION = 1
@@ -33,20 +38,20 @@ class Bundle:
     views: int = 1
 
     @property
-    def soft(self):
+    def soft(self) -> bool:
         return self.labels.dim() == 2
 
     @property
-    def classes(self):
+    def classes(self) -> Int[Tensor, " n"]:
         """The class of each image, (n,) int64; of soft labels the most probable."""
         return self.labels.argmax(1) if self.soft else self.labels
 
-    def metadata(self):
+    def metadata(self) -> dict[str, Any]:
         """Return what a file says beside its tensors, as JSON takes it."""
         whitened = self.space.name == "zca"
         mean, std = (None if value is None or whitened else [float(part) for part in value]
                      for value in (self.space.mean, self.space.std))
-        zca = {"eps": self.space.zca.eps} if whitened else None
+        zca = {"eps": self.space.zca.eps} if whitened else None  # type: ignore[union-attr]
         return {"format_version": FORMAT_VERSION, "space": self.space.name, "mean": mean, "std": std, "zca": zca,
                 "lr": self.lr, "num_images": len(self.images), "channel": self.images.shape[1],
                 "im_size": list(self.images.shape[2:]), "soft_labels": self.soft, **self.about}
@@ -58,23 +63,24 @@ class SetToExport(SetReader):
 
     flag: str = "--from_space"
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         """Raise ValueError where what is said contradicts what our own file says."""
         said = self.file.dataset if self.file.meta else None
         if None not in (said, self.dataset) and said != self.dataset:
             raise InputError(f"{self.file.path} is of --dataset {said}, not {self.dataset}; leave --dataset out")
 
     @cached_property
-    def sha256(self):
+    def sha256(self) -> str | None:
         """Hex sha256 of the file, None for a folder."""
         return file_sha256(self.file.path) if self.file.path.is_file() else None
 
-    def sets(self, which="last"):
+    def sets(self, which: str = "last") -> Sequence[StoredSet]:
         """Return the sets of the `last` or the `best` iterations; raises ValueError where the file has none."""
         chosen_set(self.file, 0, which)
         return self.file.sets if which == "last" else self.file.best
 
-    def bundle(self, experiment=0, which="last", space=None, standard=False):
+    def bundle(self, experiment: int = 0, which: str = "last", space: str | None = None,
+               standard: bool = False) -> Bundle:
         """Return one set as a `Bundle` in `space`, by default the file's own; see `SetReader.in_space`."""
         found = self.in_space(experiment, which, space, standard)
         return Bundle(found.images, found.labels, found.space, found.lr, self._about(experiment, which, found.labels),
@@ -88,7 +94,7 @@ class SetToExport(SetReader):
                 "accuracies": accuracies_of(file, experiment, which), "made_from": made_from(file),
                 "scored": file.scored_by(experiment, which), "source": file.path.name, "source_sha256": self.sha256}
 
-    def class_names(self, labels):
+    def class_names(self, labels: Tensor) -> list[str]:
         """Return the names of the classes: the file's, those of data that had to be loaded, or numbers as text."""
         number = labels.shape[1] if labels.dim() == 2 else int(labels.max()) + 1
         loaded = vars(self.real).get("normalised")       # asking for it would load it
@@ -96,7 +102,7 @@ class SetToExport(SetReader):
         return list(names) if names and len(names) >= number else [str(label) for label in range(number)]
 
 
-def accuracies(file, which="last"):
+def accuracies(file: SetFile, which: str = "last") -> dict[str, list[float]]:
     """Return {network: [fractions]} that the file's maker measured of its last or of its chosen iterations."""
     if which == "last":
         return {model: [float(value) for value in values] for model, values in file.accuracies.items()}
@@ -107,7 +113,7 @@ def accuracies(file, which="last"):
     return pooled
 
 
-def accuracies_of(file, experiment, which="last"):
+def accuracies_of(file: SetFile, experiment: int, which: str = "last") -> dict[str, list[float]]:
     """Return {network: [fractions]} of one experiment; without networks that not every experiment has as many of."""
     experiments = len(file.sets if which == "last" else file.best)
     shares = {model: len(values) // experiments for model, values in accuracies(file, which).items()

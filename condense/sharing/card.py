@@ -2,21 +2,28 @@
 
 import json
 import shlex
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
+
+from jaxtyping import Float
+from torch import Tensor
 
 from condense.core.files import atomic_path
 from condense.methods import METHODS, papers_of
 from condense.run.reports import stored
 from condense.run.results import save_picture
+from condense.sharing.bundle import SetToExport
 from condense.sharing.card_scores import cell, scores
-from condense.sharing.export import bases_in_words
+from condense.sharing.export import Choice, bases_in_words
+from condense.sharing.stored import SetFile, StoredSet
 from condense.synthetic import PARAMETERIZATIONS
 
 MOST_CLASSES, MOST_IMAGES = 10, 10         # that the small picture shows, and of each class
 WIDTH = 100                                # characters of a line of the command
 
 
-def write_card(path, to_export, choice):
+def write_card(path: str | Path, to_export: SetToExport, choice: Choice) -> list[str]:
     """Write the card of a `SetToExport` as Markdown at `path`, and if `choice.picture`, a small PNG beside it, linked.
 
     Of `choice.rows`, those of a `scores.json`, the ones of this very file, by its sha256, are shown. Returns what to
@@ -31,12 +38,12 @@ def write_card(path, to_export, choice):
     return [f"a card of {to_export.file.path.name}" + (f", with {shown.name}" if shown else "")]
 
 
-def picture_of(path):
+def picture_of(path: str | Path) -> Path:
     """Return the path of the picture that goes with the card at `path`."""
     return Path(path).with_suffix(".png")
 
 
-def card(to_export, rows=(), picture=None):
+def card(to_export: SetToExport, rows: Sequence[Mapping[str, Any]] = (), picture: str | None = None) -> str:
     """Return the card as Markdown; `picture` is the name of a file beside it."""
     blocks = [f"# {title(to_export.file)}", f"![Some of its images, a row per class]({picture})" if picture else "",
               facts(to_export), *_loading(to_export), *scores(to_export, rows),
@@ -44,13 +51,13 @@ def card(to_export, rows=(), picture=None):
     return "\n\n".join(filter(None, blocks)) + "\n"
 
 
-def title(file):
+def title(file: SetFile) -> str:
     words = [f"{file.method or 'Synthetic set'}", f"of {file.dataset}" if file.dataset else "",
              f"{file.ipc} image{'s' * (file.ipc != 1)} per class" if file.ipc else ""]
     return ", ".join(filter(None, [" ".join(filter(None, words[:2])), words[2]]))
 
 
-def facts(to_export):
+def facts(to_export: SetToExport) -> str:
     """Return the table of what the set is."""
     file, meta = to_export.file, to_export.file.meta or {}
     sets = file.sets or file.best
@@ -74,7 +81,7 @@ def _listed(names, most=20):
     return ", ".join(names[:most]) + (f", ... ({len(names)})" if len(names) > most else "")
 
 
-def method(file):
+def method(file: SetFile) -> str:
     """Return the method with its papers, those of variants that the options tell included."""
     if file.method is None:
         return "not said by the file"
@@ -82,16 +89,16 @@ def method(file):
     return file.method + (f" ({'; '.join(papers)})" if papers else "")
 
 
-def form(file, factor):
+def form(file: SetFile, factor: int) -> str:
     """Word how the set stores its images."""
     factors = (file.sets or file.best)[0].factors
-    name = (file.meta or {}).get("options", {}).get("parameterization") or (factors or {}).get("parameterization")
+    name: Any = (file.meta or {}).get("options", {}).get("parameterization") or (factors or {}).get("parameterization")
     if factor > 1:
         return f"mosaics of {factor} x {factor} images, each enlarged to a whole one"
     return PARAMETERIZATIONS[name or "pixels"].IN_WORDS if (name or "pixels") in PARAMETERIZATIONS else name
 
 
-def holds(file, factor):
+def holds(file: SetFile, factor: int) -> str:
     number = len((file.sets or file.best)[0].images) * factor**2
     unit = "step" if file.layout == "steps" else "experiment"
     text = f"{number:,} images" + (f" in each of {len(file.sets)} {unit}s" if len(file.sets) != 1 else "")
@@ -99,9 +106,9 @@ def holds(file, factor):
     return text + (f"; beside the last iteration's, {chosen} chosen one{'s' * (chosen != 1)}" if chosen else "")
 
 
-def steps(sets):
+def steps(sets: Sequence[StoredSet]) -> str:
     """Word the steps of descent that the sets are made for; '' where they are not."""
-    known = [one.steps for one in sets if one.steps is not None]
+    known: list[Any] = [one.steps for one in sets if one.steps is not None]
     if not known:
         return ""
     sizes, batches = [size for of_one in known for size in of_one.sizes], known[0].rows
@@ -109,7 +116,7 @@ def steps(sets):
             f"{len(batches[0])} images, each with a learned size of {min(sizes):.4g} to {max(sizes):.4g}")
 
 
-def starts(sets):
+def starts(sets: Sequence[StoredSet]) -> str:
     """Word what networks such sets are learned for; '' where nothing is said."""
     known = sets[0].steps
     if known is None:
@@ -120,7 +127,7 @@ def starts(sets):
     return f"as {number} fixed {known.model} of {size:,} parameters, {'which is' if number == 1 else 'all'} in the file"
 
 
-def space(to_export):
+def space(to_export: SetToExport) -> str:
     """Word the space of the pixels and what leads back to the scale [0, 1]."""
     own, evidence = to_export.found
     if own == "zca":
@@ -128,12 +135,12 @@ def space(to_export):
         return f"whitened by {how} ({evidence})"
     if own == "raw":
         return f"raw pixels on the scale [0, 1] ({evidence})"
-    made = to_export.space_named(own)
+    made: Any = to_export.space_named(own)
     mean, std = ((" ".join(f"{value:.4g}" for value in values)) for values in (made.mean, made.std))
     return f"normalised: (pixels - mean) / std with mean {mean}, std {std} ({evidence})"
 
 
-def stored_in_words(meta, sets):
+def stored_in_words(meta: Mapping[str, Any], sets: Sequence[StoredSet]) -> str:
     """Word stored and budgeted bytes of one set; for sets of others those of their dense tensors."""
     if "storage" in meta:
         labels = sets[0].labels
@@ -143,7 +150,7 @@ def stored_in_words(meta, sets):
     return f"{floats:,} floats ({4 * floats:,} bytes)"
 
 
-def size(to_export):
+def size(to_export: SetToExport) -> str:
     path = to_export.file.path
     return f"`{path.name}`, {path.stat().st_size:,} bytes" if path.is_file() else f"`{path.name}/`"
 
@@ -155,7 +162,7 @@ def _loading(to_export):
     return ["## Load it", where, f"```python\n{code}\n```"]
 
 
-def loading_code(to_export):
+def loading_code(to_export: SetToExport) -> str:
     """Return five lines of Python that load the set from the folder of its file: plain PyTorch where that will do.
 
     They leave `images` (n, C, H, W), `labels` and `pixels`, which are clamped to [0, 1].
@@ -185,7 +192,7 @@ def _recipe(meta):
     return ["## Make it again", f"```bash\n{command(meta)}\n```", more]
 
 
-def command(meta):
+def command(meta: Mapping[str, Any]) -> str:
     """Return the command line that makes the set again, every option that has a part in it spelled out."""
     lines, line = [], f"python {METHODS[meta['method']].script}"
     for name, value in sorted(meta["options"].items(), key=lambda item: item[0].lower()):
@@ -205,13 +212,13 @@ def _flag(name, value):
     return " ".join([f"--{name}", *(shlex.quote("none" if one is None else str(one)) for one in values)])
 
 
-def licence(to_export):
+def licence(to_export: SetToExport) -> str:
     data = to_export.name or "the data set that it was made from"
     return (f"The images derive from those of {data}, whose licence and terms of use apply to them, too; see there "
             "before passing them on.")
 
 
-def small_picture(to_export):
+def small_picture(to_export: SetToExport) -> tuple[Float[Tensor, "n c h w"], int] | None:
     """Return (pixels in [0, 1], images per class) of the first set, class-major, for `save_picture`.
 
     None where PNG has no form for them, or where a class has no image.

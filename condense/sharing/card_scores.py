@@ -2,16 +2,18 @@
 
 import json
 import statistics
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from condense.core.errors import InputError, MissingFile
 from condense.core.words import percent
-from condense.sharing.bundle import accuracies
+from condense.sharing.bundle import SetToExport, accuracies
 
 NOT_SCORED = ("not scored", "–")           # in the place of an accuracy and its number of networks
 
 
-def scores(to_export, rows):
+def scores(to_export: SetToExport, rows: Sequence[Mapping[str, Any]]) -> list[str]:
     """Return the blocks about scores: what the file holds, and what `rows` have of it."""
     lines = [[words, model, _protocol(to_export.file.meta, model), *_figures(to_export.file.meta, model, values)]
              for which, words in (("last", "last iteration"), ("best", "chosen iteration"))
@@ -64,12 +66,12 @@ def _recipe_in_words(recipe):
     return ", ".join([*words, *([f"CutMix {recipe['cutmix']:g}"] if recipe.get("cutmix") else [])])
 
 
-def cell(text):
+def cell(text: object) -> str:
     """Return `text` as a cell of a Markdown table."""
     return str(text).replace("|", r"\|").replace("\n", " ")
 
 
-def load_scores(path):
+def load_scores(path: str | Path) -> list[dict[str, Any]]:
     """Return the rows of a `scores.json`; raises FileNotFoundError or ValueError in one line."""
     path = Path(path)
     if not path.is_file():

@@ -1,11 +1,16 @@
 """Classes of a set against those of the data it is used with: by name where both have names, else by number."""
 
+from collections.abc import Callable
+
 import torch
+from torch import Tensor
 
 from condense.core.errors import InputError
+from condense.data import RealData
+from condense.sharing.stored import SetFile
 
 
-def require_shape(file, real):
+def require_shape(file: SetFile, real: RealData) -> None:
     """Raise ValueError where the images of `file` are not of `real`'s channels and size."""
     for one in (*file.sets, *file.best):
         if tuple(one.images.shape[1:]) != (real.channel, *real.im_size):
@@ -18,7 +23,7 @@ def _size(shape):
     return "x".join(map(str, shape))
 
 
-def class_numbers(file, real):
+def class_numbers(file: SetFile, real: RealData) -> tuple[Callable[[Tensor], Tensor], str | None]:
     """Return (function from the labels of `file` to `real`'s, how in words or None).
 
     Classes are matched by name where the file names them and `real` has all of these names; names that are numbers of

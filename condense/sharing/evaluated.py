@@ -1,5 +1,6 @@
 """A synthetic set scored in one call, for somebody's own code: `evaluate_set`, to the numbers of evaluate.py."""
 
+from collections.abc import Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from os import PathLike
@@ -7,6 +8,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import torch
+from torch import Tensor
 
 from condense.comparison.scored_set import Changes, ScoredSet
 from condense.core.errors import InputError
@@ -25,9 +27,12 @@ from condense.sharing.spaces import Spaces
 from condense.sharing.stored import SetFile, named, stored_set
 
 
-def evaluate_set(synthetic, dataset=None, networks=(), protocol=None, num_eval=None, seed=None, device="auto", *,
-                 epochs=None, lr=None, batch_size=None, augmentation=None, precision=None, experiment=0, which="last",
-                 space=None, decode=None, data_path="data", progress=False):
+def evaluate_set(synthetic: str | PathLike | LoadedSet | tuple[Tensor, Tensor], dataset: str | RealData | None = None,
+                 networks: str | Sequence[str] = (), protocol: str | None = None, num_eval: int | None = None,
+                 seed: int | None = None, device: str = "auto", *, epochs: int | None = None, lr: float | None = None,
+                 batch_size: int | None = None, augmentation: str | None = None, precision: str | None = None,
+                 experiment: int = 0, which: str = "last", space: str | None = None, decode: int | None = None,
+                 data_path: str | Path = "data", progress: bool = False) -> dict[str, list[float]]:
     """Train fresh networks on a synthetic set and test them on real images: {network name: [test accuracies]}.
 
     `synthetic` is the file, folder or URL of a set (any layout of `read_set`), a `LoadedSet`, or a pair (images

@@ -3,6 +3,7 @@
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -10,7 +11,7 @@ from condense.core.errors import InputError
 from condense.core.files import atomic_path
 from condense.run.results import save_atomically
 from condense.run.stored_steps import stored_steps
-from condense.sharing.bundle import accuracies
+from condense.sharing.bundle import Bundle, SetToExport, accuracies
 from condense.sharing.tree import STEPS, write_tree
 
 KEY = "condense"                           # of the metadata in a safetensors header
@@ -32,7 +33,7 @@ class Choice:
     picture: bool = True
 
 
-def write_folder(path, to_export, choice):
+def write_folder(path: Path, to_export: SetToExport, choice: Choice) -> list[str]:
     """Write the PNG tree of `write_tree` at `path`; returns what to say of it, line by line."""
     bundle = to_export.bundle(choice.experiment, choice.which, "raw")
     about = {name: value for name, value in bundle.metadata().items()
@@ -50,28 +51,28 @@ def write_folder(path, to_export, choice):
     return lines
 
 
-def bases_in_words(views):
+def bases_in_words(views: int) -> str:
     """Word what every `views` images in a row are, where that is more than one."""
     return f"every {views} images in a row show one base, of which an epoch sees one"
 
 
-def steps_in(bundle):
+def steps_in(bundle: Bundle) -> dict[str, Any]:
     """Return {'steps', 'start'} of a set of unrolled training as `stored_steps` has them; {} where there is none."""
     content = dict(zip(("steps", "start"), stored_steps(bundle.steps)))
     return {name: part for name, part in content.items() if part is not None}
 
 
-def write_tensors(path, to_export, choice):
+def write_tensors(path: Path, to_export: SetToExport, choice: Choice) -> list[str]:
     """Write a dict of plain tensors and values that `torch.load(path, weights_only=True)` reads."""
     bundle = to_export.bundle(choice.experiment, choice.which, choice.space)
     content = {"images": bundle.images, "labels": bundle.labels, **bundle.metadata(), **steps_in(bundle)}
     if bundle.space.name == "zca":
-        content["zca"] = bundle.space.zca.state()
+        content["zca"] = bundle.space.zca.state()  # type: ignore[union-attr]
     save_atomically(_whole(content), path)
     return [f"{bundle.space.name} images, dict with images, labels and {', '.join(list(content)[2:])}"]
 
 
-def write_safetensors(path, to_export, choice):
+def write_safetensors(path: Path, to_export: SetToExport, choice: Choice) -> list[str]:
     """Write tensors with their metadata as JSON in the header, under "condense", and the same JSON beside it."""
     save_file = _safetensors()
     bundle = to_export.bundle(choice.experiment, choice.which, choice.space)
@@ -83,7 +84,7 @@ def write_safetensors(path, to_export, choice):
         tensors |= {f"{name}.{key}": value for key, value in part.items() if torch.is_tensor(value)}
         said |= {f"{name}.{key}": value for key, value in part.items() if not torch.is_tensor(value)}
     if bundle.space.name == "zca":
-        state = bundle.space.zca.state()
+        state = bundle.space.zca.state()  # type: ignore[union-attr]
         tensors |= {f"zca.{name}": state[name] for name in ("mean", "eigenvectors", "eigenvalues")}
     text = json.dumps(said, ensure_ascii=False)
     with atomic_path(path) as temporary:
@@ -94,7 +95,7 @@ def write_safetensors(path, to_export, choice):
             f"{beside(path).name}"]
 
 
-def require_safetensors():
+def require_safetensors() -> None:
     """Raise ValueError with the mend where the package is not installed."""
     _safetensors()
 
@@ -107,12 +108,12 @@ def _safetensors():
     return save_file
 
 
-def beside(path):
+def beside(path: str | Path) -> Path:
     """Return the path of the JSON file that goes with a safetensors file."""
     return Path(path).with_suffix(".json")
 
 
-def write_reference(path, to_export, choice):
+def write_reference(path: Path, to_export: SetToExport, choice: Choice) -> list[str]:
     """Write the reference repositories' layout: dense images of all experiments, normalised, and their accuracies.
 
     A whitened set stays whitened unless `choice.space` says otherwise: it is what its networks saw.

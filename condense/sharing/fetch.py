@@ -7,6 +7,7 @@ import logging
 import re
 import urllib.error
 import urllib.request
+from os import PathLike
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote, urlsplit
 
@@ -23,7 +24,7 @@ UNSAFE = re.compile(r"[^\w.+=-]")          # in the name of a file that comes fr
 LONGEST = 200                              # characters of such a name
 
 
-def local_copy(address, sha256=None, progress=True):
+def local_copy(address: str | PathLike, sha256: str | None = None, progress: bool = True) -> Path:
     """Return the path of `address`: a path comes back as it is, of an http(s) URL that of its copy in the cache folder.
 
     A URL is downloaded once, by one process at a time, and afterwards works offline; the copy keeps the name that the
@@ -34,7 +35,7 @@ def local_copy(address, sha256=None, progress=True):
     wanted = checked_sha256(sha256)
     if not is_url(address):
         return _verified(Path(address), wanted, f"{address} is another file; leave --sha256 out, or get the one meant")
-    path = cached_path(address)
+    path = cached_path(str(address))
     if not path.is_file():
         with _turn(path, address):
             if not path.is_file():                       # else somebody has just brought it
@@ -57,12 +58,12 @@ def _turn(path, url):
         yield
 
 
-def is_url(address):
+def is_url(address: str | PathLike) -> bool:
     """Whether `address` is an http or https URL."""
     return bool(WEB.match(str(address)))
 
 
-def checked_sha256(sha256):
+def checked_sha256(sha256: str | None) -> str | None:
     """Return a checksum in lower case; raises ValueError where it is no sha256 in hex."""
     if sha256 is None:
         return None
@@ -71,7 +72,7 @@ def checked_sha256(sha256):
     return sha256.lower()
 
 
-def cached_path(url):
+def cached_path(url: str) -> Path:
     """Return where the copy of `url` is kept: under its own name, beside those that lie beside it on the server.
 
     So images_best.pt finds labels_best.pt, which came from there, too.

@@ -1,11 +1,13 @@
 """The formats that a set is exported in, where each is written, and whether what is asked for goes together."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from condense.core.errors import InputError
 from condense.sharing.card import picture_of, write_card
 from condense.sharing.export import (
+    Choice,
     beside,
     require_safetensors,
     write_folder,
@@ -28,12 +30,12 @@ class Format:
 
     about: str
     ending: str
-    write: object
+    write: Callable[..., list[str]]
     spaces: tuple = ()
     one_set: bool = True
-    with_it: object = None
+    with_it: Callable[[Path], Path] | None = None
 
-    def paths(self, path):
+    def paths(self, path: Path) -> list[Path]:
         """Return every path that is written for `path`."""
         return [path, *([self.with_it(path)] if self.with_it else [])]
 
@@ -51,7 +53,7 @@ FORMATS = {
 }
 
 
-def check_formats(names, choice):
+def check_formats(names: Sequence[str], choice: Choice) -> None:
     """Raise ValueError for formats that cannot be written here, and for choices that none of `names` would heed."""
     formats = [FORMATS[name] for name in names]
     if not names:
@@ -76,7 +78,8 @@ def _check_space(names, space):
                              "--format tensors")
 
 
-def plan(names, source_path, folder, to, choice):
+def plan(names: Sequence[str], source_path: Path, folder: str | Path, to: str | Path | None,
+         choice: Choice) -> dict[str, Path]:
     """Return {format: path} that `names` are written at, none of them there already unless `choice.replace`.
 
     Without `to` they lie in `folder`, named after the set; one format goes to the path `to` itself, several (or one,
@@ -105,7 +108,7 @@ def _target(name, names, source_path, folder, to, choice):
     return to
 
 
-def usual_name(name, source_path, choice):
+def usual_name(name: str, source_path: Path, choice: Choice) -> str:
     """Return the file name of format `name`: the set's, what was chosen of it, and the format's ending."""
     stem = source_path.name if source_path.is_dir() else source_path.stem
     if FORMATS[name].one_set and choice.experiment:

@@ -15,7 +15,7 @@ from condense.sharing.stored import SetFile, StoredSet, checked_scored
 from condense.sharing.tree import CLASSES, STEPS
 
 
-def read_tree(path):
+def read_tree(path: Path) -> SetFile:
     """Return the `SetFile` of the folder `path` with a folder of images for each class.
 
     The order of classes is what classes.json in it says, as our export writes it; without one that of their numbers

@@ -1,5 +1,6 @@
 """Read a synthetic set, whoever wrote it: `read_set` recognises the layouts of LAYOUTS and returns a `SetFile`."""
 
+from os import PathLike
 from pathlib import Path
 
 import torch
@@ -34,7 +35,7 @@ LAYOUTS = {
 }
 
 
-def read_set(path, labels=None):
+def read_set(path: str | PathLike, labels: str | PathLike | None = None) -> SetFile:
     """Return the `SetFile` at `path`, a file or folder of one of LAYOUTS; nothing in it is ever run.
 
     Of a folder with images_*.pt, trajectory matching's best set is taken, or that of its last iteration; of one with

@@ -6,15 +6,21 @@ space is named where pixels resemble white noise, or the second nearest is not c
 """
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
 
 from condense.core.errors import InputError
 from condense.core.randomness import Streams
+from condense.data import RealData
 from condense.data.space import SPACES, Space
-from condense.data.zca import LARGEST, fitted_whitening
+from condense.data.zca import LARGEST, Whitening, fitted_whitening
+from condense.sharing.stored import SetFile
 
 BYTES = 64                                 # no space of a set has values beyond: these are 0..255
 FEWEST = 50                                # images; fewer say too little
@@ -48,16 +54,16 @@ class Figures:
     slope: float | None = None
 
     @property
-    def shape(self):
+    def shape(self) -> float:
         """Coarse structure for each unit of fine, in octaves: large for photographs, small for noise."""
         return math.log2(max(self.coarse, 1e-12) / max(self.fine, 1e-12))
 
-    def __str__(self):
+    def __str__(self) -> str:
         return (f"mean {self.mean:.2f}, spread {self.spread:.2f}, correlation of neighbours {self.neighbours:.2f}, "
                 f"{100 * self.outside:.0f} % outside [0, 1]")
 
 
-def figures(images, whitening=None):
+def figures(images: Float[Tensor, "n c h w"], whitening: Whitening | None = None) -> Figures:
     """Return the `Figures` of images (n, C, H, W), in float64; `whitening` knows the principal directions."""
     images = images.double()
     centred = images - images.mean((0, 2, 3), keepdim=True)
@@ -68,7 +74,8 @@ def figures(images, whitening=None):
     neighbours = 1 - fine.square() / (2 * spread.square()) if spread > 0 else torch.ones(())
     outside = ((images < 0) | (images > 1)).double().mean()
     values = images.mean(), spread, neighbours, outside, coarse, fine, centred.mean((1, 2, 3)).std(correction=0)
-    return Figures(*map(float, values), None if whitening is None else _slope(images, whitening))
+    slope = None if whitening is None else _slope(images, whitening)
+    return Figures(*map(float, values), slope)             # type: ignore[call-arg]
 
 
 def _differences(images, dim):
@@ -85,7 +92,7 @@ def _square(images):
     return max(1, min(images.shape[2:]) // 4)
 
 
-def nearest_space(file, spaces):
+def nearest_space(file: SetFile, spaces: Any) -> tuple[str, str]:
     """Return (space, evidence in words) by the statistics of all images of `file` together.
 
     Raises ValueError asking for --space where they are fewer than 50, or do not decide.
@@ -126,7 +133,7 @@ def _whitening(file, spaces, size):
     return None if size > LARGEST else fitted_whitening(spaces.normalised)
 
 
-def real_figures(real, spaces, whitening=None):
+def real_figures(real: RealData, spaces: Iterable[str], whitening: Whitening | None = None) -> dict[str, Figures]:
     """Return {space: Figures} of some training images of the normalised `real`, in those of `spaces` that can be.
 
     None is whitened without a `whitening`.
@@ -139,7 +146,7 @@ def real_figures(real, spaces, whitening=None):
             if space != "zca" or whitening is not None}
 
 
-def distance(found, real):
+def distance(found: Figures, real: Figures) -> float:
     """Return how far the figures `found` are from those of real images: octaves of contrast, brightness in its std.
 
     Twice the fine structure counts half as much as half of it.

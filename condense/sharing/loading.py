@@ -6,10 +6,13 @@
 import logging
 from dataclasses import dataclass, replace
 from functools import cached_property
+from os import PathLike
 from pathlib import Path
 from types import SimpleNamespace
 
 import torch
+from jaxtyping import Float
+from torch import Tensor
 from torch.utils.data import TensorDataset
 
 from condense.core.errors import InputError
@@ -22,6 +25,7 @@ from condense.sharing.fetch import local_copy
 from condense.sharing.layouts import SetFile, read_set
 from condense.sharing.real_data import DEFAULTS, data_of
 from condense.sharing.spaces import Spaces, source_space, space_of, stated_space
+from condense.sharing.stored import StoredSet
 from condense.synthetic.multi_formation import decode as decode_tiles
 from condense.training import TensorSet
 from condense.training.steps import Steps
@@ -54,26 +58,26 @@ class LoadedSet:
     views: int = 1
 
     @property
-    def mean(self):
+    def mean(self) -> tuple | None:
         """Mean per channel on the scale [0, 1]; None for whitened images."""
         return None if self.space.name == "zca" else self.space.mean
 
     @property
-    def std(self):
+    def std(self) -> tuple | None:
         """Standard deviation per channel on the scale [0, 1]; None for whitened images."""
         return None if self.space.name == "zca" else self.space.std
 
     @property
-    def zca(self):
+    def zca(self) -> Whitening | None:
         """The `Whitening` of whitened images; None for others."""
         return self.space.zca if self.space.name == "zca" else None
 
     @cached_property
-    def dataset(self):
+    def dataset(self) -> TensorDataset:
         """The set as a `torch.utils.data.TensorDataset` of (image, label), for a DataLoader."""
         return TensorDataset(self.images, self.labels)
 
-    def pixels(self):
+    def pixels(self) -> Float[Tensor, "n c h w"]:
         """Return the images to look at: float32 on the scale [0, 1], clamped."""
         return self.space.decode(self.images, torch.float64).clamp(0, 1).float()
 
@@ -110,12 +114,12 @@ class SetReader:
     flag: str = "--space"
 
     @property
-    def name(self):
+    def name(self) -> str | None:
         """The data set's name, None where nobody says it."""
         return self.dataset or self.file.dataset
 
     @cached_property
-    def found(self):
+    def found(self) -> tuple[str, str]:
         """(name of the space of the file's pixels, how it is known in words)."""
         try:
             name, evidence = space_of(self.file, self.real, self.space)
@@ -124,11 +128,11 @@ class SetReader:
         return name, evidence.replace("--space", self.flag)
 
     @cached_property
-    def factor(self):
+    def factor(self) -> int:
         """The decode factor; raises ValueError as `SetFile.factor` does."""
         return self.file.factor(self.decode)
 
-    def placed(self):
+    def placed(self) -> Placed:
         """Return all sets as a `Placed`; see `place`."""
         file, factor = self.file, self.factor
         require_shape(file, self.real.normalised)
@@ -146,14 +150,14 @@ class SetReader:
         return Placed(real, list(map(beside, file.sets)), list(map(beside, file.best)), name,
                       _joined("; ", evidence, done, words), factor)
 
-    def beside_data(self, experiment=0, which="last"):
+    def beside_data(self, experiment: int = 0, which: str = "last") -> LoadedSet:
         """Return one set as a `LoadedSet` in the space that its real data have."""
         one, placed = chosen_set(self.file, experiment, which), self.placed()
         found, real = (placed.sets if which == "last" else placed.best)[experiment], placed.real
         return LoadedSet(found.tensor, found.labels, tuple(real.class_names), Space.of(real), one.lr, self.file.path,
                          placed.evidence, one.steps_decoded(self.file.path, placed.decode), self.file.views)
 
-    def alone(self, experiment=0, which="last"):
+    def alone(self, experiment: int = 0, which: str = "last") -> LoadedSet | None:
         """Return one set as a `LoadedSet` by what the file says, normalised or whitened; None if it takes real data."""
         file, name, factor = self.file, self.space or self.file.space, self.factor
         one = chosen_set(file, experiment, which)
@@ -176,7 +180,8 @@ class SetReader:
         after = stated if self.file.mean is not None else PUBLISHED.get(self.name)
         return replace(stated, name=name), after
 
-    def in_space(self, experiment=0, which="last", name=None, standard=False):
+    def in_space(self, experiment: int = 0, which: str = "last", name: str | None = None,
+                 standard: bool = False) -> LoadedSet:
         """Return one set as a `LoadedSet` in the space `name`, by default the file's own.
 
         `standard` normalises with the data set's constants where the file has others. Images that need no conversion
@@ -189,12 +194,12 @@ class SetReader:
         before = self.space_named(own)
         after = before if name == own else self.space_named(name)
         if standard and name == "normalised":
-            after = PUBLISHED.get(self.name, after)
+            after = PUBLISHED.get(self.name, after)  # type: ignore[arg-type]
         images, labels = _decoded(one, before, after, self.factor)
         return LoadedSet(images, labels, file.class_names, after, one.lr, file.path, evidence,
                          one.steps_decoded(file.path, self.factor), file.views)
 
-    def space_named(self, name):
+    def space_named(self, name: str) -> Space:
         """Return the `Space` of the set's pixels in the space `name`; of raw ones with its data set's, where known."""
         if name == "zca":
             state = self.file.zca
@@ -212,8 +217,9 @@ class SetReader:
         return Space.of(self.real.normalised)
 
 
-def load_set(address, experiment=0, which="last", space=None, decode=None, labels=None, sha256=None,
-             data_path="data", dataset=None, to=None):
+def load_set(address: str | PathLike, experiment: int = 0, which: str = "last", space: str | None = None,
+             decode: int | None = None, labels: str | PathLike | None = None, sha256: str | None = None,
+             data_path: str | Path = "data", dataset: str | None = None, to: str | None = None) -> LoadedSet:
     """Return the `LoadedSet` at `address`, a file or folder of any known layout (`read_set`) or the URL of a file.
 
     `experiment` is the position in the file, `which` the "last" iteration's set or the "best". `space` ("normalised",
@@ -235,7 +241,7 @@ def load_set(address, experiment=0, which="last", space=None, decode=None, label
 load_synthetic_set = load_set                              # as it is called in README and in scripts of users
 
 
-def place(file, spaces, space=None, decode=None):
+def place(file: SetFile, spaces: Spaces, space: str | None = None, decode: int | None = None) -> Placed:
     """Return the sets of `file` (a `SetFile`) as a `Placed`, ready to train on and to test with its `real`.
 
     Whitened sets stay whitened, with the transform they bring; normalised ones and raw ones become normalised with
@@ -245,7 +251,7 @@ def place(file, spaces, space=None, decode=None):
     return SetReader(file, spaces, space, decode).placed()
 
 
-def chosen_set(file, experiment=0, which="last"):
+def chosen_set(file: SetFile, experiment: int = 0, which: str = "last") -> StoredSet:
     """Return the `StoredSet` of `file` at position `experiment`; raises ValueError where it has none."""
     lookup(dict.fromkeys(WHICH), which, "choice of --which")
     sets = file.sets if which == "last" else file.best

@@ -4,7 +4,10 @@ Also that of its descendants, which store label logits and lr_{it}.pt.
 """
 
 import re
+from os import PathLike
 from pathlib import Path
+
+from torch import Tensor
 
 from condense.core.errors import InputError, MissingFile
 from condense.data import DATASETS
@@ -15,11 +18,11 @@ IMAGES = re.compile(r"^images_(?P<zca>zca_)?(?P<tag>best|\d+)\.pt$")
 NAMES = {"Tiny": "TinyImageNet"}           # what its folders call data sets that have another name here
 
 
-def is_images_file(path):
+def is_images_file(path: Path) -> bool:
     return bool(IMAGES.match(path.name))
 
 
-def choose_images(folder):
+def choose_images(folder: Path) -> Path | None:
     """Return the images file of a run's folder: the best, else that of the last iteration; None where there is none.
 
     images_zca_* are copies for viewing, and taken only where named themselves.
@@ -28,7 +31,7 @@ def choose_images(folder):
     return files.get("best") or max(files.items(), key=lambda item: int(item[0]), default=(None, None))[1]
 
 
-def read_mtt(path, content, labels=None):
+def read_mtt(path: Path, content: Tensor, labels: str | PathLike | None = None) -> SetFile:
     """Return the `SetFile` of the tensor `content` of the images file `path`.
 
     `labels` is the file of its labels where that is not beside it. Raises FileNotFoundError or ValueError.

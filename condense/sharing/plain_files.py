@@ -2,6 +2,8 @@
 
 import json
 import re
+from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -20,11 +22,11 @@ HEADER = "condense"                        # key of our JSON in the metadata of 
 ZCA = ("mean", "eigenvectors", "eigenvalues")
 
 
-def is_pair(content):
+def is_pair(content: Any) -> bool:
     return isinstance(content, (list, tuple)) and len(content) == 2 and all(map(torch.is_tensor, content))
 
 
-def is_mosaic(path, content):
+def is_mosaic(path: Path, content: Any) -> bool:
     """Whether a pair is what multi-formation's published code writes: a list, raw pixels, called data*.pt.
 
     One of another name has a path that states the factor. Where both name and path are its own, pixels decide nothing.
@@ -41,7 +43,7 @@ def _is_raw(images):
     return float((images - images.clamp(0, 1)).abs().mean()) <= OUTSIDE
 
 
-def decode_factor(path):
+def decode_factor(path: Path) -> int | None:
     """Return the factor that the file's name or one of the two folders above states (factor2, else _f2), or None."""
     path = path.absolute()
     for pattern in FACTORS:                                # conv3in_f2_mse_factor1: _f2 is a feature there
@@ -51,26 +53,27 @@ def decode_factor(path):
     return None
 
 
-def read_mosaic(path, content):
+def read_mosaic(path: Path, content: Any) -> SetFile:
     """Return the `SetFile` of a pair that `is_mosaic`; its space is open where its pixels are no raw ones."""
     one, remark = stored_set(path, *content)
     factor, raw = decode_factor(path), _is_raw(one.images)
     known_by = "; ".join(filter(None, [f"a list of {'raw ' * raw}images and labels as multi-formation (IDC) saves it",
-                                       remark, factor and f"its path says factor {factor}"]))
+                                       remark, factor and f"its path says factor {factor}"]))  # type: ignore[list-item]
     best = path.stem == "data_best"
     return SetFile(path, "idc", known_by, (one,), (one,) if best else (), space="raw" if raw else None, decode=factor,
                    said_by="multi-formation stores raw pixels" if raw else None, caveat=CHOSEN if best else None,
                    **named(path))
 
 
-def read_pair(path, content):
+def read_pair(path: Path, content: Any) -> SetFile:
     images, space = _floats(content[0])
     one, remark = stored_set(path, images, content[1])
     return SetFile(path, "tensors", _words("a pair of images and labels", remark), (one,), space=space,
                    said_by=space and "its pixels are bytes", **named(path))
 
 
-def read_dict(path, content, layout="tensors", known_by="a dict with images and labels"):
+def read_dict(path: Path, content: dict[str, Any], layout: str = "tensors",
+              known_by: str = "a dict with images and labels") -> SetFile:
     """Return the `SetFile` of a dict with images and labels, and perhaps what says how to use them.
 
     That is space, mean, std, zca (as `Whitening.state`), class_names, lr, dataset, method, model, ipc, decode, decoded
@@ -99,7 +102,7 @@ def read_dict(path, content, layout="tensors", known_by="a dict with images and 
                    **facts)
 
 
-def read_safetensors(path):
+def read_safetensors(path: Path) -> SetFile:
     """Return the `SetFile` of a safetensors file; what says how to use it is JSON under "condense" in its header."""
     try:
         from safetensors import SafetensorError, safe_open  # here: only who has such a file needs the package

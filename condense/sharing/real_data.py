@@ -1,9 +1,11 @@
 """Which real data a synthetic set belongs to: what to load, and whether what was loaded is what it was made from."""
 
 import logging
+from typing import Any
 
 from condense.core.errors import InputError
-from condense.data import DATASETS
+from condense.data import DATASETS, RealData
+from condense.sharing.stored import SetFile
 
 log = logging.getLogger("condense")
 
@@ -11,7 +13,7 @@ FROM_META = ("im_size", "resize", "subset", "classes")     # what a result says 
 DEFAULTS = {"im_size": None, "resize": "auto", "subset": None, "classes": None}
 
 
-def data_of(file, given):
+def data_of(file: SetFile, given: Any) -> dict[str, Any]:
     """Return the arguments of `load_data` (name, data_path, ...) for the `SetFile` `file`.
 
     `given` has attributes dataset, data_path, im_size, resize, subset and classes; one that is not its default wins
@@ -31,7 +33,7 @@ def data_of(file, given):
     return {"name": name, "data_path": given.data_path, "seed": told_seed or 0, **chosen}
 
 
-def made_from(file):
+def made_from(file: SetFile) -> dict[str, Any] | None:
     """Return what a file says of the data that it was made from: dataset, seed, im_size, ..., fingerprint; or None.
 
     `seed` decides what is held out of images without a test part: with another one a set would be tested on images
@@ -44,7 +46,7 @@ def made_from(file):
     return {**known, **{key: file.meta[key] for key in ("seed", "fingerprint") if key in file.meta}}
 
 
-def require_data_of(file, real, given, stored=False):
+def require_data_of(file: SetFile, real: RealData, given: Any, stored: bool = False) -> None:
     """Raise ValueError where `real` is not what the set was made from, unless `given.dataset` asks for other data.
 
     `stored` accuracies are of the images that it was made from, and no others will do.

@@ -1,6 +1,8 @@
 """Result files: ours with `meta`, the reference repositories' without, and theirs for continual learning."""
 
 import re
+from pathlib import Path
+from typing import Any
 
 from condense.core.errors import InputError
 from condense.run.results import checked_result, form_in
@@ -10,11 +12,11 @@ from condense.sharing.stored import SetFile, named, stored_set
 STEPS = re.compile(r"^cl_.*?(\d+)steps_seed\d+")
 
 
-def is_result(content):
+def is_result(content: Any) -> bool:
     return isinstance(content, dict) and "data" in content
 
 
-def read_result(path, content):
+def read_result(path: Path, content: dict[str, Any]) -> SetFile:
     """Return the `SetFile` of a dict with `data` (and, but for continual learning, `accs_all_exps`)."""
     meta = content.get("meta")
     content = checked_result(path, {"accs_all_exps": {}, **content})

@@ -2,14 +2,17 @@
 
 import copy
 import logging
+from collections.abc import Callable, Mapping
 from functools import cached_property
+from typing import Any
 
 from condense.core.errors import InputError
 from condense.core.registry import lookup
-from condense.data import Whitening
+from condense.data import RealData, Whitening
 from condense.data.constants import PUBLISHED
 from condense.data.space import SPACES, Space
 from condense.sharing.likeness import ASK, nearest_space
+from condense.sharing.stored import SetFile
 
 log = logging.getLogger("condense")
 
@@ -17,15 +20,15 @@ log = logging.getLogger("condense")
 class Spaces:
     """The real data of a set in whichever space is needed, each loaded once: `load(zca)` returns a `RealData`."""
 
-    def __init__(self, load):
+    def __init__(self, load: Callable[[bool], RealData]) -> None:
         self.load = load
         self._whitened = {}
 
     @cached_property
-    def normalised(self):
+    def normalised(self) -> RealData:
         return self.load(False)
 
-    def whitened(self, state=None):
+    def whitened(self, state: Mapping[str, Any] | None = None) -> RealData:
         """Return the data whitened by the transform `state` (`Whitening.state()`), or by one fitted anew for None.
 
         A fitted one is equal to the set's own only if that was fitted on the same images, which a warning says.
@@ -47,7 +50,7 @@ class Spaces:
         return self.load(True)
 
 
-def space_of(file, spaces, space=None):
+def space_of(file: SetFile, spaces: Spaces, space: str | None = None) -> tuple[str, str]:
     """Return (space of the pixels of `file`, how it is known in words); `space` overrides what the file says.
 
     Raises ValueError asking for --space where neither the file nor statistics of its pixels decide.
@@ -65,7 +68,7 @@ def space_of(file, spaces, space=None):
     return nearest_space(file, spaces)
 
 
-def source_space(file, name, real):
+def source_space(file: SetFile, name: str, real: RealData) -> tuple[Space, str | None]:
     """Return (the `Space` of the pixels of `file` in the space `name`, words about it or None): `real`'s where it is.
 
     A file says it itself, or is named after a data set of published constants. Trajectory matching's code takes those
@@ -77,12 +80,12 @@ def source_space(file, name, real):
     if name == "zca":
         return own, None
     stated, words = stated_space(file, real.name)
-    if stated is None or stated == own or len(stated.mean) != real.channel:
+    if stated is None or stated == own or len(stated.mean) != real.channel:  # type: ignore[arg-type]
         return own, None
     return stated, f"taken from {words} to the data set's"
 
 
-def stated_space(file, dataset=None):
+def stated_space(file: SetFile, dataset: str | None = None) -> tuple[Space | None, str | None]:
     """Return (`Space` of the normalised pixels of `file`, whose it is in words), (None, None) where unknown.
 
     `dataset` is the one it is used with, for files that do not name theirs.

@@ -3,8 +3,11 @@
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from condense.core.errors import InputError
 from condense.run.results import form_in
@@ -31,7 +34,7 @@ class StoredSet:
     factors: dict | None = None
     steps: Steps | None = None
 
-    def steps_decoded(self, path, factor):
+    def steps_decoded(self, path: Path, factor: int) -> Steps | None:
         """Return `steps`; raises ValueError where images of theirs, in the file `path`, are decoded to several."""
         if self.steps is not None and factor != 1:
             raise InputError(f"{path} holds steps on its images as they are; leave --decode out")
@@ -76,17 +79,17 @@ class SetFile:
     scored: dict | None = None
     decoded: int | None = None
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         """Raise ValueError where there is no set at all."""
         if not self.sets and not self.best:
             raise InputError(f"{self.path} holds no images; take a set of a run that has finished")
 
     @property
-    def views(self):
+    def views(self) -> int:
         """How many images in a row show one stored thing, of which an epoch sees one; 1 where the file says nothing."""
         return form_in(self.meta)["views"] if self.meta else (self.scored or {}).get("views", 1)
 
-    def factor(self, asked=None):
+    def factor(self, asked: int | None = None) -> int:
         """Return the factor to decode its images by: the one `asked` for, else its own.
 
         Raises ValueError where nobody says it, and where images that are decoded already are to be decoded again.
@@ -102,7 +105,7 @@ class SetFile:
                              "out")
         return factor
 
-    def scored_by(self, experiment=0, which="last"):
+    def scored_by(self, experiment: int = 0, which: str = "last") -> dict[str, Any] | None:
         """Return in plain values how the run of a set scored it, None where the file does not say.
 
         `protocols` {network: fields of its `Protocol`} and the `epochs` that were asked for, `num_eval` networks of
@@ -125,7 +128,7 @@ class SetFile:
                 "experiment": experiment, "iteration": iteration, "views": self.views}
 
 
-def checked_scored(where, scored):
+def checked_scored(where: object, scored: Any) -> dict[str, Any] | None:
     """Return what `SetFile.scored_by` returned when it was written; raises ValueError where that is no such thing."""
     if scored is None:
         return None
@@ -144,13 +147,14 @@ def checked_scored(where, scored):
     return {**scored, "views": views, "precision": str(scored.get("precision", "fp32"))}
 
 
-def named(path):
+def named(path: str | Path) -> dict[str, Any]:
     """Return {'method', 'dataset', 'model', 'ipc'} as the file's name spells them; empty where it does not."""
     match = NAME.match(Path(path).name)
     return {**match.groupdict(), "ipc": int(match["ipc"])} if match else {}
 
 
-def stored_set(where, images, labels, lr=None, factors=None, steps=None):
+def stored_set(where: object, images: Any, labels: Any, lr: Any = None, factors: dict[str, Any] | None = None,
+               steps: Steps | None = None) -> tuple[StoredSet, str]:
     """Return (`StoredSet`, remark in words or "") of what a file holds; `where` opens the errors.
 
     Images are any floats (n, C, H, W), labels integers (n,), or numbers (n, K): rows that are not negative and add up
@@ -163,7 +167,7 @@ def stored_set(where, images, labels, lr=None, factors=None, steps=None):
     return StoredSet(images, labels, checked_lr(where, lr), factors, steps), remark
 
 
-def checked_images(where, images):
+def checked_images(where: object, images: Any) -> Float[Tensor, "n c h w"]:
     """Return `images` float32 (n, C, H, W); raises ValueError where they are none."""
     if not torch.is_tensor(images) or images.dim() != 4 or not images.is_floating_point():
         raise InputError(f"{where}: images are {described(images)}, not floats (n, C, H, W); reorder or convert them")
@@ -175,7 +179,7 @@ def checked_images(where, images):
     return images
 
 
-def checked_labels(where, labels):
+def checked_labels(where: object, labels: Any) -> tuple[Tensor, str]:
     """Return (labels (n,) int64 or (n, K) float32 probabilities, remark); raises ValueError where they are none."""
     if not torch.is_tensor(labels) or labels.dim() not in (1, 2) or labels.is_complex():
         raise InputError(f"{where}: labels are {described(labels)}, not (n,) classes or (n, K) probabilities; give one"
@@ -200,7 +204,7 @@ def _probabilities(labels):
     return labels.softmax(1), "its labels are logits, of which the softmax is taken"
 
 
-def checked_lr(where, lr):
+def checked_lr(where: object, lr: Any) -> float | None:
     """Return a learned step size as a float, None for None; raises ValueError where it is no positive number."""
     if lr is None:
         return None
@@ -210,7 +214,7 @@ def checked_lr(where, lr):
     return value
 
 
-def described(value):
+def described(value: object) -> str:
     """Word what a value is, for errors."""
     if torch.is_tensor(value):
         return f"{str(value.dtype).removeprefix('torch.')} {tuple(value.shape)}"

@@ -8,9 +8,13 @@ import contextlib
 import json
 import os
 import tempfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
+from jaxtyping import Float, Int
+from torch import Tensor
 
 from condense.core.errors import InputError
 from condense.run.results import save_atomically
@@ -21,7 +25,9 @@ FORBIDDEN = '<>:"/\\|?*'                   # in a name on some file system
 DEVICES = {"con", "prn", "aux", "nul", *(f"{port}{digit}" for port in ("com", "lpt") for digit in range(1, 10))}
 
 
-def write_tree(path, pixels, labels, class_names, about=(), replace=False, steps=None):
+def write_tree(path: str | Path, pixels: Float[Tensor, "n c h w"], labels: Int[Tensor, " n"],
+               class_names: Sequence[str], about: Mapping[str, Any] | Iterable[tuple[str, Any]] = (),
+               replace: bool = False, steps: Mapping[str, Any] | None = None) -> int:
     """Write `pixels` (n, C, H, W) on the scale [0, 1], C 1 or 3, with (n,) int64 `labels` as 8-bit PNG files.
 
     Files are numbered by their place in the set. `about` are further plain values for `classes.json`, `steps` the
@@ -52,7 +58,7 @@ def _write_png(path, image):
     Image.fromarray(image[..., 0] if image.shape[2] == 1 else image).save(path)
 
 
-def folder_names(class_names):
+def folder_names(class_names: Iterable[str]) -> list[str]:
     """Return a folder's name for each class, one that every common file system takes; no two are alike.
 
     Names that differ in nothing but case, or in what had to be replaced, are told apart by a number.
@@ -82,14 +88,14 @@ def _plain(class_name):
     return name or "class"
 
 
-def require_replaceable(path):
+def require_replaceable(path: Path) -> None:
     """Raise FileExistsError where the folder `path` holds anything else than a tree that `write_tree` made."""
     if not path.is_dir() or not (path / CLASSES).is_file():
         raise FileExistsError(f"{path} is no exported tree, and stays as it is; name another place with --to")
 
 
 @contextlib.contextmanager
-def atomic_folder(path, replace=False):
+def atomic_folder(path: str | Path, replace: bool = False) -> Iterator[Path]:
     """Yield an empty folder beside `path`, which takes that name when all went well; else nothing stays of it.
 
     With `replace` an earlier tree goes once the new one is whole. Raises FileExistsError where it may not.

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -23,7 +24,7 @@ class Entry:
     random: list = field(default_factory=list)
     reason: str = ""                       # why a planned cell has none, where its log ends with that
 
-    def place(self, names):
+    def place(self, names: Sequence[str]) -> tuple[str | None, ...]:
         """The values of `names`; where a result has no such option a dash, where nothing is known yet None."""
         return tuple(self.keys.get(name, "–" if self.accuracies else None) for name in names)
 

@@ -19,7 +19,7 @@ PAUSE = 0.1                                # seconds between two looks at the ce
 class Schedule:
     """Cells of `request` at work. `stopped` is the signal that asked to stop, `failures` has a line for each failed."""
 
-    def __init__(self, request: Request, total: int):
+    def __init__(self, request: Request, total: int) -> None:
         self.request, self.total = request, total
         self.environment = cell_environment(request, os.environ)
         self.running: dict[subprocess.Popen, tuple[Cell, float]] = {}     # process: (cell, time of its start)

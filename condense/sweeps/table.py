@@ -11,7 +11,9 @@ scripts, or `method` or `network` (the one evaluated); without --rows all that d
 import argparse
 import statistics
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from condense.comparison.baselines import beats
 from condense.comparison.tables import FORMATS, Table, latex, markdown
@@ -82,7 +84,7 @@ def build(entries: list[Entry], rows: str | None, columns: list[str], problems: 
     return Table(header, texts, notes(common, sizes, list(pools.values()), entries) + problems)
 
 
-def differing(entries, columns):
+def differing(entries: Sequence[Entry], columns: Sequence[str]) -> list[str]:
     """Return the names of what tells the results apart, but for `columns`; those that every result has."""
     scored = [entry.keys for entry in entries if entry.accuracies]
     names = [name for name in (scored[0] if scored else {}) if all(name in keys for keys in scored)]
@@ -90,20 +92,20 @@ def differing(entries, columns):
             and len({keys[name] for keys in scored}) > 1] or ["method"]
 
 
-def check_names(names, entries):
+def check_names(names: Sequence[str], entries: Sequence[Entry]) -> None:
     known = list(dict.fromkeys(name for entry in entries for name in entry.keys if name != "order"))
     for name in names:
         if name not in [*known, "network"]:
             raise InputError(unknown("option", name, known))
 
 
-def places(entries, names):
+def places(entries: Sequence[Entry], names: Sequence[str]) -> list[tuple[Any, ...]]:
     """Return the distinct values of `names` as tuples: numbers by size, the rest in the order of first appearance."""
     ranks = []
     for name in names:
         values = list(dict.fromkeys(entry.keys.get(name) for entry in entries))
         numbers = all(value and value.isdigit() for value in values)
-        ranks.append(sorted(values, key=int) if numbers else values)
+        ranks.append(sorted(values, key=int) if numbers else values)  # type: ignore[arg-type]
     found = {entry.place(names) for entry in entries}
     return sorted((place for place in found if None not in place),
                   key=lambda place: [rank.index(value) for rank, value in zip(ranks, place)])
@@ -118,7 +120,7 @@ def pool(group: list[Entry]) -> tuple[list[float], list[float]]:
             [value for entry in group for value in entry.random])
 
 
-def refuse_unlike(one, other):
+def refuse_unlike(one: Entry, other: Entry) -> None:
     names = [name for name in {**one.keys, **other.keys}
              if name not in POOLED and one.keys.get(name) != other.keys.get(name)]
     apart = ", ".join(f"{name} ({one.keys.get(name)}, {other.keys.get(name)})" for name in names)
@@ -130,7 +132,7 @@ def refuse_unlike(one, other):
                          "holds one of them")
 
 
-def cell(ours, random, with_sizes):
+def cell(ours: Sequence[float], random: Sequence[float], with_sizes: bool) -> str:
     """Word one place: ours, a mark where it is needed, random images."""
     if not ours:
         return "–"
@@ -138,19 +140,20 @@ def cell(ours, random, with_sizes):
     return f"{figure(ours)}{mark(ours, random)} ({figure(random) if random else '–'}){sizes}"
 
 
-def figure(fractions):
+def figure(fractions: Sequence[float]) -> str:
     values = [100 * value for value in fractions]
     std = f" ± {statistics.pstdev(values):.1f}" if len(values) > 1 else ""
     return f"{statistics.fmean(values):.1f}{std}"
 
 
-def mark(ours, random):
+def mark(ours: Sequence[float], random: Sequence[float]) -> str:
     if min(len(ours), len(random)) < 5:
         return "‡"
     return "" if beats(ours, random) else "†"
 
 
-def notes(common, sizes, pools, entries):
+def notes(common: Sequence[str], sizes: set[tuple[int, int]], pools: Sequence[tuple[list[float], list[float]]],
+          entries: Sequence[Entry]) -> list[str]:
     """Return what a reader must know, in sentences."""
     marks = {mark(*pool) for pool in pools if pool[0]}
     empty, missing = sum(not ours for ours, _ in pools), [entry for entry in entries if not entry.accuracies]
@@ -174,7 +177,7 @@ def notes(common, sizes, pools, entries):
     return lines
 
 
-def named(entries):
+def named(entries: Sequence[Entry]) -> str:
     """Name the runs of `entries`, of many the first."""
     more = f" and {len(entries) - MOST_NAMED} more" if len(entries) > MOST_NAMED else ""
     return ", ".join(entry.run for entry in entries[:MOST_NAMED]) + more

@@ -1,11 +1,14 @@
 """Parameterizations of the synthetic set and their registry."""
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 import torch
 
 from condense.core.errors import InputError
 from condense.core.registry import lookup, unknown
+from condense.data.real import RealBatch, RealData
 from condense.synthetic.base import SyntheticSet
 from condense.synthetic.hallucinator import HallucinatedBases
 from condense.synthetic.latent_decoder import LatentDecoder
@@ -16,7 +19,7 @@ from condense.synthetic.optimisers import build_optimizer
 from condense.synthetic.pixels import Pixels
 
 # A new form of the synthetic set is a file beside these, and a line here.
-PARAMETERIZATIONS = {"pixels": Pixels, "low_rank": LowRank, "memory": AddressableMemory,
+PARAMETERIZATIONS: dict[str, Any] = {"pixels": Pixels, "low_rank": LowRank, "memory": AddressableMemory,
                      "multi_formation": MultiFormation, "hallucinator": HallucinatedBases,
                      "latent_decoder": LatentDecoder}
 
@@ -25,7 +28,8 @@ __all__ = ["PARAMETERIZATIONS", "AddressableMemory", "HallucinatedBases", "Laten
            "stored_factors", "stores_images"]
 
 
-def build_synthetic(parameterization, real, ipc, init, rng, **options):
+def build_synthetic(parameterization: str, real: RealData, ipc: int, init: str | Callable[[int], RealBatch],
+                    rng: torch.Generator, **options: Any) -> SyntheticSet:
     """Return a synthetic set that stores `ipc` images per class at most, on `real`'s device, started as `init` says.
 
     `init` is one of the form's `INITS`, or a function: of a number, it returns the batch of so many real images of
@@ -47,7 +51,7 @@ def build_synthetic(parameterization, real, ipc, init, rng, **options):
     return synthetic.start_from(init(synthetic.images_per_epoch))
 
 
-def outline_synthetic(parameterization, real, ipc, **options):
+def outline_synthetic(parameterization: str, real: RealData, ipc: int, **options: Any) -> SyntheticSet:
     """Return the set that `build_synthetic` would start, on the meta device: its shape and checks, not its memory.
 
     Raises ValueError for an unknown parameterization, ipc below 1, and a budget that holds no image.
@@ -58,7 +62,7 @@ def outline_synthetic(parameterization, real, ipc, **options):
         return kind(num_classes, ipc, channel, im_size, **options)
 
 
-def stores_images(parameterization, **options):
+def stores_images(parameterization: str, **options: Any) -> bool:
     """Say whether a form with these options stores the images that networks see, as they are: before any data is read.
 
     Raises ValueError for an unknown parameterization.
@@ -97,7 +101,7 @@ def _require_images(parameterization, real, ipc, number, options):
                      f"{smallest}; use {mend}")
 
 
-def stored_factors(synthetic):
+def stored_factors(synthetic: SyntheticSet) -> dict[str, Any] | None:
     """Return what a result file holds of a set that stores something else than images, soft labels included."""
     factors = synthetic.factors()
     logits = synthetic.own_labels.logits
@@ -106,9 +110,9 @@ def stored_factors(synthetic):
     return {**factors, "label_logits": logits.detach().cpu().clone()}
 
 
-def restore_synthetic(factors):
+def restore_synthetic(factors: Any) -> SyntheticSet:
     """Return the synthetic set whose `stored_factors` these are; raises ValueError where they are not whole."""
-    name = factors.get("parameterization") if isinstance(factors, dict) else None
+    name: Any = factors.get("parameterization") if isinstance(factors, dict) else None
     synthetic = lookup(PARAMETERIZATIONS, name, "parameterization").from_factors(factors)
     if "label_logits" in factors:
         shape = len(synthetic.hard_labels) // synthetic.views, len(synthetic.counts)

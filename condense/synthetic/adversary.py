@@ -4,17 +4,19 @@ Liu et al., "Dataset Distillation via Factorization", NeurIPS 2022, with the los
 """
 
 import math
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
-from torch import nn
+from jaxtyping import Float, Int
+from torch import Tensor, nn
 
 WIDTH, LR, MOMENTUM, TEMPERATURE = 128, 0.001, 0.9, 0.07   # as published
 LAST_SIDE = 4                                              # of the last maps, where images allow it: 32x32 is published
 PER_BLOCK = 4                                              # tensors: kernels and bias, gain and offset of the norm
 
 
-def depth_for(im_size):
+def depth_for(im_size: Sequence[int]) -> int:
     """Return how many blocks bring images (H, W) to maps of about 4x4: 3 for 28 and 32, 4 for 64; at least 1."""
     return max(1, math.ceil(math.log2(min(im_size) / LAST_SIDE)))
 
@@ -27,19 +29,23 @@ class Adversary(nn.Module):
     pixels into its offset.
     """
 
-    def __init__(self, channel, num_classes, im_size):
+    theta: Tensor
+    velocity: Tensor
+
+    def __init__(self, channel: int, num_classes: int, im_size: Sequence[int]) -> None:
         super().__init__()
         depth = depth_for(im_size)
         features = WIDTH * math.prod(side >> depth for side in im_size)
-        self.shapes = [shape for block in range(depth)
-                       for shape in ((WIDTH, WIDTH if block else channel, 3, 3), (WIDTH,), (WIDTH,), (WIDTH,))]
+        self.shapes: list[tuple[int, ...]] = [
+            shape for block in range(depth)
+            for shape in ((WIDTH, WIDTH if block else channel, 3, 3), (WIDTH,), (WIDTH,), (WIDTH,))]
         self.shapes += [(num_classes, features), (num_classes,)]
         self.sizes = [math.prod(shape) for shape in self.shapes]
         for name in ("theta", "velocity"):
             self.register_buffer(name, torch.zeros(sum(self.sizes)))
 
     @torch.no_grad()
-    def draw(self, rng):
+    def draw(self, rng: torch.Generator) -> None:
         """Start afresh: layers uniform in ±1/sqrt(inputs of a unit), as PyTorch starts them, norms at 1 and 0."""
         parts = self._parts(self.theta)
         for number in range(0, len(parts), PER_BLOCK):
@@ -53,7 +59,8 @@ class Adversary(nn.Module):
     def _parts(self, theta):
         return [part.view(shape) for part, shape in zip(theta.split(self.sizes), self.shapes)]
 
-    def features(self, images, theta=None):
+    def features(self, images: Float[Tensor, "n c h w"],
+                 theta: Float[Tensor, " p"] | None = None) -> Float[Tensor, "n d"]:
         """(n, C, H, W) -> (n, D), none below 0; differentiable in the images, and in `theta` where it is given."""
         parts = self._parts(self.theta if theta is None else theta)
         for first in range(0, len(parts) - 2, PER_BLOCK):
@@ -62,7 +69,8 @@ class Adversary(nn.Module):
             images = F.avg_pool2d(maps.relu(), 2)
         return images.flatten(1)
 
-    def loss(self, images, labels, of_classes, of_views, of_contrast, theta=None):
+    def loss(self, images: Float[Tensor, "n c h w"], labels: Int[Tensor, " n"], of_classes: float, of_views: float,
+             of_contrast: float, theta: Float[Tensor, " p"] | None = None) -> Float[Tensor, ""]:
         """Return L_F, a weighted sum of cross-entropy, attraction of views, and supervised contrast.
 
         `images` (2n, C, H, W) are n bases under one hallucinator, then the same under another; `labels` (2n,).
@@ -74,7 +82,8 @@ class Adversary(nn.Module):
                 + of_contrast * supervised_contrast(features, labels))
 
     @torch.enable_grad()
-    def step(self, images, labels, of_classes, of_views, of_contrast):
+    def step(self, images: Float[Tensor, "n c h w"], labels: Int[Tensor, " n"], of_classes: float, of_views: float,
+             of_contrast: float) -> None:
         """Take one step of SGD down `loss`; the images are constants."""
         theta = self.theta.detach().clone().requires_grad_()
         loss = self.loss(images.detach(), labels, of_classes, of_views, of_contrast, theta)
@@ -84,12 +93,13 @@ class Adversary(nn.Module):
             self.theta.sub_(LR * self.velocity)
 
 
-def similarity(one, other):
+def similarity(one: Float[Tensor, "n d"], other: Float[Tensor, "n d"]) -> Float[Tensor, ""]:
     """Return L_cos, the mean of (cos(f, g) + 1) / 2 over rows f of `one` and g of `other`, (n, D) each: in [0, 1]."""
     return ((F.cosine_similarity(one, other) + 1) / 2).mean()
 
 
-def supervised_contrast(features, labels, temperature=TEMPERATURE):
+def supervised_contrast(features: Float[Tensor, "n d"], labels: Int[Tensor, " n"],
+                        temperature: float = TEMPERATURE) -> Float[Tensor, ""]:
     """Return the supervised contrastive loss of features (n, D), which are brought to length 1, and labels (n,).
 
     Mean over a of -1/|P(a)| sum_{p in P(a)} log(exp(z_a z_p / t) / sum_{q != a} exp(z_a z_q / t)), where P(a) are all

@@ -1,8 +1,13 @@
 """The contract of a synthetic set: scripts call it and never ask how it stores its images."""
 
-import torch
-from torch import nn
+from collections.abc import Iterator, Sequence
+from typing import Any
 
+import torch
+from jaxtyping import Float, Int, Shaped
+from torch import Tensor, nn
+
+from condense.core.types import Augment, ClassMajor, Index
 from condense.synthetic.labels import Labels
 from condense.synthetic.learned_steps import LearnedSteps
 
@@ -28,64 +33,68 @@ class SyntheticSet(nn.Module):
     images a side are decoded from what is stored as one.
     """
 
+    IN_WORDS: str
+    INITS: tuple[str, ...]
+    OPTIONS: dict[str, Any]
+    PIXELS: tuple[str, ...]
     INITS, OPTIONS, HAS_FACTORS, PIXELS, factor = (), {}, False, (), 1
 
-    def __init__(self, labels, counts, budget, views=1):
+    def __init__(self, labels: Int[Tensor, " n"], counts: list[int], budget: int, views: int = 1) -> None:
         super().__init__()
         self.own_labels, self.learned_steps = Labels(labels, views), LearnedSteps(counts)
         self.counts, self.budget, self.views = counts, budget, views
         self.register_load_state_dict_pre_hook(_rename)
 
     @property
-    def hard_labels(self):
+    def hard_labels(self) -> Int[Tensor, " n"]:
         """(n,) int64: the class of each image."""
         return self.own_labels.classes
 
     @property
-    def labels(self):
+    def labels(self) -> Int[Tensor, " n"] | Float[Tensor, "n k"]:
         """(n,) int64, or soft: (n, K) probabilities, differentiable in their logits."""
         return self.own_labels()
 
-    def images(self, index=None):
+    def images(self, index: Index | None = None) -> Float[Tensor, "m c h w"]:
         """Return decoded images (n, C, H, W) in normalised space, differentiable; `index` picks some."""
         raise TypeError(f"{type(self).__name__} does not say how it decodes its images")
 
-    def start_from(self, batch):
+    def start_from(self, batch: ClassMajor) -> "SyntheticSet":
         """Start from the real images of `batch`, `counts` of each class, as near as this form comes to them."""
         raise TypeError(f"{type(self).__name__} does not start from real images")
 
     @classmethod
-    def stores_images(cls, **options):
+    def stores_images(cls, **options: Any) -> bool:
         """Say whether a set with these `OPTIONS` stores the images that networks see, as they are."""
         return not cls.HAS_FACTORS
 
     @property
-    def images_per_epoch(self):
+    def images_per_epoch(self) -> int:
         """How many images of a class an epoch of network training sees, at most: one view of each thing stored."""
         return max(self.counts) // self.views
 
-    def form(self):
+    def form(self) -> dict[str, int]:
         """Return what a result's `meta` says of the form beside its `storage`: `views`, and `decoded`, the factor.
 
         Every `views` images in a row show one stored thing; `decoded` images a side were made of one stored image.
         """
         return {"views": self.views, "decoded": self.factor}
 
-    def class_slice(self, c):
+    def class_slice(self, c: int) -> slice:
         """Return the positions of class `c` as a slice."""
         first = sum(self.counts[:c])
         return slice(first, first + self.counts[c])
 
-    def stored_parameters(self):
+    def stored_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
         """Yield (name, parameter) of what the images are made of: neither labels nor step size."""
         return ((name, tensor) for name, tensor in self.named_parameters() if name not in NON_IMAGE_PARAMETERS)
 
-    def param_groups(self, lr, momentum):
+    def param_groups(self, lr: float, momentum: float) -> list[dict[str, Any]]:
         """Return the optimiser groups of what the images are made of, each a dict: name, params, lr and momentum."""
         return [{"name": name, "params": [parameter], "lr": lr, "momentum": momentum}
                 for name, parameter in self.stored_parameters()]
 
-    def extra_loss(self, augment, rng):
+    def extra_loss(self, augment: Augment | None, rng: torch.Generator) -> Float[Tensor, ""] | float:
         """Return the set's own term of the loss; 0 for most sets.
 
         `augment` is the method's augmentation, called with (images, group of each, on the host); its `num_groups` are
@@ -93,14 +102,14 @@ class SyntheticSet(nn.Module):
         """
         return 0.0
 
-    def after_step(self, augment, rng, end=False):
+    def after_step(self, augment: Augment | None, rng: torch.Generator, end: bool = False) -> None:
         """Act after an optimiser step (clamp, project, an adversary's own step); `end` marks the end of an iteration.
 
         `augment` as for `extra_loss`.
         """
 
     @torch.no_grad()
-    def clamp_(self, low, high):
+    def clamp_(self, low: float | Sequence[float] | Tensor, high: float | Sequence[float] | Tensor) -> None:
         """Hold stored pixels between `low` and `high`, each a number or one per channel; other forms do nothing."""
         for name in self.PIXELS:
             pixels = getattr(self, name)
@@ -108,7 +117,7 @@ class SyntheticSet(nn.Module):
                          for bound in (low, high))
             pixels.clamp_(low, high)
 
-    def storage(self):
+    def storage(self) -> dict[str, int]:
         """Return what is stored as {'floats', 'bytes', 'budget_floats', 'budget_bytes'}.
 
         Soft labels are stored, too, one for all views of a thing: 'label_floats' of them, in 'bytes' but not in
@@ -119,7 +128,7 @@ class SyntheticSet(nn.Module):
         return {"floats": floats, "bytes": 4 * (floats + soft), "budget_floats": self.budget,
                 "budget_bytes": 4 * self.budget, **({"label_floats": soft} if soft else {})}
 
-    def factors(self):
+    def factors(self) -> dict[str, Any] | None:
         """Return what is stored, for the result file, where that is more than images: else None, as for pixels.
 
         A dict of CPU tensors and plain numbers: the name of the `parameterization`, and all from which the class
@@ -127,7 +136,7 @@ class SyntheticSet(nn.Module):
         """
 
     @torch.no_grad()
-    def snapshot(self):
+    def snapshot(self) -> tuple[Float[Tensor, "n c h w"], Shaped[Tensor, " n *k"]]:
         """Return (images float32, labels) detached on the CPU, as the result file stores them."""
         return self.images().detach().float().cpu().clone(), self.labels.detach().cpu().clone()
 

@@ -5,18 +5,21 @@ Lee, Lee & Hwang, "Dataset Condensation with Latent Space Knowledge Factorizatio
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
 import torch
 import torch.nn.functional as F
-from torch import nn
+from jaxtyping import Float
+from torch import Tensor, nn
 
 from condense.core.registry import lookup
+from condense.core.types import Forward
 
 CODE_SIDE = 4                              # what the smaller side of a code comes as near to as it can
 FEWEST_LAYERS = 2                          # one alone would be linear
-ACTIVATIONS = {"relu": F.relu, "leaky": partial(F.leaky_relu, negative_slope=0.2)}
+ACTIVATIONS: dict[str, Forward] = {"relu": F.relu, "leaky": partial(F.leaky_relu, negative_slope=0.2)}
 
 
 @dataclass(frozen=True)
@@ -32,34 +35,34 @@ class Architecture:
     code_size: tuple
 
     @property
-    def code_floats(self):
+    def code_floats(self) -> int:
         """Numbers in one code."""
         return self.channels[0] * math.prod(self.code_size)
 
     @property
-    def decoder_floats(self):
+    def decoder_floats(self) -> int:
         """Numbers in one decoder, biases included."""
         return sum(c_in * c_out * math.prod(kernel) + c_out for c_in, c_out, kernel in self.layers())
 
-    def layers(self):
+    def layers(self) -> list[tuple[int, int, tuple[int, ...]]]:
         """Return (channels in, channels out, kernel) of each layer."""
         return list(zip(self.channels, self.channels[1:], self.kernels))
 
 
-def num_layers(im_size):
+def num_layers(im_size: Sequence[int]) -> int:
     """Return how many layers make images of `im_size` (H, W): those whose code is nearest to 4 on its smaller side."""
     side = min(im_size)
     depths = range(FEWEST_LAYERS, FEWEST_LAYERS + side.bit_length())
     return min(depths, key=lambda depth: abs(-(-side // 2**depth) - CODE_SIDE))
 
 
-def sizes(im_size):
+def sizes(im_size: Sequence[int]) -> list[tuple[int, ...]]:
     """Return the sizes (h, w) before, between and after the layers, from that of a code to `im_size`."""
     depth = num_layers(im_size)
     return [tuple(-(-side // 2**(depth - layer)) for side in im_size) for layer in range(depth + 1)]
 
 
-def architecture_for(channel, im_size, latent_channels, hidden):
+def architecture_for(channel: int, im_size: Sequence[int], latent_channels: int, hidden: Sequence[int]) -> Architecture:
     """Return the `Architecture` that makes images (channel, *im_size) from codes of `latent_channels`.
 
     `hidden` are the channels between the layers, one number fewer than `num_layers`. Each layer has stride 2 and
@@ -79,7 +82,7 @@ class Decoders(nn.Module):
     Raises ValueError for an unknown activation.
     """
 
-    def __init__(self, number, architecture, act="relu"):
+    def __init__(self, number: int, architecture: Architecture, act: str = "relu") -> None:
         super().__init__()
         self.number, self.architecture = number, architecture
         self.activation = lookup(ACTIVATIONS, act, "activation")
@@ -87,7 +90,7 @@ class Decoders(nn.Module):
         self.weights = nn.ParameterList(torch.zeros(number, c_in, c_out, *kernel) for c_in, c_out, kernel in layers)
         self.biases = nn.ParameterList(torch.zeros(number, c_out) for _, c_out, _ in layers)
 
-    def forward(self, codes):
+    def forward(self, codes: Float[Tensor, "n d l h w"]) -> Float[Tensor, "n d c H W"]:
         x = codes.flatten(1, 2)                            # (n, D L, h, w)
         for layer, (weight, bias) in enumerate(zip(self.weights, self.biases)):
             x = x if layer == 0 else self.activation(x)
@@ -95,7 +98,7 @@ class Decoders(nn.Module):
         return x.unflatten(1, (self.number, -1))
 
     @torch.no_grad()
-    def draw(self, rng):
+    def draw(self, rng: torch.Generator) -> None:
         """Draw all weights from the generator `rng` such that standard normal codes give images of about unit variance.
 
         Normal with variance 2 / fan (1 / fan in the last layer), biases 0. A pixel of a transposed convolution of

@@ -1,5 +1,8 @@
 """What a result file holds of a set that stores more than images, checked before anything is made of it."""
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 import torch
 
 from condense.core.errors import InputError
@@ -7,7 +10,8 @@ from condense.core.errors import InputError
 AGAIN = "save the set again"
 
 
-def require_factors(factors, what, numbers, tensors, also=()):
+def require_factors(factors: dict[str, Any], what: str, numbers: Sequence[str], tensors: Mapping[str, torch.dtype],
+                    also: Sequence[str] = ()) -> None:
     """Raise ValueError in one line, which calls the set `what`, where a dict of factors lacks something.
 
     `numbers` name whole numbers from 1 on, `tensors` {name: dtype}, and `also` what else has to be there.

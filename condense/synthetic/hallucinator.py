@@ -5,13 +5,18 @@ published code, in which hallucinators are affine.
 """
 
 import math
+from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import nn
+from jaxtyping import Float, Int
+from torch import Tensor, nn
 
 from condense.core.errors import InputError
 from condense.core.registry import lookup, unknown
+from condense.core.types import Augment, ClassMajor, Index
+from condense.data.real import RealData
 from condense.synthetic.adversary import Adversary, similarity
 from condense.synthetic.base import SyntheticSet
 from condense.synthetic.budgets import BUDGET
@@ -24,7 +29,7 @@ NUMBERS = ("ipc", "bases_per_class")
 STYLE_INITS = ("random", "near")
 
 
-def floats_of_one(channel, base_channel, im_size):
+def floats_of_one(channel: int, base_channel: int, im_size: Sequence[int]) -> int:
     """Return P_H, the numbers that one hallucinator takes: encoder, scale and shift of every pixel, decoder."""
     inner = channel * math.prod(side - KERNEL + 1 for side in im_size)
     return channel * (KERNEL**2 * base_channel + 1) + 2 * inner + channel * (KERNEL**2 * channel + 1)
@@ -37,7 +42,14 @@ class Hallucinators(nn.Module):
     every channel and pixel between them. Nothing but `draw` starts them.
     """
 
-    def __init__(self, number, channel, base_channel, im_size):
+    encoder: Tensor
+    encoder_bias: Tensor
+    scale: Tensor
+    shift: Tensor
+    decoder: Tensor
+    decoder_bias: Tensor
+
+    def __init__(self, number: int, channel: int, base_channel: int, im_size: Sequence[int]) -> None:
         super().__init__()
         inner = [side - KERNEL + 1 for side in im_size]
         shapes = {"encoder": (channel, base_channel, KERNEL, KERNEL), "encoder_bias": (channel,),
@@ -46,7 +58,8 @@ class Hallucinators(nn.Module):
         for name, shape in shapes.items():
             self.register_parameter(name, nn.Parameter(torch.zeros(number, *shape)))
 
-    def forward(self, bases, which=None):
+    def forward(self, bases: Float[Tensor, "n b h w"],
+                which: Int[Tensor, " j"] | None = None) -> Float[Tensor, "n m c h w"]:
         """(n, c, h, w) -> (n, number, C, h, w), of each base all its images, or those of the hallucinators `which`."""
         encoder, encoder_bias, scale, shift, decoder, decoder_bias = (
             of_all if which is None else of_all[which] for of_all in self.parameters())
@@ -56,7 +69,7 @@ class Hallucinators(nn.Module):
         return images.unflatten(1, (len(encoder), -1))
 
     @torch.no_grad()
-    def draw(self, rng, how="random"):
+    def draw(self, rng: torch.Generator, how: str = "random") -> None:
         """Start with scale 1 and shift 0; convolutions 'random', as published: uniform in ±1/sqrt(inputs of a unit).
 
         'near' (ours): a tenth of that, beside kernels that pass on the middle pixel; images begin close to their bases.
@@ -109,9 +122,11 @@ class HallucinatedBases(SyntheticSet):
         "budget": BUDGET,
     }
 
-    def __init__(self, num_classes, ipc, channel, im_size, n_style=5, single_channel=False, base_channel=0,
-                 style_init="random", lambda_club_content=0.1, lambda_likeli_content=1.0, lambda_cls_content=1.0,
-                 lambda_contrast_content=1.0, lr_style=0.0, budget="strict", bases_per_class=None):
+    def __init__(self, num_classes: int, ipc: int, channel: int, im_size: Sequence[int], n_style: int = 5,
+                 single_channel: bool = False, base_channel: int = 0, style_init: str = "random",
+                 lambda_club_content: float = 0.1, lambda_likeli_content: float = 1.0, lambda_cls_content: float = 1.0,
+                 lambda_contrast_content: float = 1.0, lr_style: float = 0.0, budget: str = "strict",
+                 bases_per_class: int | None = None) -> None:
         _check_options(im_size, n_style, single_channel, base_channel)
         base_channel = 1 if single_channel else base_channel or channel
         if bases_per_class is None:
@@ -129,7 +144,7 @@ class HallucinatedBases(SyntheticSet):
         self.weights_of_adversary = lambda_cls_content, lambda_likeli_content, lambda_contrast_content
         self.adversary = Adversary(channel, num_classes, im_size) if self.diversity else None
 
-    def images(self, index=None):
+    def images(self, index: Index | None = None) -> Float[Tensor, "m c h w"]:
         if index is None:
             return self.hallucinators(self.bases).flatten(0, 1)
         if isinstance(index, slice):
@@ -144,7 +159,7 @@ class HallucinatedBases(SyntheticSet):
         return images[torch.arange(len(index), device=index.device), index % self.views]
 
     @torch.no_grad()
-    def init_from(self, real, how, rng):
+    def init_from(self, real: RealData, how: str, rng: torch.Generator) -> "HallucinatedBases":
         """Start hallucinators at random, and bases from 'noise' (standard normal) or 'real', distinct real images.
 
         `build_synthetic` has made sure that every class has enough images. Raises ValueError for an unknown `how`.
@@ -161,19 +176,19 @@ class HallucinatedBases(SyntheticSet):
         return self
 
     @torch.no_grad()
-    def start_from(self, batch):
+    def start_from(self, batch: ClassMajor) -> "HallucinatedBases":
         """Set the bases to the images of `batch`; of fewer or more channels, to averages of neighbouring ones."""
         images = batch.images()
         across = F.adaptive_avg_pool1d(images.flatten(2).mT, self.bases.shape[1])        # one channel: mean of all
         self.bases.copy_(across.mT.unflatten(2, images.shape[2:]))
         return self
 
-    def param_groups(self, lr, momentum):
+    def param_groups(self, lr: float, momentum: float) -> list[dict[str, Any]]:
         return [{"name": "bases", "params": [self.bases], "lr": lr, "momentum": momentum},
                 {"name": "hallucinators", "params": list(self.hallucinators.parameters()), "lr": self.lr_style or lr,
                  "momentum": momentum}]
 
-    def extra_loss(self, augment, rng):
+    def extra_loss(self, augment: Augment | None, rng: torch.Generator) -> Float[Tensor, ""] | float:
         """Return the weighted L_cos of a chunk of bases, each under the same two hallucinators."""
         if self.adversary is None:
             return 0.0
@@ -181,12 +196,13 @@ class HallucinatedBases(SyntheticSet):
         return self.diversity * similarity(*self.adversary.features(images).chunk(2))
 
     @torch.no_grad()
-    def after_step(self, augment, rng, end=False):
+    def after_step(self, augment: Augment | None, rng: torch.Generator, end: bool = False) -> None:
         """Keep a learned step size from 0.001 on, and let the adversary take a step, on constant images."""
         if self.learned_steps.size is not None:
             self.learned_steps.size.clamp_(min=LEAST_STEP_SIZE)
         if self.adversary:
-            self.adversary.step(*self._two_views(augment, rng), *self.weights_of_adversary)
+            self.adversary.step(*self._two_views(augment, rng),          # type: ignore[call-arg]
+                                *self.weights_of_adversary)
 
     def _two_views(self, augment, rng):
         """Return images (2n, C, H, W) of n bases under one hallucinator, then under another, and their classes.
@@ -212,7 +228,7 @@ class HallucinatedBases(SyntheticSet):
             rows = (rows // self.counts[0] + other) % num_groups
         return rows.numpy()
 
-    def factors(self):
+    def factors(self) -> dict[str, Any]:
         """Return the bases, the parameters of the hallucinators, the budget, and one label per class."""
         tensors = {"bases": self.bases, **dict(self.hallucinators.named_parameters())}
         return {"parameterization": "hallucinator", "ipc": self.ipc, "bases_per_class": self.counts[0] // self.views,
@@ -220,7 +236,7 @@ class HallucinatedBases(SyntheticSet):
                 "labels": self.hard_labels[::self.counts[0]].cpu().clone()}
 
     @classmethod
-    def from_factors(cls, factors):
+    def from_factors(cls, factors: dict[str, Any]) -> "HallucinatedBases":
         """Return the set whose `factors()` these are, on the CPU, with the labels that they came with, to decode.
 
         It has no adversary. Raises ValueError in one line for a factor that is missing, of another type or of a shape

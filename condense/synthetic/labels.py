@@ -1,7 +1,8 @@
 """The labels that a synthetic set has: the class of each image, or soft ones in their place."""
 
 import torch
-from torch import nn
+from jaxtyping import Float, Int
+from torch import Tensor, nn
 
 
 class Labels(nn.Module):
@@ -11,19 +12,22 @@ class Labels(nn.Module):
     images of one thing have the same, probabilities that are the softmax of its logits.
     """
 
-    def __init__(self, classes, views=1):
+    classes: Tensor
+    logits: nn.Parameter | None
+
+    def __init__(self, classes: Int[Tensor, " n"], views: int = 1) -> None:
         super().__init__()
         self.register_buffer("classes", classes)
         self.register_parameter("logits", None)
         self.views = views
 
-    def forward(self):
+    def forward(self) -> Int[Tensor, " n"] | Float[Tensor, "n k"]:
         """Return `classes`, or soft labels (n, K), differentiable in `logits`."""
         if self.logits is None:
             return self.classes
         return self.logits.softmax(1).repeat_interleave(self.views, 0)
 
-    def use_soft(self, logits, learned=True):
+    def use_soft(self, logits: Float[Tensor, "m k"], learned: bool = True) -> None:
         """From now on labels are softmax(`logits`), (n, K); `learned` says whether they are parameters to learn.
 
         All views of one thing have the same: that of the mean of their logits. `logits` may be these means already,
@@ -33,6 +37,6 @@ class Labels(nn.Module):
             logits = logits.unflatten(0, (-1, self.views)).mean(1)
         self.logits = nn.Parameter(logits.detach().to(torch.float32).clone(), requires_grad=learned)
 
-    def stored(self):
+    def stored(self) -> int:
         """Return how many numbers soft labels take; 0 for classes, which are not counted."""
         return 0 if self.logits is None else self.logits.numel()

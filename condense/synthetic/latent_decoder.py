@@ -4,11 +4,17 @@ Lee, Lee & Hwang, "Dataset Condensation with Latent Space Knowledge Factorizatio
 No code was published, and what the paper says about sizes, start and step sizes could not be read: these are our own.
 """
 
+from collections.abc import Sequence
+from typing import Any
+
 import torch
-from torch import nn
+from jaxtyping import Float
+from torch import Tensor, nn
 
 from condense.core.errors import InputError
 from condense.core.registry import lookup, unknown
+from condense.core.types import ClassMajor, Index
+from condense.data.real import RealData
 from condense.synthetic.base import SyntheticSet
 from condense.synthetic.budgets import BUDGET
 from condense.synthetic.decoders import ACTIVATIONS, Decoders, num_layers
@@ -58,9 +64,11 @@ class LatentDecoder(SyntheticSet):
                          "real images"},
         "budget": BUDGET}
 
-    def __init__(self, num_classes, ipc, channel, im_size, latent_grade="auto", latent_channels="auto",
-                 latent_hidden=(), n_decoder="auto", codes_per_class="auto", decoder_act="relu", out="linear",
-                 lr_code=None, lr_decoder=None, warmup_steps=5000, budget="strict"):
+    def __init__(self, num_classes: int, ipc: int, channel: int, im_size: Sequence[int], latent_grade: str = "auto",
+                 latent_channels: int | str = "auto", latent_hidden: Sequence[int] = (), n_decoder: int | str = "auto",
+                 codes_per_class: int | str = "auto", decoder_act: str = "relu", out: str = "linear",
+                 lr_code: float | None = None, lr_decoder: float | None = None, warmup_steps: int = 5000,
+                 budget: str = "strict") -> None:
         if budget != "strict":
             raise InputError(f"--budget {budget}: how this form's paper counts is not known; leave --budget out")
         request = Request(num_classes, ipc, channel, tuple(im_size), latent_grade, latent_channels,
@@ -77,7 +85,7 @@ class LatentDecoder(SyntheticSet):
         for name, value in (("mean", 0.0), ("std", 1.0)):                        # of pixels, for "sigmoid"
             self.register_buffer(name, torch.full((channel,), value))
 
-    def images(self, index=None):
+    def images(self, index: Index | None = None) -> Float[Tensor, "m c h w"]:
         if isinstance(index, slice) and index.step in (None, 1):
             return self._part(*index.indices(len(self.hard_labels))[:2])
         if index is not None:
@@ -115,7 +123,7 @@ class LatentDecoder(SyntheticSet):
             return images
         return (images.sigmoid() - self.mean[:, None, None]) / self.std[:, None, None]
 
-    def param_groups(self, lr, momentum):
+    def param_groups(self, lr: float, momentum: float) -> list[dict[str, Any]]:
         """Return two groups, codes and decoders, with step sizes of their own, and betas for Adam."""
         lr_code = self.lr_code or lr
         shared = {"momentum": momentum, "betas": BETAS}
@@ -124,7 +132,7 @@ class LatentDecoder(SyntheticSet):
                  "lr": self.lr_decoder or DECODER_LR * lr_code, **shared}]
 
     @torch.no_grad()
-    def init_from(self, real, how, rng):
+    def init_from(self, real: RealData | None, how: str, rng: torch.Generator) -> "LatentDecoder":
         """Start from 'noise' or 'real'.
 
         'noise': standard normal codes, and decoders that make images of about unit variance of them.
@@ -134,9 +142,9 @@ class LatentDecoder(SyntheticSet):
         if how not in self.INITS:
             raise InputError(f"--init: {unknown('start', how, self.INITS)}")
         self._draw(real, rng)
-        return self._fit(real.sample(real.classes), rng) if how == "real" else self
+        return self._fit(real.sample(real.classes), rng) if how == "real" else self    # type: ignore[union-attr]
 
-    def start_from(self, batch):
+    def start_from(self, batch: ClassMajor) -> "LatentDecoder":
         """Fit codes and decoders, drawn before, to the images of `batch`; what is random in it is so in one way."""
         return self._fit(batch, torch.Generator().manual_seed(0))
 
@@ -155,7 +163,7 @@ class LatentDecoder(SyntheticSet):
             batch, targets, self.warmup_steps, rng)
         return self
 
-    def factors(self):
+    def factors(self) -> dict[str, Any]:
         """Return codes (K, M, L, h, w), decoders (D, ...) layer by layer, sizes, and one label per class."""
         tensors = {**self._tensors(), "labels": self.hard_labels[::self.counts[0]]}
         return {"parameterization": "latent_decoder", "ipc": self.ipc, "n_decoder": self.plan.number,
@@ -172,7 +180,7 @@ class LatentDecoder(SyntheticSet):
         return {"codes": self.codes.unflatten(0, (len(self.counts), -1)), **layers, **constants}
 
     @classmethod
-    def from_factors(cls, factors):
+    def from_factors(cls, factors: dict[str, Any]) -> "LatentDecoder":
         """Return the set whose `factors()` these are, on the CPU, with the labels that they came with.
 
         Raises ValueError in one line for a factor that is missing, of another type or of a shape that does not fit.

@@ -50,18 +50,18 @@ class Request:
     codes: int | str = "auto"
 
     @property
-    def image_floats(self):
+    def image_floats(self) -> int:
         return self.channel * math.prod(self.im_size)
 
     @property
-    def budget(self):
+    def budget(self) -> int:
         return self.num_classes * self.ipc * self.image_floats
 
-    def numbers(self):
+    def numbers(self) -> tuple[int, ...]:
         """Return the numbers of decoders to try."""
-        return NUMBERS if self.number == "auto" else (self.number,)
+        return NUMBERS if self.number == "auto" else (self.number,)              # type: ignore[return-value]
 
-    def room(self, architecture, number):
+    def room(self, architecture: Architecture, number: int) -> int:
         """Return how many codes per class fit beside `number` decoders: floor((budget - D P) / (K z)); negative: none.
 
         P are the numbers of a decoder, z those of a code.
@@ -69,12 +69,12 @@ class Request:
         left = self.budget - number * architecture.decoder_floats
         return left // (self.num_classes * architecture.code_floats)
 
-    def fits(self, architecture, number):
+    def fits(self, architecture: Architecture, number: int) -> bool:
         """Whether the codes asked for fit; where none are, one for each class."""
-        return self.room(architecture, number) >= (1 if self.codes == "auto" else self.codes)
+        return self.room(architecture, number) >= (1 if self.codes == "auto" else self.codes)    # type: ignore[operator]
 
 
-def plan(request):
+def plan(request: Request) -> Plan:
     """Return the `Plan` for a `Request`, all of which fits into its budget.
 
     What is given is taken as it is. In a cell of CELLS, grade and decoders are those of the cell. Elsewhere, or where
@@ -89,7 +89,7 @@ def plan(request):
     for architecture, number in candidates:
         if request.fits(architecture, number):
             codes = request.room(architecture, number) if request.codes == "auto" else request.codes
-            return Plan(architecture, number, codes)
+            return Plan(architecture, number, codes)       # type: ignore[arg-type]
     raise InputError(_no_room(request, *candidates[-1]))
 
 

@@ -5,11 +5,15 @@ Our proposal: the paper that codes and decoders are from (see `condense.syntheti
 
 import logging
 import time
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor
 from tqdm import tqdm
 
+from condense.core.types import ClassMajor, Forward
 from condense.core.words import duration
 
 log = logging.getLogger("condense")
@@ -23,7 +27,7 @@ LONG_S = 10                                # of less nothing is told
 TINY = 1e-12                               # chance of a point that is where another was drawn, over one at distance 1
 
 
-def regression_targets(batch, codes, number, rng):
+def regression_targets(batch: ClassMajor, codes: int, number: int, rng: torch.Generator) -> Int[Tensor, "k d"]:
     """Return the positions in `batch` (class-major, `counts` of each class) that codes are to show: (K M, D) int64.
 
     Each class has M = `codes` rows of D = `number` images, all different, so it needs D M of them. The images of a
@@ -42,7 +46,7 @@ def regression_targets(batch, codes, number, rng):
     return torch.cat(rows)
 
 
-def similar_rows(points, groups, size, rng):
+def similar_rows(points: Float[Tensor, "n f"], groups: int, size: int, rng: torch.Generator) -> Int[Tensor, "m d"]:
     """Return `groups` x `size` different rows of `points` (n, d), each group's near one another; see above."""
     distances = torch.cdist(points, _centres(points, groups, rng))               # (n, M)
     own = F.one_hot(distances.argmin(1), groups).bool()
@@ -92,7 +96,8 @@ def _spread(points, number, rng):
 
 
 @torch.enable_grad()
-def fit(decode, parameters, batch, targets, steps, rng):
+def fit(decode: Forward, parameters: Sequence[Tensor], batch: ClassMajor, targets: Int[Tensor, "n d"], steps: int,
+        rng: torch.Generator) -> None:
     """Let `decode` show the images of `batch` at `targets` (n, D): `steps` of Adam on the mean squared error.
 
     `decode` maps a tensor of rows of `targets` to images (m, D, C, H, W), differentiable in `parameters`. Minibatches

@@ -4,7 +4,8 @@ import math
 
 import torch
 import torch.nn.functional as F
-from torch import nn
+from jaxtyping import Float
+from torch import Tensor, nn
 
 from condense.core.errors import InputError
 
@@ -17,20 +18,26 @@ class LearnedSteps(nn.Module):
     begin with, or None where any fresh ones will do. `counts` are the images of each class.
     """
 
-    def __init__(self, counts):
+    size: nn.Parameter | None
+    raw_sizes: nn.Parameter | None
+    starts: Tensor | None
+    place: Tensor
+
+    def __init__(self, counts: list[int]) -> None:
         super().__init__()
         self.counts = counts
         self.register_parameter("size", None)
         self.register_parameter("raw_sizes", None)
         self.register_buffer("starts", None, persistent=False)             # drawn anew when a run is resumed
         self.register_buffer("place", torch.empty(0), persistent=False)    # whose device is that of the set
-        self.batches = self.model = None
+        self.batches: int | None = None
+        self.model: str | None = None
 
-    def learn_one(self, lr):
+    def learn_one(self, lr: float) -> None:
         """Let `lr` be the step size that is learned with the set, from now on."""
         self.size = nn.Parameter(torch.tensor(float(lr), device=self.place.device))
 
-    def learn_each(self, lr, batches, epochs):
+    def learn_each(self, lr: float, batches: int, epochs: int) -> None:
         """Let every step of descent have a step size of its own that is learned with the set; all begin as `lr` > 0.
 
         The images are cut into so many `batches`, which are gone through `epochs` times. Wang, Zhu, Torralba & Efros,
@@ -45,16 +52,16 @@ class LearnedSteps(nn.Module):
         self.raw_sizes = nn.Parameter(torch.full((batches * epochs,), raw, device=self.place.device))
         self.batches = batches
 
-    def start_from(self, model, starts):
+    def start_from(self, model: str, starts: Float[Tensor, "m p"]) -> None:
         """Let `starts` (m, P), flat parameters of network `model`, be all that the set is learned for."""
         self.starts, self.model = starts, model
 
     @property
-    def sizes(self):
+    def sizes(self) -> Float[Tensor, " t"] | None:
         """(T,) step sizes of all steps, the softplus of what is learned and so above 0; None where none are."""
         return None if self.raw_sizes is None else F.softplus(self.raw_sizes)
 
-    def mean(self):
+    def mean(self) -> float | None:
         """Return the step size learned with the set as a float, the mean where there are many; None: none is."""
         sizes = self.sizes if self.size is None else self.size
         return None if sizes is None else float(sizes.detach().mean())

@@ -3,12 +3,18 @@
 Yang et al., "An Efficient Dataset Condensation Plugin and Its Application to Continual Learning", NeurIPS 2023.
 """
 
+from collections.abc import Sequence
+from typing import Any
+
 import torch
 import torch.nn.functional as F
-from torch import nn
+from jaxtyping import Float
+from torch import Tensor, nn
 
 from condense.core.errors import InputError
 from condense.core.registry import unknown
+from condense.core.types import ClassMajor, Index
+from condense.data.real import RealData
 from condense.synthetic.base import SyntheticSet
 from condense.synthetic.factors import AGAIN, require_factors
 
@@ -17,7 +23,7 @@ DTYPES = {"a": torch.float32, "b": torch.float32, "labels": torch.int64}
 NUMBERS = ("ipc", "num_per_class")
 
 
-def images_within(ipc, im_size, rank):
+def images_within(ipc: int, im_size: Sequence[int], rank: int) -> int:
     """Return how many images of `rank` the storage of `ipc` whole images (H, W) holds: floor(ipc * q), exactly.
 
     q = h w / (r (h + w)). The published scripts take ipc * floor(q), which leaves part of the budget unused.
@@ -39,7 +45,8 @@ class LowRank(SyntheticSet):
     OPTIONS = {"rank": {"default": 2, "help": "inner side r of the two factors of each channel; stored are r (h + w) "
                         "numbers instead of h w", "least": 1}}
 
-    def __init__(self, num_classes, ipc, channel, im_size, rank=2, num_per_class=None):
+    def __init__(self, num_classes: int, ipc: int, channel: int, im_size: Sequence[int], rank: int = 2,
+                 num_per_class: int | None = None) -> None:
         height, width = im_size
         if rank < 1:
             raise InputError(f"--rank must be 1 or larger, not {rank}")
@@ -53,13 +60,13 @@ class LowRank(SyntheticSet):
         self.a = nn.Parameter(torch.zeros(len(labels), channel, height, rank))
         self.b = nn.Parameter(torch.zeros(len(labels), channel, rank, width))
 
-    def images(self, index=None):
+    def images(self, index: Index | None = None) -> Float[Tensor, "m c h w"]:
         if index is None:
             return self.a @ self.b                         # (n, C, h, r) @ (n, C, r, w) -> (n, C, h, w)
         return self.a[index] @ self.b[index]
 
     @torch.no_grad()
-    def init_from(self, real, how, rng):
+    def init_from(self, real: RealData | None, how: str, rng: torch.Generator) -> "LowRank":
         """Start from 'noise', 'noise_scaled' or 'real'.
 
         'noise': standard normal factors, as published; pixels then have mean 0, std sqrt(r) and heavy tails.
@@ -70,14 +77,14 @@ class LowRank(SyntheticSet):
         if how not in self.INITS:
             raise InputError(f"--init: {unknown('start', how, self.INITS)}")
         if how == "real":
-            return self.start_from(real.sample(real.classes, self.counts[0], rng))
+            return self.start_from(real.sample(real.classes, self.counts[0], rng))     # type: ignore[union-attr]
         scale = self.rank ** -0.25 if how == "noise_scaled" else 1
         for factor in (self.a, self.b):
             factor.copy_(scale * torch.randn(factor.shape, generator=rng))
         return self
 
     @torch.no_grad()
-    def start_from(self, batch):
+    def start_from(self, batch: ClassMajor) -> "LowRank":
         """Set the factors to those nearest to the images of `batch`, some images at a time."""
         size = max(1, SVD_FLOATS // (self.a.shape[1] * self.a.shape[2] * self.b.shape[3]))
         for first in range(0, len(self.a), size):
@@ -86,7 +93,7 @@ class LowRank(SyntheticSet):
             self.a[part], self.b[part] = a, b
         return self
 
-    def factors(self):
+    def factors(self) -> dict[str, Any]:
         """Return the factors, (H, W), and one label per class: one per image could outweigh a small set's factors."""
         number, im_size = self.counts[0], [self.a.shape[2], self.b.shape[3]]
         tensors = {"a": self.a, "b": self.b, "labels": self.hard_labels[::number]}
@@ -94,7 +101,7 @@ class LowRank(SyntheticSet):
                 **{name: tensor.detach().cpu().to(DTYPES[name]).clone() for name, tensor in tensors.items()}}
 
     @classmethod
-    def from_factors(cls, factors):
+    def from_factors(cls, factors: dict[str, Any]) -> "LowRank":
         """Return the set whose `factors()` these are, on the CPU, with the labels that they came with.
 
         Raises ValueError in one line for a factor that is missing, of another type or of a shape that does not fit.
@@ -106,7 +113,8 @@ class LowRank(SyntheticSet):
         return synthetic
 
 
-def balanced_factors(images, rank):
+def balanced_factors(images: Float[Tensor, "n c h w"],
+                     rank: int) -> tuple[Float[Tensor, "n c h r"], Float[Tensor, "n c r w"]]:
     """Return A (n, C, h, r) and B (n, C, r, w) of the best approximation A B of `images` (n, C, h, w), in float64.
 
     X = U S V^T gives A = U_r S_r^(1/2) and B = S_r^(1/2) V_r^T: A^T A = B B^T = S_r, the nearest matrix of rank r

@@ -5,13 +5,18 @@ NeurIPS 2022.
 """
 
 import math
+from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import nn
+from jaxtyping import Float, Shaped
+from torch import Tensor, nn
 
 from condense.core.errors import InputError
 from condense.core.registry import unknown
+from condense.core.types import Index
+from condense.data.real import RealBatch, RealData
 from condense.synthetic.base import SyntheticSet
 from condense.synthetic.factors import AGAIN, require_factors
 from condense.synthetic.principal_images import principal_images
@@ -20,7 +25,7 @@ DTYPES = {"bases": torch.float32, "coefficients": torch.float32, "labels": torch
 NUMBERS = ("ipc", "num_per_class", "downsample_scale")
 
 
-def recalled_within(num_classes, ipc, channel, im_size, n_basis, scale):
+def recalled_within(num_classes: int, ipc: int, channel: int, im_size: Sequence[int], n_basis: int, scale: int) -> int:
     """Return how many images per class the storage of `ipc` whole ones holds, beside the bases; below 1: none.
 
     floor((ipc K C H W - B C (H / s) (W / s)) / (K B)), where B is `n_basis` and s `scale`, which divides H and W.
@@ -46,7 +51,8 @@ class AddressableMemory(SyntheticSet):
                "downsample_scale": {"default": 2, "least": 1, "help": "the shared images are stored at 1/s of each "
                                     "side, which s has to divide"}}
 
-    def __init__(self, num_classes, ipc, channel, im_size, n_basis=16, downsample_scale=2, num_per_class=None):
+    def __init__(self, num_classes: int, ipc: int, channel: int, im_size: Sequence[int], n_basis: int = 16,
+                 downsample_scale: int = 2, num_per_class: int | None = None) -> None:
         _check_options(im_size, n_basis, downsample_scale)
         if num_per_class is None:
             form = num_classes, ipc, channel, im_size, n_basis, downsample_scale
@@ -59,10 +65,10 @@ class AddressableMemory(SyntheticSet):
         self.bases = nn.Parameter(torch.zeros(n_basis, channel, *(side // downsample_scale for side in im_size)))
         self.coefficients = nn.Parameter(torch.zeros(len(labels), n_basis))
 
-    def images(self, index=None):
+    def images(self, index: Index | None = None) -> Float[Tensor, "m c h w"]:
         return self._combined(self.coefficients if index is None else self.coefficients[index])
 
-    def recall(self, labels, which=None):
+    def recall(self, labels: Shaped[Tensor, " y *k"], which: Index | None = None) -> Float[Tensor, "n c h w"]:
         """Return the images x_i(y) of the labels y, label after label: (m r, C, H, W), differentiable in `labels` too.
 
         `labels` are classes (m,) int64, or vectors (m, K) of any numbers: one-hot ones give the images of their
@@ -92,7 +98,7 @@ class AddressableMemory(SyntheticSet):
         return F.interpolate(images, scale_factor=self.scale, mode="bilinear", align_corners=False)
 
     @torch.no_grad()
-    def init_from(self, real, how, rng):
+    def init_from(self, real: RealData | None, how: str, rng: torch.Generator) -> "AddressableMemory":
         """Start from 'noise' or 'real'.
 
         'noise': Xavier-uniform tables, as published. Images then begin close to 0: std 0.005 where sixteen bases make
@@ -103,14 +109,14 @@ class AddressableMemory(SyntheticSet):
         if how not in self.INITS:
             raise InputError(f"--init: {unknown('start', how, self.INITS)}")
         if how == "real":
-            return self.start_from(real.sample(real.classes, self.counts[0], rng))
+            return self.start_from(real.sample(real.classes, self.counts[0], rng))     # type: ignore[union-attr]
         for table in (self.bases, self.coefficients):
             bound = math.sqrt(6 / (len(table) + table[0].numel()))
             table.copy_(bound * (2 * torch.rand(table.shape, generator=rng) - 1))
         return self
 
     @torch.no_grad()
-    def start_from(self, batch):
+    def start_from(self, batch: RealBatch) -> "AddressableMemory":  # type: ignore[override]
         """Set both tables to those whose images are nearest to the ones of `batch`, in least squares.
 
         That is a principal component analysis without centring, of what enlarged images can show.
@@ -120,7 +126,7 @@ class AddressableMemory(SyntheticSet):
         self.coefficients.copy_(coefficients)
         return self
 
-    def factors(self):
+    def factors(self) -> dict[str, Any]:
         """Return both tables, their scale and the budget, and one label per class."""
         number = self.counts[0]
         tensors = {"bases": self.bases, "coefficients": self.coefficients, "labels": self.hard_labels[::number]}
@@ -128,7 +134,7 @@ class AddressableMemory(SyntheticSet):
                 **{name: tensor.detach().cpu().to(DTYPES[name]).clone() for name, tensor in tensors.items()}}
 
     @classmethod
-    def from_factors(cls, factors):
+    def from_factors(cls, factors: dict[str, Any]) -> "AddressableMemory":
         """Return the set whose `factors()` these are, on the CPU, with the labels that they came with.
 
         Raises ValueError in one line for a factor that is missing, of another type or of a shape that does not fit.

@@ -4,13 +4,18 @@ Kim et al., "Dataset Condensation via Efficient Synthetic-Data Parameterization"
 """
 
 import math
+from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import nn
+from jaxtyping import Float
+from torch import Tensor, nn
 
 from condense.core.errors import InputError
 from condense.core.registry import unknown
+from condense.core.types import Index
+from condense.data.real import RealBatch, RealData
 from condense.synthetic.base import SyntheticSet
 from condense.synthetic.factors import AGAIN, require_factors
 
@@ -36,7 +41,9 @@ class MultiFormation(SyntheticSet):
     OPTIONS = {"factor": {"default": 2, "least": 1, "help": "tiles f a side that a stored image is cut into, each "
                           "enlarged to a training image (published: 2, for 224 pixels 3)", "aliases": ("f",)}}
 
-    def __init__(self, num_classes, ipc, channel, im_size, factor=2):
+    grey: Tensor
+
+    def __init__(self, num_classes: int, ipc: int, channel: int, im_size: Sequence[int], factor: int = 2) -> None:
         _check_factor(factor, im_size)
         labels = torch.arange(num_classes).repeat_interleave(ipc * factor**2)
         shape = (num_classes * ipc, channel, *im_size)
@@ -46,10 +53,10 @@ class MultiFormation(SyntheticSet):
         self.register_buffer("grey", torch.zeros(channel, 1, 1))
 
     @classmethod
-    def stores_images(cls, factor=OPTIONS["factor"]["default"]):
+    def stores_images(cls, factor: int = OPTIONS["factor"]["default"]) -> bool:          # type: ignore[override]
         return factor == 1
 
-    def images(self, index=None):
+    def images(self, index: Index | None = None) -> Float[Tensor, "m c h w"]:
         if index is None:
             return self._enlarged(self._tiles(self.mosaics))
         if not isinstance(index, slice):
@@ -68,7 +75,7 @@ class MultiFormation(SyntheticSet):
         return _enlarged(tiles, self.mosaics.shape[2:])
 
     @torch.no_grad()
-    def init_from(self, real, how, rng):
+    def init_from(self, real: RealData, how: str, rng: torch.Generator) -> "MultiFormation":
         """Start from 'noise' or 'real'.
 
         'noise': raw pixels clamp(N(0, 1) / 4 + 0.5, 0, 1), as published; standard normal where `real` is whitened.
@@ -87,7 +94,7 @@ class MultiFormation(SyntheticSet):
         return self
 
     @torch.no_grad()
-    def start_from(self, batch):
+    def start_from(self, batch: RealBatch) -> "MultiFormation":  # type: ignore[override]
         """Shrink the images of `batch`, `counts` of each class, into the tiles: each is decoded at its own position.
 
         They are brought to those pixels of a tile that are stored, by nearest neighbour, as published. (Averages of
@@ -107,14 +114,14 @@ class MultiFormation(SyntheticSet):
         grey = torch.full(self.grey.shape, 255 * GREY, device=self.grey.device)
         self.grey.copy_(real.normalise(grey) if real.zca is None else torch.zeros_like(grey))
 
-    def factors(self):
+    def factors(self) -> dict[str, Any]:
         """Return mosaics, factor and grey, the budget, and one label per class."""
         tensors = {"mosaics": self.mosaics, "grey": self.grey, "labels": self.hard_labels[::self.counts[0]]}
         return {"parameterization": "multi_formation", "ipc": self.ipc, "factor": self.factor,
                 **{name: tensor.detach().cpu().to(DTYPES[name]).clone() for name, tensor in tensors.items()}}
 
     @classmethod
-    def from_factors(cls, factors):
+    def from_factors(cls, factors: dict[str, Any]) -> "MultiFormation":
         """Return the set whose `factors()` these are, on the CPU, with the labels that they came with.
 
         Raises ValueError in one line for a factor that is missing, of another type or of a shape that does not fit.
@@ -127,7 +134,8 @@ class MultiFormation(SyntheticSet):
         return synthetic
 
 
-def decode(images, factor, pad=GREY):
+def decode(images: Float[Tensor, "n c h w"], factor: int,
+           pad: float | Sequence[float] | Tensor = GREY) -> Float[Tensor, "m c h w"]:
     """Return the `factor`^2 n training images (n f^2, C, H, W) of n stored ones (n, C, H, W); differentiable.
 
     Sides that `factor` does not divide are padded at the right and at the bottom with `pad`, a number, or one for

@@ -1,5 +1,7 @@
 """How a synthetic set is updated: the optimisers of `--optimizer`, with `--clip_grad` in front of their steps."""
 
+from typing import Any
+
 import torch
 
 from condense.core.registry import lookup
@@ -8,7 +10,7 @@ OPTIMIZERS = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam}
 BETA2 = 0.999                              # of Adam; the first beta is each group's momentum
 
 
-def build_optimizer(name, groups, clip_grad=None):
+def build_optimizer(name: str, groups: list[dict[str, Any]], clip_grad: float | None = None) -> torch.optim.Optimizer:
     """Return the optimiser `name` of OPTIMIZERS over `groups`, as `SyntheticSet.param_groups` gives them.
 
     SGD takes each group's lr and momentum, Adam its lr and the betas (momentum, 0.999), or its `betas` where it has

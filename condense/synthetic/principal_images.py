@@ -2,12 +2,17 @@
 
 import torch
 import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
+from condense.data.real import RealBatch
 
 READ = 4096                                # images that are read at a time
 NEGLIGIBLE = 1e-7                          # of the largest singular value: float32's rounding
 
 
-def principal_images(batch, number, scale):
+def principal_images(batch: RealBatch, number: int,
+                     scale: int) -> tuple[Float[Tensor, "b c h w"], Float[Tensor, "n b"]]:
     """Return `number` images (B, C, H/s, W/s) and coefficients (n, B) that approximate the n images of `batch`.
 
     Both float64, on the CPU. Coefficients times images, enlarged bilinearly by `scale`, which divides both sides, is

@@ -9,8 +9,11 @@ from functools import cache
 
 import torch
 import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor
 
 from condense.core.errors import InputError
+from condense.data.space import Space
 
 PER_MINIBATCH = ("autoaugment", "randaugment", "jitter", "cifar")
 PIXEL_KINDS = (*PER_MINIBATCH, "imagenet")
@@ -33,16 +36,17 @@ def _on_device(values, dtype, device):
     return torch.tensor(values, dtype=dtype).to(device)
 
 
-def require_pixels(kind, pixels):
+def require_pixels(kind: str, pixels: Space | None) -> None:
     """Raise ValueError where augmentation `kind` cannot work on data of the `Space` `pixels` (None: unknown)."""
     if kind in PIXEL_KINDS and pixels is None:
         raise InputError(f"augmentation {kind} works on pixels; say with pixels=Space.of(real) what they are")
-    if kind == "imagenet" and len(pixels.mean) != 3:
+    if kind == "imagenet" and len(pixels.mean) != 3:      # type: ignore[union-attr, arg-type]
         raise InputError("augmentation imagenet is for colour images; choose none, siamese or composed for grey ones")
 
 
 @torch.no_grad()
-def augment_pixels(images, kind, strategy, pixels, host, rng):
+def augment_pixels(images: Float[Tensor, "n c h w"], kind: str, strategy: str, pixels: Space,
+                   host: torch.Generator | None, rng: torch.Generator | None) -> Float[Tensor, "n c h w"]:
     """Return a minibatch (N, C, H, W) augmented by `kind`, one of PIXEL_KINDS.
 
     `pixels` is the `Space` of the images. `host` is the CPU generator that seeds torchvision's draws, `rng` one on the
@@ -81,7 +85,7 @@ def _hole(images):
     return images
 
 
-def augment_imagenet(pixels, rng):
+def augment_imagenet(pixels: Float[Tensor, "n c h w"], rng: torch.Generator | None) -> Float[Tensor, "n c h w"]:
     """Return pixels (N, 3, H, W) with random resized crop, flip, colour jitter and lighting, all drawn per image."""
     def uniforms(*shape):
         return torch.rand(len(pixels), *shape, generator=rng, device=pixels.device, dtype=pixels.dtype)
@@ -115,7 +119,8 @@ def _boxes(im_size, attempts, places):
         height, width
 
 
-def resized_crops(pixels, top, left, height, width):
+def resized_crops(pixels: Float[Tensor, "n c h w"], top: Float[Tensor, " n"], left: Float[Tensor, " n"],
+                  height: Float[Tensor, " n"], width: Float[Tensor, " n"]) -> Float[Tensor, "n c h w"]:
     """Return each image's own crop enlarged to the full size: bilinear, pixel centres aligned; boxes (N,)."""
     grid = [_positions(side, first, length) for side, first, length
             in zip(pixels.shape[-2:], (top, left), (height, width))]
@@ -131,7 +136,8 @@ def _positions(side, first, length):
     return (2 * inside + 1) / side - 1
 
 
-def jitter(pixels, factors, order):
+def jitter(pixels: Float[Tensor, "n c h w"], factors: Float[Tensor, "n 3"],
+           order: Int[Tensor, "n 3"]) -> Float[Tensor, "n c h w"]:
     """Return pixels with brightness, contrast and saturation scaled by `factors` (N, 3), in each image's own `order`.
 
     `order` (N, 3) are permutations of 0, 1, 2 for the three; each stretches an image away from black, from its mean
@@ -148,6 +154,6 @@ def jitter(pixels, factors, order):
     return pixels
 
 
-def lighting(alphas):
+def lighting(alphas: Float[Tensor, "n 3"]) -> Float[Tensor, "n 3"]:
     """Return the colours (N, 3) to add for steps `alphas` (N, 3) along the axes of ImageNet's colours."""
     return (alphas * _constant(COLOUR_VALUES, alphas)) @ _constant(COLOUR_VECTORS, alphas).T

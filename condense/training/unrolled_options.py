@@ -5,6 +5,7 @@ from typing import Any
 
 from condense.augmentation import parse_strategy
 from condense.cli import OptionError
+from condense.data import DataChoice
 from condense.training.pools import eval_pool
 
 NUM_EVAL = 20                              # held-out networks; the paper's ± are over 200
@@ -75,7 +76,7 @@ def check_trained(cfg: Any) -> None:
                          "--n_nets")
 
 
-def check_sampled(cfg):
+def check_sampled(cfg: Any) -> None:
     """Raise OptionError for options of main_RTP.py that do not go together."""
     parse_strategy(cfg.dsa_strategy)
     if 0 in (cfg.batch_syn, cfg.task_sampler_nc):
@@ -86,7 +87,7 @@ def check_sampled(cfg):
         raise OptionError(f"--window {cfg.window} is longer than all {cfg.inner_steps} steps; lower it")
 
 
-def source_of(cfg):
+def source_of(cfg: Any) -> DataChoice | None:
     """Return the `DataChoice` of --source_dataset, None where networks learned the images of --dataset itself."""
     if not cfg.source_dataset:
         return None

@@ -194,7 +194,7 @@ def test_start_depends_on_the_generator_alone(digits, how):
 
 def test_unknown_start_and_too_few_images_for_all_tiles_are_refused():
     with pytest.raises(ValueError, match="unknown start 'reel'; did you mean real"):
-        random_mosaics().init_from(None, "reel", seeded())
+        random_mosaics().init_from(tiny_real(), "reel", seeded())
     with pytest.raises(ValueError, match="--ipc 10 .* needs 40 images .* class 'bee' has 37; use --ipc 9"):
         build_synthetic("multi_formation", tiny_real(), 10, "real", seeded())
 
