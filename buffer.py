@@ -29,38 +29,38 @@ class Config(cli.DataOptions, cli.ComputeOptions, cli.CommandOptions, flags.BUFF
     model: str = redefault("model", "auto", help="network of the experts; auto: a ConvNet as deep as the images need, "
                            "3 blocks at 32 pixels, 4 at 64, 5 at 128")
     num_experts: int = option(100, "experts in all; with --resume, those that are missing are made, and put into new "
-                              "files", least=1, neutral=True)
-    train_epochs: int = option(50, "epochs each trains", least=1)
+                              "files", ge=1, neutral=True)
+    train_epochs: int = option(50, "epochs each trains", ge=1)
     keep_epochs: int | str = option("all", "epochs kept (0: the initialisation): all, up to one (4), some (40-62), or "
                                     "one (40-40, all that main_DD.py needs of networks); training ends with the last")
-    lr_teacher: float = option(0.01, "learning rate of the experts", above=0)
+    lr_teacher: float = option(0.01, "learning rate of the experts", gt=0)
     batch_train: int = redefault("batch_train", 256, help="minibatch of the experts")
     optimizer: str = option("sgd", "sgd, or adam (betas 0.5 and 0.999, as Dataset Distillation trains its networks)",
                             choices=("sgd", "adam"))
-    mom: float = option(0.0, "momentum of sgd", least=0)
-    l2: float = option(0.0, "weight decay", least=0)
+    mom: float = option(0.0, "momentum of sgd", ge=0)
+    l2: float = option(0.0, "weight decay", ge=0)
     decay: bool = option(False, "a tenth of the learning rate in the second half")
-    decay_epochs: int | None = option(None, "epochs after each of which the learning rate falls", least=1)
-    decay_factor: float = option(0.5, "factor by which it does", above=0)
+    decay_epochs: int | None = option(None, "epochs after each of which the learning rate falls", ge=1)
+    decay_factor: float = option(0.5, "factor by which it does", gt=0)
     net_init: str = option("default", "how networks start: default, PyTorch's own, or xavier (normal)",
                            choices=("default", "xavier"))
-    init_param: float = option(1.0, "gain of --net_init xavier", above=0)
+    init_param: float = option(1.0, "gain of --net_init xavier", gt=0)
     loss_type: str = option("ce", "cross-entropy, or mean squared distance from one-hot labels", choices=tuple(LOSSES))
     dsa: str = option("True", "Siamese augmentation; False: crop_scale_rotate of DC", choices=TRUE_OR_FALSE)
     dsa_strategy: str = option("auto", "its operators, joined by _ ; auto: color_crop_cutout_flip_scale_rotate, for "
                                "digits without flip; none: no augmentation")
     rho_max: float = option(0.0, "flat trajectories by GSAM: how far it looks around (FTD: 0.01); 0: plain SGD",
-                            least=0)
+                            ge=0)
     rho_min: float | None = option(None, "how far at the tenth of the learning rate that --decay leaves; none: as far",
-                                   least=0)
-    alpha: float = option(0.4, "GSAM: weight of the surrogate gap (FTD: 0.3 or 1)", least=0)
+                                   ge=0)
+    alpha: float = option(0.4, "GSAM: weight of the surrogate gap (FTD: 0.3 or 1)", ge=0)
     adaptive: str = option("True", "GSAM: look around in proportion to each weight", choices=TRUE_OR_FALSE)
     half: bool = option(False, "keep snapshots in float16: half the disk")
     buffer_path: str = option("./buffers", "folder of all buffers", neutral=True)
-    save_interval: int = option(10, "experts per file", least=1, neutral=True)
-    eval_every: int = redefault("eval_every", 0, least=0, neutral=True, help="epochs between tests; 0: only after the "
+    save_interval: int = option(10, "experts per file", ge=1, neutral=True)
+    eval_every: int = redefault("eval_every", 0, ge=0, neutral=True, help="epochs between tests; 0: only after the "
                                 "last")
-    checkpoint_every: int = redefault("checkpoint_every", 60, least=0, help="seconds between checkpoints of an expert "
+    checkpoint_every: int = redefault("checkpoint_every", 60, ge=0, help="seconds between checkpoints of an expert "
                                       "under way")
     resume: bool = redefault("resume", False, help="go on with the experts that are there, up to --num_experts")
     overwrite: bool = redefault("overwrite", False, help="remove the experts that are there")

@@ -56,7 +56,7 @@ class Options(cli.SourceOptions, cli.CellOptions, cli.ComputeOptions, cli.Comman
     dataset: str = redefault("dataset", "CIFAR100")
     model: str = redefault("model", "ConvNet", help="network of condensing and of scoring")
     ipc: int = redefault("ipc", 20, help="images per class: what the memory may store of each")
-    steps: int = option(5, "steps in which the classes come, equally many in each", group=DATA, least=1)
+    steps: int = option(5, "steps in which the classes come, equally many in each", group=DATA, ge=1)
     methods: tuple[str, ...] = option((RANDOM, "DM", "LoDM"), f"how the memory is made: {RANDOM}, "
                                       f"{', '.join(METHODS)}, or METHOD+FORM with another parameterization, as "
                                       "DSA+low_rank")
@@ -69,7 +69,7 @@ class Options(cli.SourceOptions, cli.CellOptions, cli.ComputeOptions, cli.Comman
                                   "if not given, their statistics tell, or it is asked for", choices=SPACES)
     dsa_strategy: str = option("auto", "Siamese augmentation, operators joined by _ ; auto: "
                                "color_crop_cutout_flip_scale_rotate, for digits without flip; none: no augmentation")
-    seeds: int = option(5, "class orders: those of seeds 0, 1, ... as published", group=EVALUATION, least=1)
+    seeds: int = option(5, "class orders: those of seeds 0, 1, ... as published", group=EVALUATION, ge=1)
     num_eval: int = redefault("num_eval", 3, help="fresh networks per class order and step")
     lr_net: float = redefault("lr_net", 0.01, help="learning rate of networks: of those scored, and in DC's and DSA's "
                               "inner loop")
@@ -119,8 +119,8 @@ def main(cfg):
     except (Interrupted, KeyboardInterrupt) as stop:
         raise Interrupted(f"stopped; what is finished is in {folder}; go on with the same command"
                           + " without --overwrite" * cfg.overwrite, getattr(stop, "signal", signal.SIGINT)) from None
-    facts = {key: [{"sha256": part.sha256, "images": len(part.labels), "bytes": part.bytes} for part in of]
-             for key, of in parts.items()}
+    facts = {key: [{"sha256": part.sha256, "images": len(part.labels), "bytes": part.bytes} for part in listed]
+             for key, listed in parts.items()}
     summary = with_rows_kept(summarise(real, cfg, protocol, orders, sources, facts, scores), before,
                              cfg.METHOD_OPTIONS, used)
     save_summary(summary_path, summary)

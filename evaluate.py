@@ -53,11 +53,11 @@ class Config(cli.SourceOptions, cli.ComputeOptions, cli.CommandOptions):
     labels: str | None = option(None, "file of labels, where it is not beside the images", group=SET)
     space: str | None = option(None, "what the pixels are, where the file does not say", group=SET, choices=SPACES)
     decode: int | None = option(None, "tiles per side that an image of multi-formation (IDC) decodes to", group=SET,
-                                least=1)
+                                ge=1)
     which: str = option("last", "the last iteration, the best one that the run chose, or both", group=SET,
                         choices=("last", "best", "both"))
     experiment: int | None = option(None, "score this experiment of the file only, from 0; default: all", group=SET,
-                                    least=0)
+                                    ge=0)
 
     dataset: str | None = option(None, "data set by name, 'folder' or 'file'; default: what the set says", group=DATA)
     classes: str | None = redefault("classes", None)
@@ -67,25 +67,25 @@ class Config(cli.SourceOptions, cli.ComputeOptions, cli.CommandOptions):
     pool: tuple[str, ...] = option((), "networks by name, or a pool (M, B, W, D, A, P, N, I, S, SS); default: those "
                                    "that the set was scored on", group=HOW, aliases=("eval_mode",))
     num_eval: int | None = option(None, "fresh networks per set; default: as many as its run had, else 5", group=HOW,
-                                  least=1)
-    epoch_eval_train: int | None = option(None, "epochs each trains; default: the protocol's", group=HOW, least=0)
+                                  ge=1)
+    epoch_eval_train: int | None = option(None, "epochs each trains; default: the protocol's", group=HOW, ge=0)
     lr_net: float | None = option(None, "learning rate; default: the protocol's, or learned with the set", group=HOW,
-                                  above=0)
-    batch_train: int | None = option(None, "minibatch; default: the protocol's", group=HOW, least=1)
+                                  gt=0)
+    batch_train: int | None = option(None, "minibatch; default: the protocol's", group=HOW, ge=1)
     augmentation: str = option("auto", "another augmentation than the protocol's", group=HOW,
                                choices=("auto", *AUGMENTATIONS))
     search_lr: tuple[float, ...] = option((), "choose the learning rate among these, on training images kept for it; "
                                           "in protocol dd a constant step size for each of the baselines",
-                                          group=HOW, above=0)
+                                          group=HOW, gt=0)
     stored: bool = option(False, "take the accuracies that the file holds instead of training networks again",
                           group=HOW)
 
     baselines: tuple[str, ...] = option(("random",), "rows beside each set, of the same protocol: "
                                         + "; ".join(f"{name} ({words})" for name, words in BASELINES.items())
                                         + "; or none", group=HOW, choices=(*BASELINES, "none"))
-    optimise_sets: int = option(50, "draws of which --baselines optimised keeps the best fifth", group=HOW, least=2)
-    optimise_nets: int = option(20, "networks that it chooses them with", group=HOW, least=1)
-    full_networks: int = option(1, "networks trained on the full training set", group=HOW, least=1)
+    optimise_sets: int = option(50, "draws of which --baselines optimised keeps the best fifth", group=HOW, ge=2)
+    optimise_nets: int = option(20, "networks that it chooses them with", group=HOW, ge=1)
+    full_networks: int = option(1, "networks trained on the full training set", group=HOW, ge=1)
     ranking: bool = option(False, "DD-Ranking's label-robust and augmentation-robust scores (LRS, ARS), of the first "
                            "set scored", group=HOW)
 
@@ -96,7 +96,7 @@ class Config(cli.SourceOptions, cli.ComputeOptions, cli.CommandOptions):
     beside: bool = option(False, "keep the accuracies of random images beside a result of ours, for scripts/table.py",
                           group=RUN)
     seed: int | None = option(None, "seed of every random number; default: that of the set's run, else 0", group=RUN,
-                              least=0)
+                              ge=0)
     precision: str | None = redefault("precision", None, help="arithmetic of networks; default: that of the set's run, "
                                       "else fp32")
 

@@ -40,12 +40,12 @@ class Config(cli.SourceOptions, cli.CommandOptions):
                                      + "; ".join(f"{name} ({each.about})" for name, each in FORMATS.items()),
                                      group=SET, choices=tuple(FORMATS))
     space: str | None = option(None, "what its pixels are to be; default: as they are", group=SET, choices=SPACES)
-    experiment: int = option(0, "which experiment, from 0", group=SET, least=0)
+    experiment: int = option(0, "which experiment, from 0", group=SET, ge=0)
     which: str = option("last", "the last iteration, or the one that the run chose", group=SET,
                         choices=("last", "best"))
     from_space: str | None = option(None, "what the pixels are, where the file does not say", group=SET, choices=SPACES)
     decode: int | None = option(None, "tiles per side that an image of multi-formation (IDC) decodes to", group=SET,
-                                least=1)
+                                ge=1)
     labels: str | None = option(None, "file of labels, where it is not beside the images", group=SET)
     sha256: str | None = option(None, "checksum that the file must have", group=SET)
 

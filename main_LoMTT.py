@@ -18,11 +18,11 @@ from condense.run import run_script
 @dataclass(frozen=True)
 class Config(main_MTT.Config):
     parameterization: str = redefault("parameterization", "low_rank", choices=("low_rank",))
-    init: str = redefault("init", "noise", of=main_MTT.Config)
-    expert_epochs: int = redefault("expert_epochs", 2, of=main_MTT.Config)
-    syn_steps: int = redefault("syn_steps", 50, of=main_MTT.Config)
-    max_start_epoch: int = redefault("max_start_epoch", 5, of=main_MTT.Config)
-    lr_lr: float = redefault("lr_lr", 1e-7, of=main_MTT.Config)
+    init: str = redefault("init", "noise", config=main_MTT.Config)
+    expert_epochs: int = redefault("expert_epochs", 2, config=main_MTT.Config)
+    syn_steps: int = redefault("syn_steps", 50, config=main_MTT.Config)
+    max_start_epoch: int = redefault("max_start_epoch", 5, config=main_MTT.Config)
+    lr_lr: float = redefault("lr_lr", 1e-7, config=main_MTT.Config)
 
 
 main = partial(main_MTT.main, name="LoMTT")

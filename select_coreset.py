@@ -36,7 +36,7 @@ class Config(cli.DataOptions, cli.CellOptions, cli.ScoringOptions, cli.ComputeOp
     space: str = option("pixels", "where distances are taken: normalised pixels, or the features of a random or of a "
                         "trained --model", choices=("pixels", "random", "trained"))
     feature_epochs: int = option(FEATURE_EPOCHS, "epochs that the network of --space trained sees the training set",
-                                 least=1)
+                                 ge=1)
     protocol: str = option("dsa", "score as condensed sets are: dsa (DSA and DM) or dc", choices=("dsa", "dc"))
     dsa_strategy: str = option("auto", "Siamese augmentation of --protocol dsa, operators joined by _ ; auto: "
                                "color_crop_cutout_flip_scale_rotate, for digits without flip; none: no augmentation")

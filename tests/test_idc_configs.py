@@ -77,8 +77,8 @@ def test_values_that_are_written_out_are_the_published_ones_and_those_that_auto_
     expected = {"niter": niter, "metric": metric, "lr_img": lr_img, "n_data": n_data, "early": early,
                 "pt_from": pt_from, "aug_type": "color_crop" if unmixed else "color_crop_cutout",
                 "mixup_net": "vanilla" if unmixed else "cut", **COMMON}
-    for of in (cfg, bare(cfg)):
-        told = main_IDC.settled(of, images_of(cfg))
+    for config in (cfg, bare(cfg)):
+        told = main_IDC.settled(config, images_of(cfg))
         assert {name: getattr(told, name) for name in expected} == expected
         assert main_IDC.tiles(told) == factor
 
@@ -96,11 +96,11 @@ def test_sets_are_scored_and_networks_trained_as_published(path):
     followed = Protocol(1, *training, "composed", "color_crop", "constant", cutmix)
     assert re.search(r"^epoch_eval_train: auto +# that is (\d+)$", text, re.M)[1] == str(epochs)
     real = images_of(cfg)
-    for of in (main_IDC.settled(cfg, real), main_IDC.settled(bare(cfg), real)):
-        assert idc_protocols([cfg.model], real, cfg.ipc * factor**2, of.epoch_eval_train, of.lr_net, of.batch_train,
-                             of.mixup, of.mix_p, of.dsa_strategy, factor=factor)[cfg.model] == published
-        assert following_protocol(cfg.model, real, of.aug_type, of.lr_net, of.batch_train, of.mixup_net,
-                                  of.mix_p) == followed
+    for one in (main_IDC.settled(cfg, real), main_IDC.settled(bare(cfg), real)):
+        assert idc_protocols([cfg.model], real, cfg.ipc * factor**2, one.epoch_eval_train, one.lr_net, one.batch_train,
+                             one.mixup, one.mix_p, one.dsa_strategy, factor=factor)[cfg.model] == published
+        assert following_protocol(cfg.model, real, one.aug_type, one.lr_net, one.batch_train, one.mixup_net,
+                                  one.mix_p) == followed
 
 
 @pytest.mark.parametrize("folder, ipc, epochs", [("IDC", 50, 400), ("IDC", 10, 1000), ("IDC_I", 50, 1000)])

@@ -211,7 +211,7 @@ class Mirrored(SyntheticSet):
     """A form that a stranger might add: only the left halves are stored, the right ones mirror them."""
 
     INITS = ("noise", "real")
-    OPTIONS = {"gain": dict(default=1.0, help="what the stored half is multiplied with", above=0)}
+    OPTIONS = {"gain": dict(default=1.0, help="what the stored half is multiplied with", gt=0)}
 
     def __init__(self, num_classes, ipc, channel, im_size, gain=1.0):
         height, width = im_size

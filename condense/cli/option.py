@@ -7,11 +7,11 @@ DATA, SET, METHOD, EVALUATION, RUN = TITLES = ("what to condense", "synthetic se
 FORM = "parameterization"                  # the option that others may belong to
 
 
-def option(default, help, *, group=METHOD, choices=None, least=None, above=None, neutral=False, dead=None,
+def option(default, help, *, group=METHOD, choices=None, ge=None, gt=None, neutral=False, dead=None,
            refused=None, forms=(), aliases=(), positional=None):
     """Declare one option of a config dataclass.
 
-    `choices` lists the words allowed, `least` the smallest number, `above` a bound numbers must exceed.
+    `choices` lists the words allowed, `ge` the smallest number, `gt` a bound that numbers must exceed.
     `neutral` options (paths, how often to save) do not belong to what a result is. A `dead` option is one
     that does nothing in the original: accepted, hidden, and answered by the line in `dead`. A `refused` one is of the
     original and not offered here: hidden, and any value but the default is an error with that line, where {value}
@@ -20,7 +20,7 @@ def option(default, help, *, group=METHOD, choices=None, least=None, above=None,
     A field of type `tuple[str, ...]` (or float, int) takes several values, parted by spaces or commas; checks apply
     to each. `positional` is the word in --help for values that are given without a flag, one or more.
     """
-    metadata = dict(help=help, group=group, choices=choices, least=least, above=above, neutral=neutral, dead=dead,
+    metadata = dict(help=help, group=group, choices=choices, ge=ge, gt=gt, neutral=neutral, dead=dead,
                     refused=refused, forms=forms, aliases=aliases, positional=positional)
     return dataclasses.field(default=default, metadata=metadata)
 

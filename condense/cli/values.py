@@ -15,14 +15,14 @@ def checked(field, hint, value, name):
     if isinstance(value, bool) and str(value) in (field.metadata["choices"] or ()):
         value = str(value)                                 # YAML reads the words True and False as values
     value = _convert(kinds, value, name)
-    choices, least, above = (field.metadata[key] for key in ("choices", "least", "above"))
+    choices, ge, gt = (field.metadata[key] for key in ("choices", "ge", "gt"))
     if choices and isinstance(value, str) and value not in choices:
         raise OptionError(f"{name}: {unknown('value', value, choices)}")
     if isinstance(value, (int, float)) and not isinstance(value, bool):
-        if least is not None and not value >= least:
-            raise OptionError(f"{name} must be {least} or larger, not {value}")
-        if above is not None and not value > above:
-            raise OptionError(f"{name} must be larger than {above}, not {value}")
+        if ge is not None and not value >= ge:
+            raise OptionError(f"{name} must be {ge} or larger, not {value}")
+        if gt is not None and not value > gt:
+            raise OptionError(f"{name} must be larger than {gt}, not {value}")
     return value
 
 

@@ -152,8 +152,8 @@ def _wide(rows, networks, notes):
     groups = {}
     for row in rows:
         groups.setdefault((row.name, f"{row.images:,}", f"{row.bytes:,}"), {})[row.network] = row
-    lines = [[*group, *(f"{figure(of[n])}{mark(of[n])}" if n in of else "–" for n in networks)]
-             for group, of in groups.items()]
+    lines = [[*group, *(f"{figure(group_rows[n])}{mark(group_rows[n])}" if n in group_rows else "–" for n in networks)]
+             for group, group_rows in groups.items()]
     marks = {mark(row) for row in rows}
     explained = ["† does not beat random real images of the same bytes."] if "†" in marks else []
     explained += ["‡ not judged: fewer than 5 networks on a side."] if "‡" in marks else []
@@ -182,7 +182,7 @@ def class_tables(rows: Sequence[Row]) -> list[Table]:
     for row in rows:
         if "per_class" in row.facts:
             groups.setdefault(tuple(row.facts["class_names"]), []).append(row)
-    return [_class_table(of, class_names) for class_names, of in groups.items()]
+    return [_class_table(group_rows, class_names) for class_names, group_rows in groups.items()]
 
 
 def _class_table(rows, class_names):
@@ -235,5 +235,5 @@ def notes_of(rows: Sequence[Row]) -> list[str]:
     caveats = [f"{row.name}: {row.facts['caveat']}." for row in rows if "caveat" in row.facts]
     ranked = [(f"{row.name}, {row.network}", row.facts["ranking"]) for row in rows if "ranking" in row.facts]
     return [*dict.fromkeys(caveats),
-            *(f"{name}: label-robust score {100 * of['label_robust_score']:.1f}, augmentation-robust score "
-              f"{100 * of['augmentation_robust_score']:.1f} (DD-Ranking, of 100)." for name, of in ranked)]
+            *(f"{name}: label-robust score {100 * scores['label_robust_score']:.1f}, augmentation-robust score "
+              f"{100 * scores['augmentation_robust_score']:.1f} (DD-Ranking, of 100)." for name, scores in ranked)]

@@ -85,7 +85,7 @@ class ScoredSet:
         """The bytes that one set stores: as its maker counts them, else 4 per value, and per soft label."""
         if self.file.meta and "storage" in self.file.meta:
             return self.file.meta["storage"]["bytes"]
-        values = [of.images.numel() + (of.labels.numel() if of.labels.dim() > 1 else 0) for of in self.stored]
+        values = [one.images.numel() + (one.labels.numel() if one.labels.dim() > 1 else 0) for one in self.stored]
         return 4 * (sum(values) if self.file.layout == "steps" else values[0])
 
     def name(self):
@@ -141,7 +141,7 @@ class ScoredSet:
         if self.attack is None or not told or self.which == "best":
             return {}
         chosen = [told[exp] for exp in self.experiments]
-        figures = {name: fmean(value for of in chosen for value in of[name]) for name in chosen[0]}
+        figures = {name: fmean(value for fact in chosen for value in fact[name]) for name in chosen[0]}
         return attack_facts(figures, self.attack)
 
     def facts(self):
@@ -215,7 +215,7 @@ class ScoredSet:
         if changes.augmentation:
             protocol = varied(protocol, self.protocol_name(changes), changes.augmentation, model, self.real)
         learned = self.learned(exp)
-        protocol = protocol if learned is None else protocol.taught(learned)
+        protocol = protocol if learned is None else protocol.with_step_size(learned)
         values = {"epochs": changes.epochs, "lr": changes.lr, "batch_size": changes.batch_size}
         return dataclasses.replace(protocol, **{name: value for name, value in values.items() if value is not None})
 
@@ -256,9 +256,9 @@ def _is_dc(method):
 def together(starts):
     """Return the starts (m, P) of several experiments as one tensor: each experiment's first, then their second, ..."""
     first = starts[0]
-    if all(torch.equal(of, first) for of in starts[1:]):
+    if all(torch.equal(start, first) for start in starts[1:]):
         return first
-    if any(of.shape != first.shape for of in starts):
+    if any(start.shape != first.shape for start in starts):
         return torch.cat(starts)
     return torch.stack(starts, 1).flatten(0, 1)
 

@@ -29,7 +29,8 @@ _ROOMS_OF_UTILS = {
     "condense.experts.banks": "require_alike",
     "condense.matching": "InnerSGD MODES REFINED_METRICS Student choose_mode class_distances class_gradients "
                          "class_means draw_window gradient_distance image_step is_matched matching_over_classes "
-                         "part_of_each refined_distances refined_settings start_epochs student_minibatches unroll",
+                         "part_of_each refined_distances refined_defaults:refined_settings start_epochs "
+                         "student_minibatches unroll",
     "condense.operators": "Compute start_compute",
     "condense.run": "load_result run_script save_picture save_result start_run",
     "condense.run.checkpoints": "check_writable",

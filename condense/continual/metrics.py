@@ -27,7 +27,7 @@ def task_accuracies(confusions: ArrayLike,
     right, all_of = counts.diagonal(axis1=1, axis2=2), counts.sum(2)                  # (steps, K)
     columns = [list(classes) for classes in classes_of_steps]
     with np.errstate(invalid="ignore", divide="ignore"):
-        return np.stack([right[:, of].sum(1) / all_of[:, of].sum(1) for of in columns], 1)
+        return np.stack([right[:, classes].sum(1) / all_of[:, classes].sum(1) for classes in columns], 1)
 
 
 def average_accuracy(confusions: ArrayLike) -> float:

@@ -39,7 +39,7 @@ def refuse_other(path: str | Path, before: dict[str, Any], options: dict[str, An
     `options` are those now, `free` the names of those that the methods of only one of the two comparisons take.
     """
     names = options.keys() - {*MAY_DIFFER, *free}
-    lines = differing(*({name: of.get(name) for name in sorted(names)} for of in (before["options"], plain(options))))
+    lines = differing(*({name: run.get(name) for name in sorted(names)} for run in (before["options"], plain(options))))
     if not lines and before["fingerprint"] != fingerprint:
         lines = ["the images are others"]
     if lines:
@@ -80,8 +80,8 @@ def _scored_otherwise(before, now):
     """Return in words what keeps rows of two summaries from standing in one table."""
     if _version_of(before) != _version_of(now):
         return ["by another version of this toolkit or of torch"]
-    lines = differing(*({"seeds": len(of["orders"]), **{name: of["options"][name] for name in SCORING}}
-                        for of in (before, now)))
+    lines = differing(*({"seeds": len(run["orders"]), **{name: run["options"][name] for name in SCORING}}
+                        for run in (before, now)))
     return lines or ["by another protocol"] * (before["protocol"] != now["protocol"])
 
 

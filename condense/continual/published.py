@@ -123,9 +123,9 @@ class PublishedFiles(Source):
         """Return [(images as the data at hand are normalised, labels) of each step] of a class order."""
         file = read_set(self.path(order))
         if self.factor != 1:
-            file = replace(file, sets=tuple(replace(of, images=self.factor * of.images) for of in file.sets))
+            file = replace(file, sets=tuple(replace(one, images=self.factor * one.images) for one in file.sets))
         placed = place(file, Spaces(lambda zca: self.real), self.space)
-        return [(of.tensor.cpu(), of.labels.cpu()) for of in placed.sets]
+        return [(one.tensor.cpu(), one.labels.cpu()) for one in placed.sets]
 
 
 def _mean_magnitude(sets):

@@ -75,18 +75,18 @@ class Outcome:
 
     def save(self, path, meta):
         """Write the result file."""
-        best = {"best": [of["set"] for of in self.best], "best_factors": [of["factors"] for of in self.best]}
-        chosen = {"best": [of["facts"] for of in self.best]} if self.best else {}
+        best = {"best": [one["set"] for one in self.best], "best_factors": [one["factors"] for one in self.best]}
+        chosen = {"best": [one["facts"] for one in self.best]} if self.best else {}
         sets = {"data": self.data, "factors": self.factors, **best, **self._unrolled()}
-        kept = self.kept if any(of is not None for of in self.factors) else "images"
+        kept = self.kept if any(entries is not None for entries in self.factors) else "images"
         dropped = {"both": (), "factors": ("data", "best"), "images": ("factors", "best_factors")}[kept]
         save_result(path, accuracies=self.accuracies, meta={**meta, **chosen},
-                    **{name: [] if name in dropped else of for name, of in sets.items()})
+                    **{name: [] if name in dropped else entries for name, entries in sets.items()})
 
     def _unrolled(self):
         """Return {"steps", "start"}: what is stored of them, where every set has some."""
         listed = {"steps": self.steps, "start": self.starts}
-        return {name: of for name, of in listed.items() if all(entry is not None for entry in of)}
+        return {name: entries for name, entries in listed.items() if all(one is not None for one in entries)}
 
 
 def as_stored(synthetic):

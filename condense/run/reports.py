@@ -79,8 +79,8 @@ def report_result(outcome: Any, journal: Journal) -> None:
         journal.write("final", model=model, mean=statistics.fmean(values), accuracies=values)
         if outcome.best:
             facts = [best["facts"] for best in outcome.best]
-            values = [value for of in facts for value in of["accuracies"][model]]
+            values = [value for fact in facts for value in fact["accuracies"][model]]
             log.info("%s: %s over %d networks, best: iteration %s, chosen on %s", model, percent(values), len(values),
-                     ", ".join(str(of["iteration"]) for of in facts), facts[0]["selected_on"])
+                     ", ".join(str(fact["iteration"]) for fact in facts), facts[0]["selected_on"])
             journal.write("best", model=model, mean=statistics.fmean(values), accuracies=values,
-                          iterations=[of["iteration"] for of in facts], selected_on=facts[0]["selected_on"])
+                          iterations=[fact["iteration"] for fact in facts], selected_on=facts[0]["selected_on"])

@@ -73,11 +73,11 @@ def save_result(path, data, accuracies, meta, factors=(), best=(), best_factors=
                "accs_all_exps": {model: [float(a) for a in values] for model, values in accuracies.items()},
                "meta": meta}
     content |= {"best": _whole_sets(best)} if best else {}
-    beside = {"factors": factors, "best_factors": best_factors, "steps": steps, "start": start}
-    for name, listed in beside.items():
+    optional = {"factors": factors, "best_factors": best_factors, "steps": steps, "start": start}
+    for name, listed in optional.items():
         if listed:
-            content[name] = [{key: _whole(value) if torch.is_tensor(value) else value for key, value in of.items()}
-                             for of in listed]
+            content[name] = [{key: _whole(value) if torch.is_tensor(value) else value for key, value in parts.items()}
+                             for parts in listed]
     save_atomically(content, path)
 
 
@@ -149,7 +149,7 @@ def checked_result(path, content):
 
 def _decoded(path, factors):
     try:
-        return [list(restore_synthetic(of).snapshot()) for of in factors]
+        return [list(restore_synthetic(stored).snapshot()) for stored in factors]
     except (ValueError, TypeError, AttributeError) as error:
         raise InputError(f"{path}: its factors are not whole: {error}") from error
 

@@ -84,7 +84,7 @@ def _accuracies(ready, networks, changes, num_eval, rng, compute, progress):
     scores = evaluate(ready.sets[exp], ready.real, ready.protocols(models, changes, exp),
                       num_eval or ready.num_eval(ready.protocol_name(changes)), ready.streams(rng, exp), compute,
                       progress)
-    return {model: [score.test_accuracy for score in of] for model, of in scores.items()}
+    return {model: [score.test_accuracy for score in listed] for model, listed in scores.items()}
 
 
 def _file_of(synthetic):

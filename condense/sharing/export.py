@@ -88,10 +88,10 @@ def write_safetensors(path, to_export, choice):
     text = json.dumps(said, ensure_ascii=False)
     with atomic_path(path) as temporary:
         save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, temporary, {KEY: text})
-    with atomic_path(beside(path)) as temporary:
+    with atomic_path(metadata_path(path)) as temporary:
         temporary.write_text(json.dumps(said, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     return [f"{bundle.space.name} images, tensors {', '.join(tensors)}; metadata in its header and in "
-            f"{beside(path).name}"]
+            f"{metadata_path(path).name}"]
 
 
 def require_safetensors():
@@ -107,7 +107,7 @@ def _safetensors():
     return save_file
 
 
-def beside(path):
+def metadata_path(path):
     """Return the path of the JSON file that goes with a safetensors file."""
     return Path(path).with_suffix(".json")
 

@@ -78,9 +78,9 @@ def cached_path(url):
     """
     parts = urlsplit(url)
     name = PurePosixPath(parts.path).name
-    beside = json.dumps([parts.scheme.lower(), parts.netloc.lower(), parts.path.removesuffix(name), parts.query])
+    server_folder = json.dumps([parts.scheme.lower(), parts.netloc.lower(), parts.path.removesuffix(name), parts.query])
     name = UNSAFE.sub("_", unquote(name)).lstrip(".")[-LONGEST:]
-    return cache_folder() / "downloads" / hashlib.sha256(beside.encode()).hexdigest()[:16] / (name or "set")
+    return cache_folder() / "downloads" / hashlib.sha256(server_folder.encode()).hexdigest()[:16] / (name or "set")
 
 
 def _verified(path, wanted, otherwise):

@@ -6,7 +6,7 @@ from pathlib import Path
 from condense.core.errors import InputError
 from condense.sharing.card import picture_of, write_card
 from condense.sharing.export import (
-    beside,
+    metadata_path,
     require_safetensors,
     write_folder,
     write_reference,
@@ -42,7 +42,7 @@ class Format:
 FORMATS = {
     "folder": Format("PNG files, <class>/<number>.png, 8 bit", "_png", write_folder),
     "safetensors": Format("safetensors, metadata in its header and as JSON beside it", ".safetensors",
-                          write_safetensors, ALL, with_it=beside),
+                          write_safetensors, ALL, with_it=metadata_path),
     "tensors": Format("a dict of plain tensors, for torch.load", ".tensors.pt", write_tensors, ALL),
     "reference": Format("the reference repositories' layout, all experiments", ".reference.pt", write_reference,
                         ("normalised", "zca"), one_set=False),

@@ -135,7 +135,7 @@ def real_figures(real, spaces, whitening=None):
     rows = real.sample(real.classes, number, Streams(0)("data")).index
     pixels = real.images[rows].cpu().double() / 255
     encoded = {space: Space(space, tuple(real.mean), tuple(real.std), whitening) for space in spaces}
-    return {space: figures(of.encode(pixels).float(), whitening) for space, of in encoded.items()
+    return {space: figures(encoding.encode(pixels).float(), whitening) for space, encoding in encoded.items()
             if space != "zca" or whitening is not None}
 
 
@@ -160,14 +160,14 @@ def _decided(found, real, white):
     by CLEARLY; mean and slope, which contrast leaves as they are, must be nearer to its own than to another's, and the
     shape twice as near to its own as to that of white noise, `white`.
     """
-    distances = {space: distance(found, of) for space, of in real.items()}
+    distances = {space: distance(found, its) for space, its in real.items()}
     nearest = min(distances, key=distances.get)
     if found.outside == 0:
         return ("raw" if distances["raw"] <= NEAR_RAW else None), nearest
-    own, others = real[nearest], [of for space, of in real.items() if space != nearest]
-    clear = distances[nearest] <= NEAR and min(distance(found, of) for of in others) - distances[nearest] >= CLEARLY
-    alike = (_nearer(found.mean, own.mean, [of.mean for of in others], SAME_MEAN)
-             and (found.slope is None or _nearer(found.slope, own.slope, [of.slope for of in others], SAME_SLOPE))
+    own, others = real[nearest], [its for space, its in real.items() if space != nearest]
+    clear = distances[nearest] <= NEAR and min(distance(found, its) for its in others) - distances[nearest] >= CLEARLY
+    alike = (_nearer(found.mean, own.mean, [its.mean for its in others], SAME_MEAN)
+             and (found.slope is None or _nearer(found.slope, own.slope, [its.slope for its in others], SAME_SLOPE))
              and 2 * abs(found.shape - own.shape) < abs(found.shape - white))
     return (nearest if clear and alike else None), nearest
 

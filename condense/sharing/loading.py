@@ -137,13 +137,13 @@ class SetReader:
         before, how = source_space(file, name, real)
         renumber, words = class_numbers(file, real)
 
-        def beside(one):
+        def placed(one):
             images, labels = _decoded(one, before, Space.of(real), factor)
             return TensorSet(images.to(real.device), renumber(labels).to(real.device))
 
         done = _joined(", ", how, "normalised with the data set's constants" if name == "raw" else None,
                        f"decoded by factor {factor}" if factor > 1 else None)
-        return Placed(real, list(map(beside, file.sets)), list(map(beside, file.best)), name,
+        return Placed(real, list(map(placed, file.sets)), list(map(placed, file.best)), name,
                       _joined("; ", evidence, done, words), factor)
 
     def beside_data(self, experiment=0, which="last"):

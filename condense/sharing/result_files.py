@@ -21,7 +21,7 @@ def read_result(path, content):
     remarks = []
     sets = _sets(path, content, "data", "factors", _over(meta, "syn_lr"), remarks)
     chosen = meta.get("best") if isinstance(meta, dict) else None
-    lrs = [of.get("syn_lr") for of in chosen] if isinstance(chosen, list) else []
+    lrs = [one.get("syn_lr") for one in chosen] if isinstance(chosen, list) else []
     best = _sets(path, content, "best", "best_factors", lrs, remarks)
     facts = {"path": path, "sets": sets, "best": best, "accuracies": _accuracies(path, content["accs_all_exps"])}
     if isinstance(meta, dict) and "format_version" in meta:

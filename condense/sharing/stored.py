@@ -131,7 +131,8 @@ def checked_scored(where, scored):
         return None
     numbers = [scored.get(name) for name in SCORED] if isinstance(scored, dict) else [None]
     protocols = scored.get("protocols") if isinstance(scored, dict) else None
-    if not isinstance(protocols, dict) or not protocols or not all(isinstance(of, dict) for of in protocols.values()) \
+    if not isinstance(protocols, dict) or not protocols \
+            or not all(isinstance(protocol, dict) for protocol in protocols.values()) \
             or not all(type(number) is int and number >= 0 for number in numbers):
         raise InputError(f"{where}: scored is not protocols with {', '.join(SCORED)}; save the set again")
     attack = scored.get("attack")

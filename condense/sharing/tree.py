@@ -101,8 +101,8 @@ def atomic_folder(path, replace=False):
         require_replaceable(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.", suffix=".part",
-                                     ignore_cleanup_errors=True) as beside:
-        fresh, old = Path(beside) / "new", Path(beside) / "old"
+                                     ignore_cleanup_errors=True) as work:
+        fresh, old = Path(work) / "new", Path(work) / "old"
         fresh.mkdir()                                    # with a folder's usual rights; its parent is private
         yield fresh
         if path.exists():

@@ -7,7 +7,7 @@ from pathlib import Path
 from condense.core.errors import UserError
 from condense.core.registry import lookup
 from condense.sweeps.definitions import SWEEPS, Sweep
-from condense.sweeps.plan import Request, check_cells, plan_cells, read_request, write_plan
+from condense.sweeps.plan import SweepRequest, check_cells, plan_cells, read_request, write_plan
 from condense.sweeps.schedule import Schedule
 from condense.sweeps.table import make_table
 
@@ -41,7 +41,7 @@ def run_sweep(sweep: Sweep, name: str, flags: list[str]) -> int:
     return report(sweep, request, schedule)
 
 
-def report(sweep: Sweep, request: Request, schedule: Schedule) -> int:
+def report(sweep: Sweep, request: SweepRequest, schedule: Schedule) -> int:
     """Print and write the table, then what failed; returns the exit code."""
     code = 0
     print(flush=True)

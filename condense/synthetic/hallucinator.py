@@ -91,20 +91,20 @@ class HallucinatedBases(SyntheticSet):
     IN_WORDS = "bases and hallucinators: small networks, which all classes share, restyle each stored image"
     INITS, HAS_FACTORS = ("noise", "real"), True
     OPTIONS = {
-        "n_style": {"default": 5, "least": 1, "help": "hallucinators: small maps that all classes share; each base is "
+        "n_style": {"default": 5, "ge": 1, "help": "hallucinators: small maps that all classes share; each base is "
                     "seen through every one of them"},
         "single_channel": {"default": False, "help": "bases of one channel"},
-        "base_channel": {"default": 0, "least": 0, "help": "channels of the bases; 0: as many as images have"},
+        "base_channel": {"default": 0, "ge": 0, "help": "channels of the bases; 0: as many as images have"},
         "style_init": {"default": "random", "choices": STYLE_INITS, "help": "start of hallucinators: random, as "
                        "published, or near (ours): bases are shown almost as they are"},
-        "lambda_club_content": {"default": 0.1, "least": 0, "help": "weight of the diversity of hallucinators, as an "
+        "lambda_club_content": {"default": 0.1, "ge": 0, "help": "weight of the diversity of hallucinators, as an "
                                 "adversary sees it; 0: no adversary"},
-        "lambda_likeli_content": {"default": 1.0, "least": 0, "help": "the adversary's weight of finding images of one "
+        "lambda_likeli_content": {"default": 1.0, "ge": 0, "help": "the adversary's weight of finding images of one "
                                   "base alike (published runs: 0.1)"},
-        "lambda_cls_content": {"default": 1.0, "least": 0, "help": "its weight of telling classes"},
-        "lambda_contrast_content": {"default": 1.0, "least": 0, "help": "its weight of supervised contrast (published "
+        "lambda_cls_content": {"default": 1.0, "ge": 0, "help": "its weight of telling classes"},
+        "lambda_contrast_content": {"default": 1.0, "ge": 0, "help": "its weight of supervised contrast (published "
                                     "runs: 0.1)"},
-        "lr_style": {"default": 0.0, "least": 0, "help": "learning rate of the hallucinators; 0: that of the bases, as "
+        "lr_style": {"default": 0.0, "ge": 0, "help": "learning rate of the hallucinators; 0: that of the bases, as "
                      "published for CIFAR-10 (8x8 digits take 0.01 beside 10: with more, images grow without end)"},
         "budget": BUDGET,
     }

@@ -33,7 +33,7 @@ class MultiFormation(SyntheticSet):
 
     IN_WORDS = "multi-formation: each stored image is a mosaic of small ones, enlarged when it is used"
     INITS, HAS_FACTORS, PIXELS = ("noise", "real"), True, ("mosaics",)
-    OPTIONS = {"factor": {"default": 2, "least": 1, "help": "tiles f a side that a stored image is cut into, each "
+    OPTIONS = {"factor": {"default": 2, "ge": 1, "help": "tiles f a side that a stored image is cut into, each "
                           "enlarged to a training image (published: 2, for 224 pixels 3)", "aliases": ("f",)}}
 
     def __init__(self, num_classes, ipc, channel, im_size, factor=2):
@@ -146,11 +146,11 @@ def decode(images, factor, pad=GREY):
 def _padded(images, factor, pad):
     """Pad (n, C, H, W) to the next multiples of `factor`."""
     n, channel, height, width = images.shape
-    below, beside = -height % factor, -width % factor
-    if not (below or beside):
+    below, right = -height % factor, -width % factor
+    if not (below or right):
         return images
     level = torch.as_tensor(pad, dtype=images.dtype, device=images.device).view(-1, 1, 1)  # (1, 1, 1) or (C, 1, 1)
-    canvas = level.expand(n, channel, height + below, width + beside).clone()
+    canvas = level.expand(n, channel, height + below, width + right).clone()
     canvas[:, :, :height, :width] = images
     return canvas
 

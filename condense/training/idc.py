@@ -10,7 +10,7 @@ from dataclasses import replace
 from condense.augmentation.siamese import default_strategy, parse_strategy
 from condense.core.types import Described
 from condense.training.protocols import Protocol
-from condense.training.published import Setting, named_protocols
+from condense.training.published import DataFacts, named_protocols
 
 MIXUPS = ("auto", "cut", "vanilla")
 USUAL_CUTMIX = 0.5                         # where a protocol has none
@@ -18,7 +18,7 @@ USUAL_CUTMIX = 0.5                         # where a protocol has none
 
 def is_large(real: Described) -> bool:
     """Say whether IDC takes the images of `real` for ImageNet's."""
-    return Setting(real.name, min(real.im_size)).large
+    return DataFacts(real.name, min(real.im_size)).large
 
 
 def idc_protocols(models: Iterable[str], real: Described, num_images: int | None, epochs: int | str = "auto",

@@ -11,7 +11,7 @@ from torch import nn
 from condense.augmentation import parse_strategy
 from condense.cli import OptionError
 from condense.data import RealData
-from condense.matching import is_matched, refined_settings
+from condense.matching import is_matched, refined_defaults
 from condense.synthetic import SyntheticSet, outline_synthetic, stores_images
 from condense.training.idc import idc_protocols, is_large
 
@@ -48,7 +48,7 @@ def check(cfg: Any) -> None:
 
 def settled(cfg: Any, real: RealData) -> Any:
     """Return `cfg` with what it leaves to the data; raises OptionError for a step size that nobody knows."""
-    published = refined_settings(real.name, real.channel, real.num_classes, is_large(real))
+    published = refined_defaults(real.name, real.channel, real.num_classes, is_large(real))
     if cfg.lr_img == "auto" and (cfg.match == "feat" or cfg.metric not in ("auto", published.metric)):
         raise OptionError(f"--lr_img auto is for gradients by --metric {published.metric} on these images; give a "
                           "--lr_img for what is matched here")

@@ -87,7 +87,7 @@ class Protocol:
         """Draw a fresh start of `net` in place and return it."""
         return reset(net, rng)
 
-    def taught(self, step_size: float) -> "Protocol":
+    def with_step_size(self, step_size: float) -> "Protocol":
         """Return the protocol with the step size that a set has learned."""
         return replace(self, lr=step_size)
 
@@ -106,7 +106,7 @@ class NamedProtocol(Protocol):
 
     name: str = ""
 
-    def taught(self, step_size: float) -> "NamedProtocol":
+    def with_step_size(self, step_size: float) -> "NamedProtocol":
         return self
 
 
@@ -116,9 +116,9 @@ class StepProtocol(Protocol):
 
     Step t sees batch t mod S, and `epochs` times all batches are gone through. A set of unrolled training brings its
     batches, step sizes and, where it was learned for one, its start. Of other sets the images of each class are cut
-    into `distill_steps` batches, or as many as there are images, and every step is of size `constant`: for real images
-    beside a learned set, the mean of the sizes learned with that (`taught`). `lr`, if it is given, is the size of
-    every step, learned or not. Networks start as `net_init` and `gain` say (`reset`).
+    into `distill_steps` batches, or as many as there are images, and every step is of size `constant`. Real images that
+    are compared with a learned set take the mean of the step sizes learned with that set (`with_step_size`). `lr`, if
+    it is given, is the size of every step, learned or not. Networks start as `net_init` and `gain` say (`reset`).
     `momentum` as in `Protocol`. Wang et al., "Dataset Distillation", 2018; its default of `constant` is the published
     example for real images of MNIST. Raises ValueError for minibatches, augmentation and weight decay, which are no
     part of it.
@@ -149,7 +149,7 @@ class StepProtocol(Protocol):
     def fresh(self, net: nn.Module, rng: torch.Generator | None) -> nn.Module:
         return reset(net, rng, self.net_init, self.gain)
 
-    def taught(self, step_size: float) -> "StepProtocol":
+    def with_step_size(self, step_size: float) -> "StepProtocol":
         return replace(self, constant=step_size)
 
     def for_one_epoch(self) -> "StepProtocol":

@@ -136,7 +136,7 @@ def test_configs_are_frozen():
 @dataclasses.dataclass(frozen=True)
 class Named(Script):
     init: str = redefault("init", "real", aliases=("pix_init",))
-    syn_lr: float = option(0.1, "step size", above=0, aliases=("lr_teacher", "lr_start"))
+    syn_lr: float = option(0.1, "step size", gt=0, aliases=("lr_teacher", "lr_start"))
     whiten: bool = option(False, "whiten", aliases=("zca_whitening",))
 
 
@@ -220,7 +220,7 @@ def test_starts_are_those_that_some_parameterization_offers():
 
 def test_an_option_that_two_parameterizations_share_belongs_to_both():
     class One(SyntheticSet):
-        OPTIONS = {"factor": dict(default=2, help="how often", least=1)}
+        OPTIONS = {"factor": dict(default=2, help="how often", ge=1)}
 
     class Two(One):
         pass

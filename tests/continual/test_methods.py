@@ -54,7 +54,7 @@ def test_options_of_scoring_change_the_sets_of_methods_that_condense_with_them_a
 def test_overwriting_removes_beforehand_so_that_scripts_always_go_on(tmp_path):
     cell = continual.METHODS["MTT"].cell(options("--overwrite"), (7, 2), tmp_path, {})
     experts = continual.METHODS["MTT"].experts_cell(options("--overwrite"), (7, 2), cell, {})
-    assert [(of.resume, of.overwrite) for of in (cell, experts)] == [(True, False)] * 2
+    assert [(config.resume, config.overwrite) for config in (cell, experts)] == [(True, False)] * 2
 
 
 def test_help_names_the_choices_that_methods_leave_and_who_else_takes_an_option(capsys):

@@ -98,7 +98,7 @@ def real_steps(real, order, number, scale):
     for classes in order.steps:
         rows = torch.cat([real.indices_of(label)[:number] for label in classes])
         pixels = real.images[rows].double()
-        mean, std = (torch.tensor(of, dtype=torch.float64)[:, None, None] for of in (real.mean, real.std))
+        mean, std = (torch.tensor(values, dtype=torch.float64)[:, None, None] for values in (real.mean, real.std))
         normalised = (pixels / 255 - mean) / std
         images = {"raw": pixels / 255, "0..255": pixels, "normalised": normalised}[scale]
         given.append((images.float(), real.labels[rows]))
@@ -143,7 +143,7 @@ def test_bytes_are_not_taken_for_normalised_whatever_the_flag_says(tmp_path):
 def test_whitened_pixels_are_refused(tmp_path):
     real = load_data("Digits", zca=True)
     rows = [torch.cat([real.indices_of(label)[:50] for label in classes]) for classes in FIRST.steps]
-    write(tmp_path / NAME.format(50, 0), [(real.images[of], real.labels[of]) for of in rows])
+    write(tmp_path / NAME.format(50, 0), [(real.images[index], real.labels[index]) for index in rows])
     (source,) = published(tmp_path, "--methods", "DM", ipc=50)
     with pytest.raises(ValueError, match="pixels are taken for whitened .* --cl_space normalised or raw"):
         source.check([FIRST])

@@ -29,8 +29,8 @@ def imported(name):
         elif isinstance(node, ast.ImportFrom):
             found |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
     parts = [dotted.split(".")[1:] for dotted in found if dotted.split(".")[0] == "condense"]
-    paths = {"/".join([*of[:depth], "__init__.py"]) for of in parts for depth in range(len(of) + 1)}
-    return {name for name in paths | {"/".join(of) + ".py" for of in parts} if (PACKAGE / name).is_file()}
+    paths = {"/".join([*names[:depth], "__init__.py"]) for names in parts for depth in range(len(names) + 1)}
+    return {name for name in paths | {"/".join(names) + ".py" for names in parts} if (PACKAGE / name).is_file()}
 
 
 @pytest.mark.parametrize("parts", KEYS.values(), ids=KEYS)

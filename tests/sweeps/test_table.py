@@ -175,8 +175,8 @@ def test_broken_foreign_and_unfinished_files_are_named_or_passed_over(show, tmp_
 
 def test_baselines_of_another_result_do_not_count(show, tmp_path):
     path = write(tmp_path, GOOD, BAD)
-    beside = path.with_name(f"{path.stem}_baselines.json")
-    beside.write_text(json.dumps({**json.loads(beside.read_text()), "fingerprint": "g"}))
+    saved = path.with_name(f"{path.stem}_baselines.json")
+    saved.write_text(json.dumps({**json.loads(saved.read_text()), "fingerprint": "g"}))
     lines = show("--rows", "ipc")
     assert "92.0 ± 1.4‡ (–)" in lines[2] and any("make it again" in line for line in lines)
 

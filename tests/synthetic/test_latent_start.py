@@ -138,7 +138,7 @@ def test_a_fit_that_takes_long_says_so_after_a_few_steps_of_which_the_first_does
     with caplog.at_level(logging.INFO, "condense"):
         fit(decode, list(latent.parameters()), batch, torch.tensor([[0, 1], [2, 3]]), steps, seeded())
     assert len(lines) == steps and lines[:4] == [[]] * 4
-    assert all(len(of) == 1 and of[0].startswith(told) if told else not of for of in lines[4:])
+    assert all(len(said) == 1 and said[0].startswith(told) if told else not said for said in lines[4:])
 
 
 def test_minibatches_go_through_all_rows_in_random_order_time_and_again(monkeypatch):

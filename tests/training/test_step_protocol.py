@@ -101,7 +101,7 @@ def test_stacked_networks_take_the_steps_that_each_takes_alone(digits, data, mod
     sets = [data, replace(data, tensor=other.images())]
     protocol = StepProtocol(momentum=0.5)
     nets, alone = ([network(seeded(i), model).double() for i in range(2)] for _ in range(2))
-    sets = [replace(of, tensor=of.tensor.double()) for of in sets]
+    sets = [replace(one, tensor=one.tensor.double()) for one in sets]
     figures = train_stacked(nets, sets, protocol, [seeded(), seeded()])
     for i, net in enumerate(alone):
         single = train_network(net, sets[i], protocol, seeded())
