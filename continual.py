@@ -126,7 +126,7 @@ def main(cfg):
     save_summary(summary_path, summary)
     print(FORMATS[cfg.format](table_of(summary)), end="")
     drawn = save_figure(summary_path.with_name(f"accuracy_{stem}.png"), summary)
-    log.info("everything: %s%s", summary_path, f"; picture: {drawn.name} beside it" if drawn else "")
+    log.info("everything: %s%s", summary_path, f"; picture in the same folder: {drawn.name}" if drawn else "")
     return summary
 
 

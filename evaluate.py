@@ -1,4 +1,4 @@
-"""Score any synthetic set: ours or of any known layout, from a file, a folder or a URL, beside its baselines.
+"""Score any synthetic set, ours or of any known layout, from a file, a folder or a URL, and compare it with baselines.
 
     python evaluate.py result/res_DM_CIFAR10_ConvNet_10ipc.pt
     python evaluate.py res_DSA_CIFAR10_ConvNet_10ipc.pt images_best.pt --dataset CIFAR10 --pool M --format markdown
@@ -18,8 +18,8 @@ from condense import cli
 from condense.cli import OptionError, option, redefault
 from condense.cli.option import DATA, RUN, SET
 from condense.cli.option import EVALUATION as HOW
+from condense.comparison.baseline_rows import BASELINES, Baselines
 from condense.comparison.baselines import save_baselines
-from condense.comparison.beside import BASELINES, Baselines
 from condense.comparison.rows import load_rows, merge_rows, save_rows, show_rows
 from condense.comparison.scored_rows import Scoring
 from condense.comparison.scored_set import Changes, ScoredSet
@@ -50,7 +50,7 @@ AUGMENTATIONS = tuple(dict.fromkeys(name for record in PROTOCOLS.values() for na
 class Config(cli.SourceOptions, cli.ComputeOptions, cli.CommandOptions):
     sets: tuple[str, ...] = option((), "synthetic sets: files, folders or URLs", group=SET, positional="SET")
     sha256: str | None = option(None, "checksum that the file must have", group=SET)
-    labels: str | None = option(None, "file of labels, where it is not beside the images", group=SET)
+    labels: str | None = option(None, "file of labels, if it is not in the folder of the images", group=SET)
     space: str | None = option(None, "what the pixels are, where the file does not say", group=SET, choices=SPACES)
     decode: int | None = option(None, "tiles per side that an image of multi-formation (IDC) decodes to", group=SET,
                                 ge=1)
@@ -80,7 +80,7 @@ class Config(cli.SourceOptions, cli.ComputeOptions, cli.CommandOptions):
     stored: bool = option(False, "take the accuracies that the file holds instead of training networks again",
                           group=HOW)
 
-    baselines: tuple[str, ...] = option(("random",), "rows beside each set, of the same protocol: "
+    baselines: tuple[str, ...] = option(("random",), "what each set is compared with, by the same protocol: "
                                         + "; ".join(f"{name} ({words})" for name, words in BASELINES.items())
                                         + "; or none", group=HOW, choices=(*BASELINES, "none"))
     optimise_sets: int = option(50, "draws of which --baselines optimised keeps the best fifth", group=HOW, ge=2)
@@ -91,9 +91,9 @@ class Config(cli.SourceOptions, cli.ComputeOptions, cli.CommandOptions):
 
     per_class: bool = option(False, "accuracy by class, too", group=RUN)
     format: str = option("text", "how tables are printed", group=RUN, choices=("text", "markdown", "latex", "csv"))
-    output: str = option("result/scores.json", "file that every row goes into, beside those that are there",
+    output: str = option("result/scores.json", "file that all rows are added to",
                          group=RUN)
-    beside: bool = option(False, "keep the accuracies of random images beside a result of ours, for scripts/table.py",
+    beside: bool = option(False, "save the accuracies of random images with a result of ours, for scripts/table.py",
                           group=RUN)
     seed: int | None = option(None, "seed of every random number; default: that of the set's run, else 0", group=RUN,
                               ge=0)
@@ -117,7 +117,7 @@ def check(cfg):
             if getattr(cfg, name) != getattr(Config, name):
                 raise OptionError(f"--{name} belongs to --baselines optimised; leave it out")
     if cfg.beside and not cfg.stored:
-        raise OptionError("--beside keeps what the run's own accuracies are held against; give --stored, too")
+        raise OptionError("--beside saves what the run's own accuracies are compared with; give --stored as well")
 
 
 def main(cfg):

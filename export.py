@@ -46,15 +46,15 @@ class Config(cli.SourceOptions, cli.CommandOptions):
     from_space: str | None = option(None, "what the pixels are, where the file does not say", group=SET, choices=SPACES)
     decode: int | None = option(None, "tiles per side that an image of multi-formation (IDC) decodes to", group=SET,
                                 ge=1)
-    labels: str | None = option(None, "file of labels, where it is not beside the images", group=SET)
+    labels: str | None = option(None, "file of labels, if it is not in the folder of the images", group=SET)
     sha256: str | None = option(None, "checksum that the file must have", group=SET)
 
     dataset: str | None = option(None, "data set by name, 'folder' or 'file'; default: what the set says", group=DATA)
     classes: str | None = redefault("classes", None)
 
-    to: str | None = option(None, "file to write, or folder for several; default: beside the set", group=RUN)
+    to: str | None = option(None, "file to write, or folder for several; default: in the folder of the set", group=RUN)
     scores: str | None = option(None, "scores.json of evaluate.py, for the card", group=RUN)
-    picture: bool = option(True, "a small picture beside the card", group=RUN)
+    picture: bool = option(True, "a small picture with the card", group=RUN)
     overwrite: bool = option(False, "replace what an earlier export wrote", group=RUN)
 
 

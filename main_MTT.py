@@ -161,7 +161,7 @@ def main(cfg, name="MTT"):
             run.log(loss=loss.detach())
             if cfg.threshold and loss > cfg.threshold:
                 run.skip()
-                del theta, loss                                  # or their graph would live on beside the next one
+                del theta, loss                                  # or their graph would live on during the next one
                 continue
             optimizer.zero_grad()
             loss.backward()

@@ -251,7 +251,7 @@ def test_published_budget_says_what_is_really_stored(haba, tmp_path, capsys):
 
 
 @pytest.mark.parametrize("flags, mend", [
-    (["--ipc", "1"], "beside --n_style 3, which take 276 floats; use --ipc 2 or more"),
+    (["--ipc", "1"], "next to --n_style 3, which take 276 floats; use --ipc 2 or more"),
     (["--ipc", "2", "--n_style", "9"], "use --n_style 6 or less, or --ipc 3 or more"),
     (["--n_style", "0"], "--n_style must be 1 or larger, not 0"),
     (["--base_channel", "3", "--single_channel"], "leave one of the two out"),

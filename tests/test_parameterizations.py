@@ -186,7 +186,7 @@ def test_a_memory_has_the_same_bytes_whether_stopped_and_resumed_or_not(tmp_path
 
 @pytest.mark.parametrize("flags, mend", [
     (["--downsample_scale", "3"], "3 does not divide the sides of 8x8 images; use one of: 1, 2, 4, 8"),
-    (["--n_basis", "25"], "beside --n_basis 25 at --downsample_scale 2; use --n_basis 24 or less, or --ipc 2 or more"),
+    (["--n_basis", "25"], "next to --n_basis 25 at --downsample_scale 2; use --n_basis 24 or less, or --ipc 2 or more"),
     (["--n_basis", "0"], "--n_basis must be 1 or larger, not 0"),
     (["--init", "noise_scaled"], "unknown start 'noise_scaled'"),
     (["--ipc", "20", "--init", "real"], "of every class, but class "),

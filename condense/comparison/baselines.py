@@ -27,7 +27,7 @@ from condense.training.published import FULL_DIGITS, FULL_EPOCHS, named_protocol
 
 log = logging.getLogger("condense")
 
-# what decides baselines beside what decides any score: how their images are drawn, and chosen
+# what decides baselines, in addition to what decides any score: how their images are drawn and chosen
 OWN_FILES = ("comparison/baselines.py", "comparison/conditions.py", "comparison/real_sets.py", "data/coresets.py")
 OWN_LIBRARIES = ("scipy", "scikit-learn")
 CODE = code_of_scores(*OWN_FILES)
@@ -215,19 +215,19 @@ def beats(ours, theirs):
 
 
 def baselines_path(result_path):
-    """Return where the baselines of a result are saved: beside it."""
+    """Return the path of the baselines of a result, in its folder."""
     return Path(result_path).with_name(f"{Path(result_path).stem}_baselines.json")
 
 
 def save_baselines(result_path, meta, random):
-    """Save `random` {network name: [Score]} beside the result that `meta` describes, atomically."""
+    """Save `random` {network name: [Score]} in the folder of the result that `meta` describes, atomically."""
     accuracies = {model: [score.test_accuracy for score in scores] for model, scores in random.items()}
     with atomic_path(baselines_path(result_path)) as path:
         path.write_text(json.dumps({**_belonging(meta), "random": accuracies}))
 
 
 def load_baselines(result_path, meta):
-    """Return {network name: [accuracies of random real images]} as saved beside a result; {} where nothing is.
+    """Return {network name: [accuracies of random real images]} as saved with a result; {} where nothing is.
 
     Raises ValueError for a file that is not whole, or was made for a result of other data or protocols.
     """

@@ -102,12 +102,12 @@ def key_of(plain: dict[str, Any]) -> str:
 
 
 def save_rows(path: str | Path, rows: Sequence[Row]) -> None:
-    """Put `rows` into `scores.json` at `path`, beside those that are there: a row made again takes the old one's place.
+    """Add `rows` to `scores.json` at `path`. A row that is made again replaces the old one.
 
     Raises ValueError where the file there is none of ours, before anything is changed.
     """
     name = hashlib.sha256(str(Path(path).resolve()).encode()).hexdigest()
-    lock = cache_folder() / "locks" / f"{name}.lock"       # not beside the file, where it would stay for users to see
+    lock = cache_folder() / "locks" / f"{name}.lock"       # not in the file's folder, where users would see it
     with contextlib.ExitStack() as stack:
         with contextlib.suppress(OSError):                 # without a lock two at a time may lose each other's rows
             lock.parent.mkdir(parents=True, exist_ok=True)
@@ -231,7 +231,7 @@ def show_rows(rows: Sequence[Row], format: str, by_class: bool = False) -> None:
 
 
 def notes_of(rows: Sequence[Row]) -> list[str]:
-    """Return in sentences what the rows say beside their accuracies: caveats, and DD-Ranking's scores."""
+    """Return as sentences what the rows say apart from accuracies: caveats, and DD-Ranking's scores."""
     caveats = [f"{row.name}: {row.facts['caveat']}." for row in rows if "caveat" in row.facts]
     ranked = [(f"{row.name}, {row.network}", row.facts["ranking"]) for row in rows if "ranking" in row.facts]
     return [*dict.fromkeys(caveats),

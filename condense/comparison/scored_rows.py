@@ -4,7 +4,7 @@ import logging
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from condense.comparison.beside import Baselines, ranking_facts
+from condense.comparison.baseline_rows import Baselines, ranking_facts
 from condense.comparison.rows import Row, score_facts
 from condense.comparison.scored_set import Changes
 from condense.core.randomness import Streams

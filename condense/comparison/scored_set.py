@@ -1,4 +1,4 @@
-"""A set file made ready to score: beside its real data, with its protocols, its streams, and what it stores."""
+"""A set file made ready to score: with its real data, its protocols, its random streams, and what it stores."""
 
 import dataclasses
 import hashlib
@@ -39,7 +39,7 @@ class Changes:
 
 
 class ScoredSet:
-    """The sets of one `SetFile`, `placed` beside their real data: one for each experiment, `which` of them.
+    """The sets of one `SetFile`, `placed` with their real data: one for each experiment, `which` of them.
 
     `which` is "last" or "best"; `experiment` picks one. A file of continual learning has one set, the union of its
     steps. Raises ValueError, naming the mend, where there is no such set.
@@ -129,7 +129,7 @@ class ScoredSet:
         return attacked, target
 
     def conditions(self, model, protocol):
-        """Return the `Conditions` that baselines beside it are under, with networks `model` trained by `protocol`."""
+        """Return the `Conditions` of its baselines, with networks `model` trained by `protocol`."""
         starts = None
         if protocol.schedule == "steps" and self.steps is not None and self.steps.model == model:
             starts = together([self.sets[exp].steps.starts for exp in self.experiments])

@@ -13,7 +13,7 @@ _ROOMS_OF_UTILS = {
     "condense.cli": "dead_flags option redefault",
     "condense.cli.groups": "RunConfig",
     "condense.comparison.baselines": "save_baselines",
-    "condense.comparison.beside": "BASELINES Baselines",
+    "condense.comparison.baseline_rows": "BASELINES Baselines",
     "condense.comparison.rows": "load_rows merge_rows save_rows show_rows",
     "condense.comparison.scored_rows": "Scoring",
     "condense.comparison.scored_set": "Changes ScoredSet",

@@ -118,7 +118,7 @@ def _tensors(part, request):
 
 
 def _unpack_idx(folder):
-    """Unpack X.gz beside each idx file X that is missing or cut short, as a broken-off run leaves it.
+    """Unpack X.gz for each idx file X that is missing or cut short, as a stopped run leaves it.
 
     torchvision would take the short file for whole, and fetch a good archive again whose bytes differ.
     """

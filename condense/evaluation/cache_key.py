@@ -1,4 +1,4 @@
-"""What scores of networks depend on beside their settings, for whoever keeps scores to read them again."""
+"""What scores depend on apart from their settings. Code that stores scores and reads them again asks here."""
 
 import torch
 

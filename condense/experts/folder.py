@@ -1,4 +1,4 @@
-"""Where expert trajectories lie, and the file beside them that says what they are.
+"""Where expert trajectories lie, and the file in their folder that says what they are.
 
 The layout is that of the published code (Cazenavette et al., CVPR 2022): `replay_buffer_<n>.pt`, each a list of
 trajectories, a trajectory a list of snapshots, a snapshot the list of a network's parameters. `buffer.json` is ours.

@@ -66,7 +66,7 @@ def open_buffer(folder: str | Path, shapes: Sequence[Sequence[int]], *, needs: t
     """Return the experts in `folder`, ours or anyone's, as an `ExpertBuffer`.
 
     They must have parameters of `shapes`, and snapshots of the epochs `needs` (first, last), or of any where that is
-    None. Where `buffer.json` is beside them, `model`, `dataset`, its `fingerprint` and whether it is `whitened` must
+    None. Where `buffer.json` is with them, `model`, `dataset`, its `fingerprint` and whether it is `whitened` must
     be theirs, too. Of the files the first `max_files` count, in each the first `max_experts`, and of all experts the
     first `number`, which must be there; `skip_bad` leaves out files that cannot be read. `load_all` holds all in
     memory. Raises FileNotFoundError or ValueError in one line; `command` makes such experts.

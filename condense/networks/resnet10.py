@@ -63,7 +63,7 @@ def ResNetAP10(channel: int, num_classes: int, im_size: int | Size | None = None
 
 
 def ResNet10(channel: int, num_classes: int, im_size: int | Size | None = None) -> ShortResNet:
-    """Return the narrow ResNet with strides and batch norm that CIFAR's sets are scored by, beside others.
+    """Return the narrow ResNet with strides and batch norm that sets of CIFAR are scored with, among others.
 
     For SVHN the published code builds one twice as wide (64, 128, 256, 512) under the same name: it is not offered.
     `im_size` None means 28x28 for one channel and 32x32 otherwise.

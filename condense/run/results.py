@@ -1,4 +1,4 @@
-"""The result file: one `.pt` layout for every method, and the picture of a set beside it.
+"""The result file: one `.pt` layout for every method. And the picture of a set, in the same folder.
 
 The layout is that of the reference repositories (keys `data` and `accs_all_exps`) plus `meta`, which says
 everything one needs to use the set. Only tensors and plain Python types are inside, so that
@@ -86,7 +86,7 @@ def _whole_sets(sets):
 
 
 def _whole(tensor):
-    """Return `tensor` on the CPU with a storage of its own, so that the file holds nothing beside it."""
+    """Return `tensor` on the CPU with a storage of its own, so that the file holds nothing else."""
     return tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
 
 

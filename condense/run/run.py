@@ -72,7 +72,7 @@ class Run:
 
         `scorer(synthetic, exp, it)` returns {network: scores}, `scorer.estimate(synthetic)` the seconds that
         takes. `eval_every` is the cadence of evaluations; 0 evaluates the last iteration only. `select_on` "val" or
-        "test" keeps the best of the iterations evaluated, beside the last. `iterations` is how many there are where
+        "test" keeps the best of the evaluated iterations as well as the last. `iterations` is how many there are where
         --Iteration does not say. `sources` are plain values that say what else all experiments are made from; they go
         into `meta`, as what `note` says. Raises OptionError where going on
         would mix or replace what was made from other images or sources, and Finished where nothing is left to do.

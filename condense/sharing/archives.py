@@ -26,7 +26,7 @@ def read_archive(path):
         if found is None:
             raise InputError(_broken(path, error)) from error
         name = f" ({found[1]})" if found[1] else ""
-        raise InputError(f"{path} is refused: it holds objects or code{name} beside tensors and plain values; where you"
+        raise InputError(f"{path} is refused: it holds objects or code{name}, not only tensors and plain values; if you"
                          " trust its maker, load it yourself and save images and labels alone as a tuple") from error
     except Exception as error:                            # zip and torch errors of any kind: the file is not whole
         raise InputError(_broken(path, error)) from error

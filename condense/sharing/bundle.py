@@ -42,7 +42,7 @@ class Bundle:
         return self.labels.argmax(1) if self.soft else self.labels
 
     def metadata(self):
-        """Return what a file says beside its tensors, as JSON takes it."""
+        """Return what a file says apart from its tensors, as values that JSON can hold."""
         whitened = self.space.name == "zca"
         mean, std = (None if value is None or whitened else [float(part) for part in value]
                      for value in (self.space.mean, self.space.std))

@@ -17,7 +17,7 @@ WIDTH = 100                                # characters of a line of the command
 
 
 def write_card(path, to_export, choice):
-    """Write the card of a `SetToExport` as Markdown at `path`, and if `choice.picture`, a small PNG beside it, linked.
+    """Write the card of a `SetToExport` as Markdown at `path`; with `choice.picture` also a small PNG, linked.
 
     Of `choice.rows`, those of a `scores.json`, the ones of this very file, by its sha256, are shown. Returns what to
     say of it, line by line.
@@ -37,7 +37,7 @@ def picture_of(path):
 
 
 def card(to_export, rows=(), picture=None):
-    """Return the card as Markdown; `picture` is the name of a file beside it."""
+    """Return the card as Markdown; `picture` is the name of a file in its folder."""
     blocks = [f"# {title(to_export.file)}", f"![Some of its images, a row per class]({picture})" if picture else "",
               facts(to_export), *_loading(to_export), *scores(to_export, rows),
               *_recipe(to_export.file.meta), "## Licence", licence(to_export)]
@@ -96,7 +96,7 @@ def holds(file, factor):
     unit = "step" if file.layout == "steps" else "experiment"
     text = f"{number:,} images" + (f" in each of {len(file.sets)} {unit}s" if len(file.sets) != 1 else "")
     chosen = len(file.best)
-    return text + (f"; beside the last iteration's, {chosen} chosen one{'s' * (chosen != 1)}" if chosen else "")
+    return text + (f"; and {chosen} chosen iteration{'s' * (chosen != 1)}" if chosen else "")
 
 
 def steps(sets):

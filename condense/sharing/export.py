@@ -72,7 +72,7 @@ def write_tensors(path, to_export, choice):
 
 
 def write_safetensors(path, to_export, choice):
-    """Write tensors with their metadata as JSON in the header, under "condense", and the same JSON beside it."""
+    """Write tensors with their metadata as JSON in the header, under "condense", and the same JSON in a file."""
     save_file = _safetensors()
     bundle = to_export.bundle(choice.experiment, choice.which, choice.space)
     tensors = {"images": bundle.images, "labels": bundle.labels}

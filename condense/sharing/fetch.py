@@ -72,7 +72,7 @@ def checked_sha256(sha256):
 
 
 def cached_path(url):
-    """Return where the copy of `url` is kept: under its own name, beside those that lie beside it on the server.
+    """Return the path of the copy of `url`: its own name, in one folder with files from the same folder of the server.
 
     So images_best.pt finds labels_best.pt, which came from there, too.
     """

@@ -23,7 +23,7 @@ class Format:
     """One way to write a set: what it is in words, what its name ends in, and what writes it.
 
     `write(path, source, choice)` returns lines to say. `spaces` are those it can be asked for, `one_set` whether it
-    holds a single experiment, `with_it(path)` the file that it writes beside.
+    holds a single experiment, `with_it(path)` the second file that it writes.
     """
 
     about: str
@@ -41,7 +41,7 @@ class Format:
 # A further format is a function in `export`, and a line here.
 FORMATS = {
     "folder": Format("PNG files, <class>/<number>.png, 8 bit", "_png", write_folder),
-    "safetensors": Format("safetensors, metadata in its header and as JSON beside it", ".safetensors",
+    "safetensors": Format("safetensors, metadata in its header and in a JSON file", ".safetensors",
                           write_safetensors, ALL, with_it=metadata_path),
     "tensors": Format("a dict of plain tensors, for torch.load", ".tensors.pt", write_tensors, ALL),
     "reference": Format("the reference repositories' layout, all experiments", ".reference.pt", write_reference,

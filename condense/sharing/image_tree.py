@@ -19,7 +19,7 @@ def read_tree(path):
     """Return the `SetFile` of the folder `path` with a folder of images for each class.
 
     The order of classes is what classes.json in it says, as our export writes it; without one that of their numbers
-    where all names are numbers, else that of their names. steps.pt beside it holds the steps of a set of unrolled
+    where all names are numbers, else that of their names. steps.pt next to it holds the steps of a set of unrolled
     training. Raises FileNotFoundError or ValueError in one line.
     """
     folders = sorted(entry.name for entry in os.scandir(path) if is_folder(entry))
@@ -67,7 +67,7 @@ def _said(path, folders):
                          "names") from error
     outside = [name for name in said if name in ("", ".", "..") or Path(name).name != name]
     if outside:
-        raise InputError(f"{file} names {outside[0]!r}, which is no folder beside it; export the set again, or remove "
+        raise InputError(f"{file} names {outside[0]!r}, which is no folder next to it; export the set again, or remove "
                          f"{CLASSES}")
     beyond = sorted(set(folders) - set(said))
     if len(names) != len(said) or beyond or len(set(said)) < len(said):

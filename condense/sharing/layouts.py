@@ -39,7 +39,7 @@ def read_set(path, labels=None):
 
     Of a folder with images_*.pt, trajectory matching's best set is taken, or that of its last iteration; of one with
     data_best.pt or data.pt, that file. `labels` is the file of labels of a file that holds images alone, where it is
-    not beside it. Raises FileNotFoundError or ValueError in one line with the mend.
+    not in its folder. Raises FileNotFoundError or ValueError in one line with the mend.
     """
     path = Path(path)
     if not path.exists():

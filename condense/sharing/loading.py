@@ -1,6 +1,6 @@
 """One way from a file to images: read, decoded, and brought into the space that is asked for.
 
-`load_set` does it for one set, `place` for all sets of a file, beside real data; both by a `SetReader`.
+`load_set` does it for one set, `place` for all sets of a file, with real data; both use a `SetReader`.
 """
 
 import logging
@@ -80,7 +80,7 @@ class LoadedSet:
 
 @dataclass(frozen=True)
 class Placed:
-    """The sets of a file beside the real data they live with.
+    """The sets of a file and the real data of the same space.
 
     `real` is normalised or whitened; `sets` and `best` are `TensorSet`s on its device and in its space, decoded.
     `space` names the one the file has, `evidence` says in words how that is known; `decode` is the factor applied.

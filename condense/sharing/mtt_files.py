@@ -31,7 +31,7 @@ def choose_images(folder):
 def read_mtt(path, content, labels=None):
     """Return the `SetFile` of the tensor `content` of the images file `path`.
 
-    `labels` is the file of its labels where that is not beside it. Raises FileNotFoundError or ValueError.
+    `labels` is the file of its labels where that is in another folder. Raises FileNotFoundError or ValueError.
     """
     match = IMAGES.match(path.name)
     tag = match["tag"] if match else None

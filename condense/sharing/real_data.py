@@ -7,7 +7,7 @@ from condense.data import DATASETS
 
 log = logging.getLogger("condense")
 
-FROM_META = ("im_size", "resize", "subset", "classes")     # what a result says of its data, beside name and seed
+FROM_META = ("im_size", "resize", "subset", "classes")     # what a result says of its data, with name and seed
 DEFAULTS = {"im_size": None, "resize": "auto", "subset": None, "classes": None}
 
 

@@ -49,7 +49,7 @@ class SetFile:
     statistics can tell; `decode` its decode factor, 1 but for multi-formation, where None is unknown. `mean` and `std`
     are what its pixels were normalised with, `zca` the state of the whitening in their place, where known. `caveat`
     says what its figures must be read with, `data` which images it was made from (`made_from`) and `scored` how its
-    only set was scored (`scored_by`), both beside meta. `decoded` is the factor that its images have been decoded by
+    only set was scored (`scored_by`), both next to meta. `decoded` is the factor that its images have been decoded by
     already, 1 for none, where it says so: our results and what is exported.
     """
 

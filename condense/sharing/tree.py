@@ -1,7 +1,7 @@
 """A set as a tree of PNG files, <class>/<number>.png: every program reads it, and 8 bits is all it keeps.
 
 `classes.json` in the tree says what the folders' names do not: the order of the classes and their names in full.
-`steps.pt` beside it holds the steps of a set of unrolled training, as a result file does.
+`steps.pt` in its folder holds the steps of a set of unrolled training, as a result file does.
 """
 
 import contextlib
@@ -90,7 +90,7 @@ def require_replaceable(path):
 
 @contextlib.contextmanager
 def atomic_folder(path, replace=False):
-    """Yield an empty folder beside `path`, which takes that name when all went well; else nothing stays of it.
+    """Yield an empty folder next to `path`. It gets that name when all went well; else nothing stays of it.
 
     With `replace` an earlier tree goes once the new one is whole. Raises FileExistsError where it may not.
     """

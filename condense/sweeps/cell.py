@@ -27,7 +27,7 @@ WAS_DONE = 3
 PARENT_DEATH_SIGNAL = 1                                  # PR_SET_PDEATHSIG of <linux/prctl.h>
 SYSTEM = ctypes.CDLL(None) if sys.platform == "linux" else None
 
-# files of ours that decide what a command means, by their defaults, and which baselines belong beside its result
+# files of ours that decide what a command means, by their defaults, and which baselines belong to its result
 DECIDING = ("main_*.py", "condense/synthetic/*.py", "condense/cli/*.py", "condense/comparison/baselines.py")
 
 

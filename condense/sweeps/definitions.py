@@ -1,4 +1,4 @@
-"""The sweeps, one row each: their lists, what varies beside these, and the rows and columns of their tables."""
+"""The sweeps, one row each: their lists, what else varies, and the rows and columns of their tables."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field

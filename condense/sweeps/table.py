@@ -4,7 +4,7 @@
 
 Accuracies of runs that differ in nothing but their seed are pooled. --rows and --columns name options of the method
 scripts, or `method` or `network` (the one evaluated); without --rows all that differ. The baselines are those that
-`python evaluate.py RESULT --stored --beside` left beside each result. `images` (decoded, per class) and `bytes`
+`python evaluate.py RESULT --stored --beside` left with each result. `images` (decoded, per class) and `bytes`
 (stored, whole set) can be named too. Below the table is what is missing and, where a sweep's cell failed, why.
 """
 

@@ -59,7 +59,7 @@ class Hallucinators(nn.Module):
     def draw(self, rng, how="random"):
         """Start with scale 1 and shift 0; convolutions 'random', as published: uniform in ±1/sqrt(inputs of a unit).
 
-        'near' (ours): a tenth of that, beside kernels that pass on the middle pixel; images begin close to their bases.
+        'near' (ours): a tenth of that, with kernels that pass on the middle pixel; images begin close to their bases.
         """
         share = {"random": 1, "near": 0.1}[how]
         for kernels, bias in ((self.encoder, self.encoder_bias), (self.decoder, self.decoder_bias)):
@@ -81,9 +81,9 @@ class HallucinatedBases(SyntheticSet):
     Parameters `bases` (K B, c, h, w), B for each of K classes, and `hallucinators`, J = `n_style` of them for all
     classes. c is `base_channel`, 0 for that of the images. `views` is J: steps of a student and epochs of network
     training see every base once, under one hallucinator. B follows from `budget`: "strict", what `ipc` whole images
-    per class leave beside the hallucinators; "published", as many whole images as `ipc` says, and hallucinators for
+    per class leave next to the hallucinators; "published", as many whole images as `ipc` says, and hallucinators for
     nothing. B given directly, `bases_per_class`, is not held against it. `lambda_club_content` weighs how alike two
-    images of one base look to an adversary, which is trained beside the set, by the three other lambdas, to find
+    images of one base look to an adversary, which is trained along with the set, by the three other lambdas, to find
     them alike; of one hallucinator, or with weight 0, there is none. Raises ValueError for what cannot be, and where
     the budget holds no base.
     """
@@ -105,7 +105,7 @@ class HallucinatedBases(SyntheticSet):
         "lambda_contrast_content": {"default": 1.0, "ge": 0, "help": "its weight of supervised contrast (published "
                                     "runs: 0.1)"},
         "lr_style": {"default": 0.0, "ge": 0, "help": "learning rate of the hallucinators; 0: that of the bases, as "
-                     "published for CIFAR-10 (8x8 digits take 0.01 beside 10: with more, images grow without end)"},
+                     "published for CIFAR-10 (for 8x8 digits: 0.01 with --lr_img 10; with more, images grow without end)"},
         "budget": BUDGET,
     }
 
@@ -237,7 +237,7 @@ class HallucinatedBases(SyntheticSet):
 
 
 def _left_beside(num_classes, ipc, channel, im_size, n_style, base_channel):
-    """Bases per class that fit beside the hallucinators: floor((ipc K C H W - J P_H) / (K c H W)); below 1: none."""
+    """Bases per class that fit with the hallucinators: floor((ipc K C H W - J P_H) / (K c H W)); below 1: none."""
     pixels = num_classes * math.prod(im_size)
     return (ipc * channel * pixels - n_style * floats_of_one(channel, base_channel, im_size)) // (base_channel * pixels)
 
@@ -273,7 +273,7 @@ def _no_room(num_classes, ipc, channel, im_size, n_style, base_channel, budget):
     most = num_classes * pixels * (ipc * channel - base_channel) // one
     smallest = -(-(n_style * one + num_classes * base_channel * pixels) // (num_classes * channel * pixels))
     fewer = f"--n_style {most} or less, or " if most > 0 else ""
-    return (f"the storage of --ipc {ipc} holds no base for each of {num_classes} classes beside --n_style {n_style}, "
+    return (f"the storage of --ipc {ipc} holds no base for each of {num_classes} classes next to --n_style {n_style}, "
             f"which take {n_style * one:,} floats; use {fewer}--ipc {smallest} or more; --budget published, as the "
             "authors count, takes them for nothing")
 

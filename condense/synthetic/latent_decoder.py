@@ -45,7 +45,7 @@ class LatentDecoder(SyntheticSet):
         "n_decoder": {"default": "auto", "type": int | str, "choices": ("auto",), "ge": 1,
                       "help": "decoders D that all classes share; each makes an image of every code"},
         "codes_per_class": {"default": "auto", "type": int | str, "choices": ("auto",), "ge": 1,
-                            "help": "codes M of each class; auto: as many as the budget holds beside the decoders"},
+                            "help": "codes M of each class; auto: as many as fit into the budget with the decoders"},
         "decoder_act": {"default": "relu", "choices": tuple(ACTIVATIONS), "help": "activation between the layers of "
                         "decoders"},
         "out": {"default": "linear", "choices": OUTPUTS, "help": "what decoders put out: linear, normalised pixels; "

@@ -62,7 +62,7 @@ class LatentChoices:
         return NUMBERS if self.number == "auto" else (self.number,)
 
     def room(self, architecture, number):
-        """Return how many codes per class fit beside `number` decoders: floor((budget - D P) / (K z)); negative: none.
+        """Return how many codes per class fit with `number` decoders: floor((budget - D P) / (K z)); negative: none.
 
         P are the numbers of a decoder, z those of a code.
         """
@@ -80,7 +80,7 @@ def plan(choices):
     What is given is taken as it is. In a cell of CELLS, grade and decoders are those of the cell. Elsewhere, or where
     these do not fit what is given, grade "auto" tries codes of 1/4, 1/8, 1/16, ... of the numbers of an image, with
     L, L / 2, ... channels between the layers of decoders, and of each four decoders, then two: the first that fits
-    beside decoders which take a third of the budget at most; where there is none, the smallest code beside four, two
+    with decoders which take a third of the budget at most; where there is none, the smallest code with four, two
     or one. Codes are as many as then fit. Raises ValueError, naming the mend, for channels that do not go with the
     image size, and where nothing fits.
     """
@@ -164,5 +164,5 @@ def _no_room(choices, architecture, number):
     mends = "".join(f"--{name} {fits} or less, or " for name, fits, asked in fewer if 1 <= fits < asked)
     smallest = -(-(number * decoder + codes * each) // (classes * choices.image_floats))
     return (f"the storage of --ipc {choices.ipc} does not hold {codes} code{'s' * (codes > 1)} of "
-            f"{architecture.code_floats:,} numbers for each of {classes} classes beside {number} decoder"
+            f"{architecture.code_floats:,} numbers for each of {classes} classes next to {number} decoder"
             f"{'s' * (number > 1)} of {decoder:,}; use {mends}--ipc {smallest} or more")

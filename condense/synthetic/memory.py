@@ -21,7 +21,7 @@ NUMBERS = ("ipc", "num_per_class", "downsample_scale")
 
 
 def recalled_within(num_classes, ipc, channel, im_size, n_basis, scale):
-    """Return how many images per class the storage of `ipc` whole ones holds, beside the bases; below 1: none.
+    """Return how many images per class the storage of `ipc` whole ones holds next to the bases; below 1: none.
 
     floor((ipc K C H W - B C (H / s) (W / s)) / (K B)), where B is `n_basis` and s `scale`, which divides H and W.
     """
@@ -167,7 +167,7 @@ def _no_room(num_classes, ipc, channel, im_size, n_basis, scale):
     largest = num_classes * ipc * whole // each
     smallest = -(-n_basis * each // (num_classes * whole))
     fewer = f"--n_basis {largest} or less, or " if largest else ""
-    return (f"the storage of --ipc {ipc} holds no {height}x{width} image for each of {num_classes} classes beside "
+    return (f"the storage of --ipc {ipc} holds no {height}x{width} image for each of {num_classes} classes next to "
             f"--n_basis {n_basis} at --downsample_scale {scale}; use {fewer}--ipc {smallest} or more")
 
 

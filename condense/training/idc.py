@@ -68,5 +68,5 @@ def _probability(protocol, mix_p):
 
 
 def _beside(cut, strategy):
-    """Return the operators of `strategy` that stay beside CutMix: all but cutout."""
+    """Return the operators of `strategy` that are used with CutMix: all but cutout."""
     return "_".join(name for name in parse_strategy(strategy) if not (cut and name == "cutout")) or "none"

@@ -150,7 +150,7 @@ def idc(model: str, facts: DataFacts, kind: str | None = None) -> Protocol:
     100 classes and more two thirds of them, rounded down to hundreds, at learning rate 0.1, weight decay 1e-4 and
     minibatches of 128.
 
-    The published program tests four times and prints the best of the four beside the last; the best is chosen on the
+    The published program tests four times and prints the best of the four and the last; the best is chosen on the
     test set, which flatters, so the last is what counts here.
     """
     if facts.large:

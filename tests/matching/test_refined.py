@@ -70,7 +70,7 @@ def test_distance_of_every_class_equals_a_loop_over_channels_and_entries(metric,
 @pytest.mark.parametrize("metric", REFINED_METRICS)
 def test_equal_gradients_have_no_distance(metric):
     assert refined_distances(gradients(0), gradients(0), metric, True, True).tolist() == pytest.approx(
-        [0] * CLASSES, abs=1e-3)                             # tiny biases are felt beside the epsilon of the cosine
+        [0] * CLASSES, abs=1e-3)                             # for tiny biases the epsilon of the cosine counts
 
 
 @pytest.mark.parametrize("metric", REFINED_METRICS)

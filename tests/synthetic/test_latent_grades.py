@@ -102,10 +102,10 @@ def test_grades_and_channels_are_taken_as_they_are_given():
                               "XS, S, M, B, D1, D10, D50"),
     (dict(latent_grade="Z"), "unknown grade 'Z'; choose one of: XS"),
     (dict(latent_hidden=(8,)), "--latent_hidden has 1 number, but decoders of 32x32 images, of 3 layers, take 2"),
-    (dict(latent_grade="B"), "768 numbers for each of 10 classes beside 1 decoder of 56,523; use --ipc 3 or more"),
+    (dict(latent_grade="B"), "768 numbers for each of 10 classes next to 1 decoder of 56,523; use --ipc 3 or more"),
     (dict(n_decoder=8, latent_grade="XS"), "use --n_decoder 7 or less, or --ipc 2 or more"),
     (dict(codes_per_class=9, latent_grade="XS", n_decoder=4),
-     "does not hold 9 codes of 192 numbers for each of 10 classes beside 4 decoders of 3,765; use --n_decoder 3 or "
+     "does not hold 9 codes of 192 numbers for each of 10 classes next to 4 decoders of 3,765; use --n_decoder 3 or "
      "less, or --codes_per_class 8 or less, or --ipc 2 or more"),
     (dict(budget="published"), "how this form's paper counts is not known; leave --budget out"),
 ])

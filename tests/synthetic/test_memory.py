@@ -112,7 +112,7 @@ def enlarged_by_hand(image, scale):
 
 
 def neighbours(position, scale, size):
-    """The two pixels beside a position of the enlarged line, and their weights."""
+    """The two pixels next to a position of the enlarged line, and their weights."""
     place = max((position + 0.5) / scale - 0.5, 0)
     low = math.floor(place)
     return (low, 1 - (place - low)), (min(low + 1, size - 1), place - low)

@@ -6,8 +6,8 @@ from functools import partial
 import pytest
 import torch
 
+from condense.comparison.baseline_rows import Baselines, equal_numbers, ranking_facts
 from condense.comparison.baselines import full_recipe
-from condense.comparison.beside import Baselines, equal_numbers, ranking_facts
 from condense.core.randomness import Streams
 from condense.evaluation import evaluate
 from condense.operators import Compute
