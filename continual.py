@@ -54,29 +54,29 @@ METHODS = {name: StepMethod(row) for name, row in registry.METHODS.items() if ro
 @dataclass(frozen=True)
 class Options(cli.SourceOptions, cli.CellOptions, cli.ComputeOptions, cli.CommandOptions, flags.CONTINUAL):
     dataset: str = redefault("dataset", "CIFAR100")
-    model: str = redefault("model", "ConvNet", help="network of condensing and of scoring")
-    ipc: int = redefault("ipc", 20, help="images per class: what the memory may store of each")
-    steps: int = option(5, "steps in which the classes come, equally many in each", group=DATA, ge=1)
+    model: str = redefault("model", "ConvNet", help="network to condense with and to evaluate on")
+    ipc: int = redefault("ipc", 20, help="images per class: the storage that the memory may take")
+    steps: int = option(5, "number of steps; each brings equally many classes", group=DATA, ge=1)
     methods: tuple[str, ...] = option((RANDOM, "DM", "LoDM"), f"how the memory is made: {RANDOM}, "
-                                      f"{', '.join(METHODS)}, or METHOD+FORM with another parameterization, as "
+                                      f"{', '.join(METHODS)}, or METHOD+FORM for another parameterization, such as "
                                       "DSA+low_rank")
-    compare: str = option("bytes", "real images to compare with: as many as the memory stores (bytes), as the densest "
-                          "method decodes to (images), or both", choices=("bytes", "images", "both"))
+    compare: str = option("bytes", "number of real images to compare with: equal bytes (bytes), equal to the most "
+                          "images that a method decodes to (images), or both", choices=("bytes", "images", "both"))
     cl_data_path: str | None = option(None, "folder of published files, cl_DM_CIFAR100_ConvNet_20ipc_5steps_seed0.pt "
-                                      f"and so on, to read {', '.join(PUBLISHED)} from in place of condensing",
+                                      f"and so on, to read {', '.join(PUBLISHED)} from instead of condensing",
                                       neutral=True)
-    cl_space: str | None = option(None, "what the pixels of published files are: normalised, or raw (0..1 or 0..255); "
-                                  "if not given, their statistics tell, or it is asked for", choices=SPACES)
+    cl_space: str | None = option(None, "space of the pixels of published files: normalised, or raw (0..1 or 0..255); "
+                                  "if not given, it is found from their statistics", choices=SPACES)
     dsa_strategy: str = option("auto", "Siamese augmentation, operators joined by _ ; auto: "
                                "color_crop_cutout_flip_scale_rotate, for digits without flip; none: no augmentation")
-    seeds: int = option(5, "class orders: those of seeds 0, 1, ... as published", group=EVALUATION, ge=1)
+    seeds: int = option(5, "number of class orders, from seeds 0, 1, ... as published", group=EVALUATION, ge=1)
     num_eval: int = redefault("num_eval", 3, help="fresh networks per class order and step")
-    lr_net: float = redefault("lr_net", 0.01, help="learning rate of networks: of those scored, and in DC's and DSA's "
-                              "inner loop")
-    batch_train: int = redefault("batch_train", 256, help="minibatch of network training: of networks scored, in DC's "
-                                 "and DSA's inner loop, and of trajectory matching's experts")
-    overwrite: bool = redefault("overwrite", False, help="remove what is there, and make and score everything anew; "
-                                "once stopped, go on without it")
+    lr_net: float = redefault("lr_net", 0.01, help="learning rate of the evaluated networks, and in the inner loop of "
+                              "DC and DSA")
+    batch_train: int = redefault("batch_train", 256, help="minibatch size of the evaluated networks, in the inner loop "
+                                 "of DC and DSA, and of the experts of trajectory matching")
+    overwrite: bool = redefault("overwrite", False, help="remove earlier results and start again; to go on after a "
+                                "stop, leave it out")
     format: str = option("text", "how the table is printed", group=RUN, choices=tuple(FORMATS), neutral=True)
     epoch_eval_train: int = redefault("epoch_eval_train", 1000)
     seed: int = redefault("seed", 0)
@@ -126,7 +126,7 @@ def main(cfg):
     save_summary(summary_path, summary)
     print(FORMATS[cfg.format](table_of(summary)), end="")
     drawn = save_figure(summary_path.with_name(f"accuracy_{stem}.png"), summary)
-    log.info("everything: %s%s", summary_path, f"; picture in the same folder: {drawn.name}" if drawn else "")
+    log.info("all results: %s%s", summary_path, f"; picture in the same folder: {drawn.name}" if drawn else "")
     return summary
 
 
@@ -169,7 +169,7 @@ def worded(source, scores, num_seen):
 def announce(seconds):
     """Say how long the rest will take, once that is known."""
     if seconds is not None:
-        log.info("about %s to go; shorter with --seeds, --num_eval, --epoch_eval_train, --Iteration", duration(seconds))
+        log.info("about %s left; shorter with --seeds, --num_eval, --epoch_eval_train, --Iteration", duration(seconds))
 
 
 if __name__ == "__main__":

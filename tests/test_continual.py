@@ -221,7 +221,7 @@ def test_published_files_are_scored_in_their_place(compared, tmp_path, capsys):
     (("--ipc", "2000",), "lower --ipc"), (("--dsa_strategy", "flop"), "flip"), (("--resume",), "unknown flag --resume"),
     (("--methods", "MTT", "--train_epochs", "3", "--batch_real", "none"), "--keep_epochs"),
     (("--methods", "herding", "--feature_epochs", "3", "--batch_real", "none", "--Iteration", "none"), "--space"),
-    (("--classes", "0-4"), "unknown flag --classes"), (("--zca",), "looks ahead; leave --zca out"),
+    (("--classes", "0-4"), "unknown flag --classes"), (("--zca",), "look ahead; leave --zca out"),
     (("--cl_space", "raw"), "--cl_data_path"), (("--cl_space", "zca"), "choose one of: normalised, raw")])
 def test_errors_name_their_mend_before_any_work(flags, mend, tmp_path, capsys):
     assert mend in error_line(capsys, tmp_path, *flags)

@@ -232,9 +232,9 @@ def test_random_images_can_be_kept_beside_a_result_for_tables(score, own):
 
 
 @pytest.mark.parametrize("arguments, mend", [
-    (["--stored", "--num_eval", "3"], "--num_eval cannot matter; leave it out"),
-    (["--stored", "--experiment", "0"], "--experiment cannot matter"),
-    (["--stored", "--seed", "0"], "--seed cannot matter"),
+    (["--stored", "--num_eval", "3"], "--num_eval has no effect; leave it out"),
+    (["--stored", "--experiment", "0"], "--experiment has no effect"),
+    (["--stored", "--seed", "0"], "--seed has no effect"),
     (["--stored", "--dataset", "Digits", "--classes", "0-4"], "--dataset"),
     (["--search_lr", "0.1", "--lr_net", "0.01"], "leave one of them out"),
     (["--baselines", "none", "full"], "leave it out"),

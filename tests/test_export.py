@@ -124,7 +124,7 @@ def test_nothing_is_replaced_or_written_in_part_unless_asked(tmp_path, result, c
     target = tmp_path / "out.pt"
     target.write_bytes(b"dear")
     code, line = error_line(capsys, result, "--format", "tensors", "--to", target)
-    assert code == 2 and "is there already; --overwrite" in line and target.read_bytes() == b"dear"
+    assert code == 2 and "exists already; --overwrite" in line and target.read_bytes() == b"dear"
     folder = tmp_path / "out"
     folder.mkdir()
     (folder / NAME.replace(".pt", ".tensors.pt")).write_bytes(b"dear")

@@ -162,4 +162,4 @@ def test_images_far_from_anything_real_are_told_of(dm, tmp_path, capsys, lr, tol
     log.setLevel(logging.NOTSET)
     dm.run(tmp_path, "--Iteration", "2", "--num_exp", "1", "--lr_img", lr, "--eval_every", "0")
     found = capsys.readouterr()
-    assert ("standard deviations, which no real ones do; lower the step sizes" in found.out + found.err) == told
+    assert ("standard deviations, far beyond real images; lower the step sizes" in found.out + found.err) == told

@@ -108,7 +108,7 @@ def test_a_file_of_factors_stays_within_the_budget_and_64_kB(tmp_path):
 
 @pytest.mark.parametrize("damage, mend", [
     (lambda f: f.pop("b"), "without b"),
-    (lambda f: f.update(a=f["a"][:, :, :-1]), "its factors are not whole: a .*20, 1, 7, 2"),
+    (lambda f: f.update(a=f["a"][:, :, :-1]), "its factors are incomplete: a .*20, 1, 7, 2"),
     (lambda f: f.update(parameterization="low_rang"), "did you mean low_rank"),
 ])
 def test_factors_that_are_not_whole_are_refused_by_name(tmp_path, damage, mend):

@@ -138,7 +138,7 @@ def test_damaged_labels_are_refused_in_one_line(tmp_path, damage):
     content = {"data": [], "accs_all_exps": {}, "meta": {}, "factors": [factors_with_labels()]}
     content["factors"][0]["label_logits"] = damage(content["factors"][0]["label_logits"])
     torch.save(content, tmp_path / "res.pt")
-    with pytest.raises(ValueError, match="res.pt: its factors are not whole: label_logits") as error:
+    with pytest.raises(ValueError, match="res.pt: its factors are incomplete: label_logits") as error:
         load_result(tmp_path / "res.pt")
     assert "\n" not in str(error.value)
 

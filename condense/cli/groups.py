@@ -33,10 +33,11 @@ class SourceOptions(Options):
     dataset: str = option("CIFAR10", "data set by name; 'folder' or 'file' for your own", group=DATA)
     data_path: str = option("data", "folder (or file) of the data; known sets download there", group=DATA,
                             neutral=True)
-    im_size: int | None = option(None, "side in pixels to bring images to; ImageNet without it: 128", group=DATA,
+    im_size: int | None = option(None, "side in pixels that images are resized to; ImageNet if not given: "
+                                       "128", group=DATA,
                                  ge=4, aliases=("res",))
-    resize: str = option("auto", "how: crop (short side, then the centre), squash (both sides), or auto: squash for "
-                         "ImageNet, else crop", group=DATA, choices=("auto", "crop", "squash"))
+    resize: str = option("auto", "how images are resized: crop (short side, then the centre), squash (both sides), or "
+                         "auto: squash for ImageNet, else crop", group=DATA, choices=("auto", "crop", "squash"))
     subset: str | None = option(None, "classes of ImageNet: imagenette, imagewoof, imagemeow, imagesquawk, "
                                 "imagefruit or imageyellow (ten each), imagenet10 or imagenet100 (IDC's)", group=DATA)
 
@@ -62,7 +63,7 @@ class CellOptions(Options):
     """With the data set, the cell of a published table."""
 
     model: str = option("ConvNet", "network to condense with", group=DATA)
-    ipc: int = option(1, "images per class: what the synthetic set may store", group=DATA, ge=1)
+    ipc: int = option(1, "images per class: the storage that the synthetic set may take", group=DATA, ge=1)
 
 
 @dataclass(frozen=True)
@@ -71,24 +72,25 @@ class SetOptions(CellOptions):
 
     parameterization: str = option("pixels", "form of the synthetic set", group=SET)
     init: str = option("noise", "start from noise or from real images", group=SET)
-    optimizer: str = option("sgd", "how the set is updated: sgd, or adam, whose first beta is sgd's momentum",
+    optimizer: str = option("sgd", "optimizer of the set: sgd, or adam with sgd's momentum as first beta",
                             group=SET, choices=("sgd", "adam"))
-    clip_grad: float | None = option(None, "largest norm of all gradients of the set together; steps are shortened to "
-                                           "it", group=SET, gt=0)
-    save: str = option("both", "what the result holds of a set that is no plain pixels: what it stores (factors), the "
-                       "decoded images, or both", group=SET, choices=("both", "factors", "images"), neutral=True)
+    clip_grad: float | None = option(None, "largest norm of the gradient of the whole set; larger gradients are scaled "
+                                           "down to it", group=SET, gt=0)
+    save: str = option("both", "what the result file holds if the set is not plain pixels: the stored tensors "
+                       "(factors), the decoded images, or "
+                       "both", group=SET, choices=("both", "factors", "images"), neutral=True)
 
 
 @dataclass(frozen=True)
 class ScoringOptions(Options):
     """Which networks a set is scored on, and how long each trains."""
 
-    eval_mode: str = option("S", "networks to score on: S (condensing network without batch norm), SS (as it is),"
-                            " M, B, W, D, A, P, N, I (pools)", group=EVALUATION)
+    eval_mode: str = option("S", "networks to evaluate on: S (the condensing network without batch norm), SS (with "
+                            "it), or a pool: M, B, W, D, A, P, N, I", group=EVALUATION)
     num_exp: int = option(5, "experiments: whole condensations", group=EVALUATION, ge=1)
     num_eval: int = option(20, "fresh networks per evaluation", group=EVALUATION, ge=1)
     epoch_eval_train: int = option(1000, "epochs an evaluation network trains", group=EVALUATION, ge=0)
-    batch_train: int = option(256, "minibatch of network training", group=EVALUATION, ge=1)
+    batch_train: int = option(256, "minibatch size of network training", group=EVALUATION, ge=1)
 
 
 @dataclass(frozen=True)
@@ -105,10 +107,11 @@ class ComputeOptions(Options):
     """Where and how networks are run."""
 
     device: str = option("auto", "auto, cpu, cuda, cuda:N or mps", group=RUN)
-    precision: str = option("fp32", "arithmetic of networks", group=RUN, choices=("fp32", "tf32", "bf16"))
-    compile: bool = option(False, "compile networks: minutes at the start, then faster", group=RUN)
+    precision: str = option("fp32", "number format of network arithmetic", group=RUN, choices=("fp32", "tf32", "bf16"))
+    compile: bool = option(False, "compile networks: takes minutes at the start, then runs faster", group=RUN)
     deterministic: bool = option(False, "identical tensors on a GPU too, at some cost", group=RUN)
-    chunk: int | None = option(None, "images through a network at a time; chosen by device", group=RUN,
+    chunk: int | None = option(None, "most images that go through a network at a time; chosen by device if not "
+                                     "given", group=RUN,
                                ge=1)
 
     @property
@@ -141,7 +144,7 @@ class ResultOptions(CommandOptions):
 class RunOptions(ResultOptions):
     """And how often what is under way is saved."""
 
-    checkpoint_every: int = option(500, "iterations between checkpoints; after ten minutes there is one in any case",
+    checkpoint_every: int = option(500, "iterations between checkpoints; one is also written every ten minutes",
                                    group=RUN, ge=1, neutral=True)
 
 

@@ -98,7 +98,7 @@ class Baselines:
         like = "random" if kind == "optimised" else kind   # draws have to be compared at one step size
         lr, tried = tuned_rate(self.real, like, number, model, protocol, step_sizes, self._networks(like, given),
                                **self.common, given=given)
-        log.info("%s, %s, %d per class: step size %g, the best of %s on training images kept for it", model, kind,
+        log.info("%s, %s, %d per class: step size %g, the best of %s on held-out training images", model, kind,
                  number, lr, ", ".join(f"{value:g} ({100 * accuracy:.1f} %)" for value, accuracy in tried.items()))
         return dataclasses.replace(protocol, lr=lr), {
             "searched_lr": lr, "lr_candidates": {str(value): accuracy for value, accuracy in tried.items()}}

@@ -93,8 +93,8 @@ def best_draws(draw, real, model, protocol, num_sets, num_nets, rng, compute, pr
     def streams(key, i):
         return rng("evaluation", NO_EXPERIMENT, OPTIMISED, 1, key, i % num_nets)
 
-    log.info("%s: %d networks choose the best of %d draws of real images, once; fewer with --optimise_sets, "
-             "--optimise_nets", model, num_sets * num_nets, num_sets)
+    log.info("%s: training %d networks to choose the best of %d draws of real images, once; fewer with "
+             "--optimise_sets, --optimise_nets", model, num_sets * num_nets, num_sets)
     scores = _score(lambda i: draw(i // num_nets), images, model, protocol, num_sets * num_nets, streams, compute,
                     progress, given, period=num_nets)
     means = [_mean(scores[i * num_nets:(i + 1) * num_nets]) for i in range(num_sets)]
@@ -179,7 +179,7 @@ def _remembered(key, score):
             path.parent.mkdir(parents=True, exist_ok=True)
             stack.enter_context(locked(path.with_suffix(".lock")))          # who asks second waits, and reads
         except OSError as error:
-            log.warning("cannot keep baselines in %s (%s); name another folder in CONDENSE_CACHE", path.parent,
+            log.warning("cannot store baselines in %s (%s); set CONDENSE_CACHE to another folder", path.parent,
                         error.strerror or error)
             return score()
         scores = _read(path, key)
@@ -209,7 +209,7 @@ def beats(ours, theirs):
     where the figure would mean nothing.
     """
     if min(len(ours), len(theirs)) < 5:
-        raise InputError("comparing needs at least 5 networks on each side")
+        raise InputError("a comparison needs at least 5 networks on each side")
     error = math.sqrt(sum(statistics.variance(side) / len(side) for side in (ours, theirs)))
     return statistics.fmean(ours) - statistics.fmean(theirs) > 3 * error
 

@@ -129,7 +129,7 @@ def load_rows(path: str | Path) -> list[dict[str, Any]]:
         return []
     except (ValueError, KeyError, TypeError, OSError):
         pass
-    raise InputError(f"{path} holds no scores of ours; name another file with --output")
+    raise InputError(f"{path} holds no scores of this toolkit; name another file with --output")
 
 
 def score_table(rows: Sequence[Row], notes: Sequence[str] = ()) -> Table:

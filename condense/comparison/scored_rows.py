@@ -93,7 +93,7 @@ class Scoring:
             return {}
         lr, tried = choose_lr(ready.sets[first], ready.real, protocols, self.search_lr, self.num_eval, self.rng,
                               self.compute, self.progress)[model]
-        log.info("%s: learning rate %g, the best of %s on training images kept for it; its baselines take it, too",
+        log.info("%s: learning rate %g, the best of %s on held-out training images; its baselines use it as well",
                  model, lr, ", ".join(f"{value:g} ({100 * accuracy:.1f} %)" for value, accuracy in tried.items()))
         return {"searched_lr": lr, "lr_candidates": {str(value): accuracy for value, accuracy in tried.items()}}
 

@@ -29,7 +29,7 @@ def read_previous(path: Path) -> dict[str, Any] | None:
         content["options"]["methods"], content["fingerprint"], content["methods"].items()
         return content
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        raise OptionError(f"{path} cannot be read; move it away, or give --overwrite") from None
+        raise OptionError(f"{path} cannot be read; move it to another folder, or give --overwrite") from None
 
 
 def refuse_other(path: str | Path, before: dict[str, Any], options: dict[str, Any], fingerprint: str,
@@ -65,7 +65,8 @@ def with_rows_kept(summary: dict[str, Any], before: dict[str, Any] | None, own: 
     rows = {name: row for name, row in (before or {"methods": {}})["methods"].items() if name not in summary["methods"]}
     reasons = _scored_otherwise(before, summary) if rows else []
     if reasons:
-        log.info("left out, as they were scored otherwise (%s): %s; name them in --methods to score them so, too",
+        log.info("left out, because they were evaluated differently (%s): %s; name them in --methods to evaluate them "
+                 "again",
                  "; ".join(reasons), ", ".join(rows))
     if reasons or not rows:
         return summary

@@ -105,7 +105,7 @@ class PublishedFiles(Source):
         pooled = replace(files[0], path=Path(f"{path}_seed*.pt"), best=(),
                          sets=tuple(one for file in files for one in file.sets))
         if len({file.space for file in files}) > 1:
-            raise InputError(f"{pooled.path} do not say the same of the space of their pixels; take files of one make")
+            raise InputError(f"{pooled.path} disagree about the space of their pixels; take files from one source")
         if _mean_magnitude(pooled.sets) > BYTES_FROM:
             if self.cfg.cl_space == "normalised":
                 raise InputError(f"{pooled.path}: pixels are 0..255, not normalised; give --cl_space raw")

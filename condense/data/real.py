@@ -116,7 +116,7 @@ class RealData:
         Raises ValueError for a set that is whitened, or has images of another size than `whitening` is for.
         """
         if self.zca is not None:
-            raise InputError(f"{self.name} is whitened already; load it anew for another whitening")
+            raise InputError(f"{self.name} is whitened already; load it again for another whitening")
         settings = json.dumps([self.fingerprint, "zca", whitening.eps])
         space = Space("zca", tuple(self.mean), tuple(self.std), whitening)
         self.test_images = _in_space(self.test_images, space)

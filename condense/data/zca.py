@@ -225,4 +225,4 @@ def _write(path, whitening):
                 np.lib.format.write_array(file, tensor.numpy(), allow_pickle=False)
             file.write(whitening.fingerprint.encode())
     except OSError as error:
-        log.warning("the whitening is not cached (%s); set CONDENSE_CACHE to a folder with room", error)
+        log.warning("the whitening is not cached (%s); set CONDENSE_CACHE to a folder with free space", error)

@@ -66,7 +66,7 @@ def refuse_standstill(path: str | Path, trajectories: Sequence[Sequence[Sequence
     for trajectory in trajectories:
         if len(trajectory) > 1 and all(map(torch.equal, trajectory[0], trajectory[-1])):
             raise InputError(f"{path} holds an expert whose snapshots are all equal: it was recorded without copying; "
-                             "make it anew with buffer.py")
+                             "make it again with buffer.py")
 
 
 def flat(snapshot: Iterable[Tensor]) -> Float[Tensor, " p"]:

@@ -81,7 +81,8 @@ def open_buffer(folder: str | Path, shapes: Sequence[Sequence[int]], *, needs: t
         raise MissingFile(f"no expert trajectories in {folder}; make them: {command}")
     about = read_sidecar(folder)
     if about is None:
-        log.info("%s has no buffer.json: nobody knows which images, normalised in which way, its experts saw", folder)
+        log.info("%s has no buffer.json: it is not known which images its experts saw, and how these were "
+                 "normalised", folder)
     else:
         _refuse_others(folder, about, model, dataset, fingerprint, whitened, command)
         _refuse_unlisted(folder, about, paths)
@@ -119,8 +120,8 @@ def _refuse_unlisted(folder, about, paths):
     listed = {f"replay_buffer_{entry['file']}.pt" for entry in about["experts"]}
     strange = [path.name for path in paths if path.name not in listed]
     if strange:
-        raise InputError(f"{folder / 'buffer.json'} does not list {strange[0]}; move it away, or, if buffer.py was "
-                         "stopped, let it finish with --resume")
+        raise InputError(f"{folder / 'buffer.json'} does not list {strange[0]}; move it to another folder; if "
+                         "buffer.py was stopped, let it finish with --resume")
 
 
 def _normalised(whitened):
@@ -144,7 +145,7 @@ def _survey(paths, shapes, max_files, max_experts, skip_bad):
         refuse_standstill(path, trajectories)
         files.append((path, len(trajectories), min(map(len, trajectories))))
     if not files:
-        raise InputError(f"none of the {len(paths)} replay files in {paths[0].parent} can be read; make them anew")
+        raise InputError(f"none of the {len(paths)} replay files in {paths[0].parent} can be read; make them again")
     return files
 
 

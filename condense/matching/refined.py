@@ -65,8 +65,8 @@ def refined_distances(real: Sequence[Float[Tensor, "k ..."]], synthetic: Sequenc
     distance = lookup(REFINED_METRICS, metric, "distance metric")
     matched = [pair for pair in zip(real, synthetic, strict=True) if is_matched(pair[0].shape[1:], bias, fc)]
     if not matched:
-        raise InputError("the network has no convolution, whose gradients are compared; give --fc True, or choose "
-                         "another --model")
+        raise InputError("the network has no convolution, and only gradients of convolutions are compared; give --fc "
+                         "True, or choose another --model")
     return sum(distance(*pair) for pair in matched)                       # type: ignore[return-value]
 
 

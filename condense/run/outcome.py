@@ -51,7 +51,7 @@ class Outcome:
             if before and before[0] != fact:
                 mend = f"give --{name} {before[0]}" if isinstance(fact, str) else "put them back"
                 raise OptionError(f"--resume: the run began with other {name} than it finds now; {mend}, or start "
-                                  "afresh with --overwrite")
+                                  "again with --overwrite")
             self.facts[name] = [*said[:exp], fact]
 
     def add(self, synthetic, best=None):

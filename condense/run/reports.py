@@ -49,8 +49,8 @@ def warn_of_extremes(images: Float[Tensor, "n c h w"], it: int) -> None:
     """Log a warning where `images`, normalised or whitened, are far from anything real: norm layers hide it."""
     reach = float(images.abs().max())
     if reach > EXTREME:
-        log.warning("iteration %d: images reach %.3g standard deviations, which no real ones do; lower the step sizes, "
-                    "--lr_img first", it, reach)
+        log.warning("iteration %d: images reach %.3g standard deviations, far beyond real images; lower the step "
+                    "sizes, --lr_img first", it, reach)
 
 
 def report_scores(scores: Mapping[str, Sequence[Score]], journal: Journal, exp: int, it: int, picture: Any,

@@ -129,7 +129,7 @@ def load_result(path):
         with torch.serialization.safe_globals(NUMPY_TYPES):
             content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:                            # pickle, zip and torch errors: the file is not whole
-        raise InputError(f"{path} is cut off or no result file ({type(error).__name__})") from error
+        raise InputError(f"{path} is incomplete or no result file ({type(error).__name__})") from error
     return checked_result(path, content)
 
 
@@ -151,7 +151,7 @@ def _decoded(path, factors):
     try:
         return [list(restore_synthetic(stored).snapshot()) for stored in factors]
     except (ValueError, TypeError, AttributeError) as error:
-        raise InputError(f"{path}: its factors are not whole: {error}") from error
+        raise InputError(f"{path}: its factors are incomplete: {error}") from error
 
 
 def _is_entry(entry):

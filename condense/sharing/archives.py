@@ -33,5 +33,5 @@ def read_archive(path):
 
 
 def _broken(path, error):
-    return (f"{path} is cut off or no PyTorch file ({type(error).__name__}); get it anew, or name a .pt or .safetensors"
-            " file or a folder of images")
+    return (f"{path} is cut off or no PyTorch file ({type(error).__name__}); download or copy it again, or name a .pt "
+            "or .safetensors file or a folder of images")

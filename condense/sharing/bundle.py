@@ -62,7 +62,7 @@ class SetToExport(SetReader):
         """Raise ValueError where what is said contradicts what our own file says."""
         said = self.file.dataset if self.file.meta else None
         if None not in (said, self.dataset) and said != self.dataset:
-            raise InputError(f"{self.file.path} is of --dataset {said}, not {self.dataset}; leave --dataset out")
+            raise InputError(f"{self.file.path} was made for --dataset {said}, not {self.dataset}; leave --dataset out")
 
     @cached_property
     def sha256(self):

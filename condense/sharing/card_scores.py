@@ -73,7 +73,7 @@ def load_scores(path):
     """Return the rows of a `scores.json`; raises FileNotFoundError or ValueError in one line."""
     path = Path(path)
     if not path.is_file():
-        raise MissingFile(f"no file of scores {path}; evaluate.py writes one")
+        raise MissingFile(f"no file {path}; evaluate.py writes files of scores")
     try:
         rows = json.loads(path.read_text(encoding="utf-8"))["rows"]
         for row in rows:

@@ -106,7 +106,7 @@ def _download(url, path, wanted, progress):
         _transfer(url, temporary, progress)
         found = file_sha256(temporary)
         if wanted is None:
-            log.info("sha256 %s: give it as --sha256 to be sure of the same file", found)
+            log.info("sha256 %s: give it as --sha256 to make sure that the file stays the same", found)
         elif found != wanted:
             raise InputError(f"sha256 of {url} is {found}, not {wanted}: the file was replaced or damaged; check its "
                              "source before using it")
@@ -118,14 +118,14 @@ def _transfer(url, temporary, progress):
             size = _announced_size(url)
             torch.hub.download_url_to_file(url, str(temporary), progress=progress)
     except urllib.error.HTTPError as error:
-        raise MissingFile(f"{url} cannot be had: the server answers {error.code} {error.reason}; check the "
+        raise MissingFile(f"{url} cannot be downloaded: the server answers {error.code} {error.reason}; check the "
                           "address") from error
     except TimeoutError as error:
         raise _silent(url) from error
     except urllib.error.URLError as error:
         if isinstance(error.reason, TimeoutError):
             raise _silent(url) from error
-        raise MissingFile(f"{url} cannot be had ({_reason(error.reason)}); check the address and the "
+        raise MissingFile(f"{url} cannot be downloaded ({_reason(error.reason)}); check the address and the "
                           "network") from error
     except OSError as error:
         raise OSError(f"the download of {url} broke off ({_reason(error)}); start again, with room on the disk of "
@@ -154,7 +154,8 @@ def _announced_size(url):
 
 
 def _silent(url):
-    return FileNotFoundError(f"{url} cannot be had: the server was silent for {SILENCE_S} s; try again later")
+    return FileNotFoundError(f"{url} cannot be downloaded: the server did not answer for {SILENCE_S} s; try again "
+                             "later")
 
 
 def _reason(error):

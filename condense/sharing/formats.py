@@ -62,14 +62,14 @@ def check_formats(names, choice):
     if choice.experiment and not any(each.one_set for each in formats):
         raise InputError(f"--format {' '.join(names)} covers all experiments; leave --experiment out")
     if choice.which == "best" and set(names) == {"card"}:
-        raise InputError("a card tells of the last and of the chosen iteration; leave --which out")
+        raise InputError("a card describes the last and the chosen iteration; leave --which out")
     _check_space(names, choice.space)
 
 
 def _check_space(names, space):
     asked = {name: FORMATS[name].spaces for name in names if FORMATS[name].spaces}
     if space is not None and not asked:
-        raise InputError(f"--format {' '.join(names)} has a space of its own; leave --space out")
+        raise InputError(f"--format {' '.join(names)} has a fixed space; leave --space out")
     for name, spaces in asked.items():
         if space is not None and space not in spaces:
             raise InputError(f"--format {name} does not hold {space} images; take --space {' or '.join(spaces)}, or "
@@ -100,8 +100,8 @@ def _target(name, names, source_path, folder, to, choice):
         return to / usual
     suffix = Path(usual).suffix
     if name != "folder" and to.suffix != suffix:
-        raise InputError(f"--to {to}: the name of --format {name} ends in {suffix}; write {to}{suffix}, or name a "
-                         "folder that is there")
+        raise InputError(f"--to {to}: the name of --format {name} ends in {suffix}; write {to}{suffix}, or name an "
+                         "existing folder")
     return to
 
 
@@ -121,8 +121,8 @@ def _require_free(path, source_path, replace, is_tree):
     if path.resolve() == source_path.resolve():
         raise FileExistsError(f"{path} is the set itself; name another place with --to")
     if not replace:
-        raise FileExistsError(f"{path} is there already; --overwrite replaces it, --to names another place")
+        raise FileExistsError(f"{path} exists already; --overwrite replaces it, --to names another place")
     if is_tree:
         require_replaceable(path)
     elif path.is_dir():
-        raise FileExistsError(f"{path} is a folder, and stays as it is; name another place with --to")
+        raise FileExistsError(f"{path} is a folder and is not replaced; name another place with --to")

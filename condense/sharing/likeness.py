@@ -95,8 +95,8 @@ def nearest_space(file, spaces):
         raise InputError(f"{file.path} does not say what space its pixels are in, and {len(images)} images are too few "
                          f"to tell; {ASK}")
     if float(images.abs().max()) > BYTES:
-        raise InputError(f"pixels of {file.path} reach {float(images.abs().max()):g}, as bytes do; divide them by 255 "
-                         "and save the set again")
+        raise InputError(f"pixels of {file.path} reach {float(images.abs().max()):g}, as bytes do; divide the pixels "
+                         "by 255 and save the set again")
     certainly_raw = not bool(((images < 0) | (images > 1)).any())
     images = images[::-(-len(images) // _at_most(len(images), images[0].numel()))]
     whitening = None if certainly_raw else _whitening(file, spaces, images[0].numel())
@@ -105,8 +105,8 @@ def nearest_space(file, spaces):
     space, nearest = _decided(found, real, math.log2(1 / _square(images) / WHITE_FINE))
     told = f"its pixels have {found}; real images {nearest}: {real[nearest]}"
     if space is None:
-        raise InputError(f"{file.path} does not say what space its pixels are in, and they do not tell: {told}, which "
-                         f"is nearest but not clearly so; {ASK}")
+        raise InputError(f"{file.path} does not say what space its pixels are in, and their statistics do not decide "
+                         f"it: {told} is nearest, but not clearly; {ASK}")
     return space, f"{space}, by statistics: {told}"
 
 
@@ -121,8 +121,8 @@ def _whitening(file, spaces, size):
     Raises ValueError where it would take long to fit: what it is for can be asked.
     """
     if FITTED < size <= LARGEST:
-        raise InputError(f"{file.path} does not say what space its pixels are in, and with {size:,} values an image it "
-                         f"would take long to see; {ASK}")
+        raise InputError(f"{file.path} does not say what space its pixels are in, and with {size:,} values an image "
+                         f"finding out would take long; {ASK}")
     return None if size > LARGEST else fitted_whitening(spaces.normalised)
 
 

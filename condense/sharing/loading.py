@@ -251,7 +251,7 @@ def chosen_set(file, experiment=0, which="last"):
     sets = file.sets if which == "last" else file.best
     if not sets:
         other = WHICH[which == "last"]
-        raise InputError(f"{file.path} has no set of the {which} iteration; take --which {other}")
+        raise InputError(f"{file.path} has no set of the {which} iteration; give --which {other}")
     if not 0 <= experiment < len(sets):
         raise InputError(f"{file.path} has {len(sets)} experiment{'s' * (len(sets) > 1)}, numbered from 0; there is no "
                          f"--experiment {experiment}")
@@ -275,5 +275,5 @@ def _joined(sign, *parts):
 
 def _load(file, dataset, data_path, zca):
     arguments = data_of(file, SimpleNamespace(**{**DEFAULTS, "dataset": dataset, "data_path": data_path}))
-    log.info("loading %s, which tells what %s does not", arguments["name"], file.path)
+    log.info("loading %s, which says what %s leaves open", arguments["name"], file.path)
     return load_data(**arguments, zca=zca)

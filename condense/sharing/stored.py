@@ -34,7 +34,7 @@ class StoredSet:
     def steps_decoded(self, path, factor):
         """Return `steps`; raises ValueError where images of theirs, in the file `path`, are decoded to several."""
         if self.steps is not None and factor != 1:
-            raise InputError(f"{path} holds steps on its images as they are; leave --decode out")
+            raise InputError(f"{path} holds steps that use its images undecoded; leave --decode out")
         return self.steps
 
 
@@ -93,13 +93,12 @@ class SetFile:
         """
         factor = self.decode if asked is None else asked
         if factor is None:
-            raise InputError(f"{self.path} holds mosaics of multi-formation and does not say of how many images a "
-                             "side; give --decode 2 (ImageNet: 3), or --decode 1 where there are none")
+            raise InputError(f"{self.path} holds mosaics of multi-formation but does not say how many images per side; "
+                             "give --decode 2 (ImageNet: 3), or --decode 1 if they are no mosaics")
         for one in self.sets:
             one.steps_decoded(self.path, factor)
         if factor > 1 and self.decoded is not None:
-            raise InputError(f"{self.path} holds its images decoded already, as networks train on them; leave --decode "
-                             "out")
+            raise InputError(f"{self.path} holds decoded images already; leave --decode out")
         return factor
 
     def scored_by(self, experiment=0, which="last"):

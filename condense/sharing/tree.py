@@ -85,7 +85,7 @@ def _plain(class_name):
 def require_replaceable(path):
     """Raise FileExistsError where the folder `path` holds anything else than a tree that `write_tree` made."""
     if not path.is_dir() or not (path / CLASSES).is_file():
-        raise FileExistsError(f"{path} is no exported tree, and stays as it is; name another place with --to")
+        raise FileExistsError(f"{path} is not an exported tree and is not replaced; name another place with --to")
 
 
 @contextlib.contextmanager
@@ -97,7 +97,7 @@ def atomic_folder(path, replace=False):
     path = Path(path)
     if path.exists() or path.is_symlink():
         if not replace:
-            raise FileExistsError(f"{path} is there already; --overwrite replaces it, --to names another place")
+            raise FileExistsError(f"{path} exists already; --overwrite replaces it, --to names another place")
         require_replaceable(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.", suffix=".part",

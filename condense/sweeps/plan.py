@@ -81,8 +81,8 @@ def plan_cells(request: SweepRequest, grids: list[Grid]) -> list[Cell]:
     folders: set[str] = set()
     for cell in cells:
         if cell.folder in folders:
-            raise InputError(f"two cells would share {request.out}/{cell.folder}; name each once, and paths that end "
-                             "alike apart")
+            raise InputError(f"two cells would write to {request.out}/{cell.folder}; name each one once, and give "
+                             "paths different last names")
         folders.add(cell.folder)
     return cells
 

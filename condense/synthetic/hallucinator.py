@@ -91,21 +91,21 @@ class HallucinatedBases(SyntheticSet):
     IN_WORDS = "bases and hallucinators: small networks, which all classes share, restyle each stored image"
     INITS, HAS_FACTORS = ("noise", "real"), True
     OPTIONS = {
-        "n_style": {"default": 5, "ge": 1, "help": "hallucinators: small maps that all classes share; each base is "
-                    "seen through every one of them"},
-        "single_channel": {"default": False, "help": "bases of one channel"},
+        "n_style": {"default": 5, "ge": 1, "help": "number of hallucinators: small networks that all classes share; "
+                    "each one makes an image of every base"},
+        "single_channel": {"default": False, "help": "bases with one channel"},
         "base_channel": {"default": 0, "ge": 0, "help": "channels of the bases; 0: as many as images have"},
-        "style_init": {"default": "random", "choices": STYLE_INITS, "help": "start of hallucinators: random, as "
-                       "published, or near (ours): bases are shown almost as they are"},
-        "lambda_club_content": {"default": 0.1, "ge": 0, "help": "weight of the diversity of hallucinators, as an "
-                                "adversary sees it; 0: no adversary"},
-        "lambda_likeli_content": {"default": 1.0, "ge": 0, "help": "the adversary's weight of finding images of one "
-                                  "base alike (published runs: 0.1)"},
-        "lambda_cls_content": {"default": 1.0, "ge": 0, "help": "its weight of telling classes"},
-        "lambda_contrast_content": {"default": 1.0, "ge": 0, "help": "its weight of supervised contrast (published "
-                                    "runs: 0.1)"},
+        "style_init": {"default": "random", "choices": STYLE_INITS, "help": "start of hallucinators: random (as "
+                       "published), or near (ours: images start close to their bases)"},
+        "lambda_club_content": {"default": 0.1, "ge": 0, "help": "weight of the diversity of hallucinators, measured "
+                                "by an adversary; 0: no adversary"},
+        "lambda_likeli_content": {"default": 1.0, "ge": 0, "help": "weight of the adversary's loss that compares "
+                                  "images of one base (published runs: 0.1)"},
+        "lambda_cls_content": {"default": 1.0, "ge": 0, "help": "weight of the adversary's classification loss"},
+        "lambda_contrast_content": {"default": 1.0, "ge": 0, "help": "weight of the adversary's supervised contrastive "
+                                    "loss (published runs: 0.1)"},
         "lr_style": {"default": 0.0, "ge": 0, "help": "learning rate of the hallucinators; 0: that of the bases, as "
-                     "published for CIFAR-10 (for 8x8 digits: 0.01 with --lr_img 10; with more, images grow without end)"},
+                     "published for CIFAR-10 (for 8x8 digits 0.01 with --lr_img 10; above, images diverge)"},
         "budget": BUDGET,
     }
 
@@ -259,8 +259,8 @@ def _check_options(im_size, n_style, single_channel, base_channel):
     if single_channel and base_channel > 1:
         raise InputError(f"--single_channel is --base_channel 1, not {base_channel}; leave one of the two out")
     if min(im_size) < KERNEL:
-        raise InputError(f"hallucinators see {KERNEL}x{KERNEL} pixels at a time, and images are {im_size[0]}x"
-                         f"{im_size[1]}; use larger ones")
+        raise InputError(f"hallucinators need at least {KERNEL}x{KERNEL} pixels, and images are "
+                         f"{im_size[0]}x{im_size[1]}; use larger ones")
 
 
 def _no_room(num_classes, ipc, channel, im_size, n_style, base_channel, budget):

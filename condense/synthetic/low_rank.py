@@ -36,8 +36,8 @@ class LowRank(SyntheticSet):
 
     IN_WORDS = "low rank: each channel is the product of two thin matrices"
     INITS, HAS_FACTORS = ("noise", "noise_scaled", "real"), True
-    OPTIONS = {"rank": {"default": 2, "help": "inner side r of the two factors of each channel; stored are r (h + w) "
-                        "numbers instead of h w", "ge": 1}}
+    OPTIONS = {"rank": {"default": 2, "help": "inner dimension r of the two factors of each channel, which store r (h "
+                        "+ w) numbers instead of h w", "ge": 1}}
 
     def __init__(self, num_classes, ipc, channel, im_size, rank=2, num_per_class=None):
         height, width = im_size

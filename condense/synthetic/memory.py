@@ -41,10 +41,10 @@ class AddressableMemory(SyntheticSet):
 
     IN_WORDS = "addressable memory: every image is a combination of bases that all classes share"
     INITS, HAS_FACTORS = ("noise", "real"), True
-    OPTIONS = {"n_basis": {"default": 16, "ge": 1, "help": "images B that all classes share; each synthetic image "
-                           "is a combination of them and takes B numbers"},
-               "downsample_scale": {"default": 2, "ge": 1, "help": "the shared images are stored at 1/s of each "
-                                    "side, which s has to divide"}}
+    OPTIONS = {"n_basis": {"default": 16, "ge": 1, "help": "number B of images that all classes share; each synthetic "
+                           "image is a combination of them and stores B numbers"},
+               "downsample_scale": {"default": 2, "ge": 1, "help": "the shared images are stored at 1/s of each side; "
+                                    "s must divide the sides"}}
 
     def __init__(self, num_classes, ipc, channel, im_size, n_basis=16, downsample_scale=2, num_per_class=None):
         _check_options(im_size, n_basis, downsample_scale)

@@ -37,21 +37,21 @@ def check(cfg: Any) -> None:
     if cfg.zca:
         raise OptionError("IDC keeps pixels between 0 and 1, which whitened ones are not; leave --zca out")
     if cfg.n_data == 0:
-        raise OptionError("--n_data 0 leaves the network as it begins; say so by --net_epoch 0")
+        raise OptionError("--n_data 0 does not train the network; give --net_epoch 0 instead")
     if cfg.mix_p != "auto" and cfg.mix_p > 1:
         raise OptionError(f"--mix_p is a probability, not {cfg.mix_p:g}; lower it")
     if cfg.match == "feat" and (cfg.metric not in ("auto", "mse") or "True" in (cfg.bias, cfg.fc)):
         raise OptionError("--match feat compares features by squared distances; leave --metric, --bias and --fc out")
     if cfg.pt_from < 0 and cfg.pt_num > 1:
-        raise OptionError(f"--pt_num {cfg.pt_num} counts epochs from --pt_from on; give that, too")
+        raise OptionError(f"--pt_num {cfg.pt_num} counts epochs from --pt_from on; also give --pt_from")
 
 
 def settled(cfg: Any, real: RealData) -> Any:
     """Return `cfg` with what it leaves to the data; raises OptionError for a step size that nobody knows."""
     published = refined_defaults(real.name, real.channel, real.num_classes, is_large(real))
     if cfg.lr_img == "auto" and (cfg.match == "feat" or cfg.metric not in ("auto", published.metric)):
-        raise OptionError(f"--lr_img auto is for gradients by --metric {published.metric} on these images; give a "
-                          "--lr_img for what is matched here")
+        raise OptionError(f"--lr_img auto is published for --match grad with --metric {published.metric} on these "
+                          "images; give --lr_img for other choices")
     auto = {"niter": published.niter, "metric": published.metric, "lr_img": published.lr_img, "aug_type": AUG_TYPE,
             "n_data": published.n_data, "early": 0 if cfg.pt_from >= 0 else published.early, "mixup_net": "cut"}
     scored = idc_protocols([cfg.model], real, None, epochs=1, factor=outline(cfg, real).factor)[cfg.model]
@@ -69,4 +69,5 @@ def require_matched(cfg: Any, net: nn.Module) -> None:
     """Raise OptionError where gradients are to be matched of which network `net` has none."""
     shapes = [parameter.shape for parameter in net.parameters()]
     if cfg.match == "grad" and not any(is_matched(shape, cfg.bias == "True", cfg.fc == "True") for shape in shapes):
-        raise OptionError(f"--model {cfg.model} has no convolution whose gradients are matched; give --fc True")
+        raise OptionError(f"--model {cfg.model} has no convolution, and only gradients of convolutions are matched; "
+                          "give --fc True")

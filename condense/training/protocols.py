@@ -58,7 +58,7 @@ class Protocol:
         if self.augmentation == "autoaugment" and self.strategy not in POLICIES:
             raise InputError(unknown("AutoAugment policy", self.strategy, POLICIES))
         if self.augmentation == "cifar" and self.strategy not in ("none", "cutout"):
-            raise InputError(f"augmentation cifar goes with strategy none or cutout, not {self.strategy!r}")
+            raise InputError(f"augmentation cifar needs strategy none or cutout, not {self.strategy!r}")
         if not 0 <= self.cutmix <= 1:
             raise InputError(f"cutmix is a probability in 0..1, not {self.cutmix}")
 
@@ -139,7 +139,7 @@ class StepProtocol(Protocol):
     def __post_init__(self) -> None:
         lookup(dict.fromkeys(INITS), self.net_init, "initialisation of networks")
         if self.batch_size is not None:
-            raise InputError("in protocol dd every step has images of its own; leave --batch_train out")
+            raise InputError("in protocol dd every step has its own images; leave --batch_train out")
         if self.augmentation != "none" or self.strategy != "none" or self.cutmix or self.weight_decay:
             raise InputError("protocol dd is plain descent on the images as they are, without augmentation; choose "
                              "another --protocol for that")
@@ -168,7 +168,7 @@ def protocol_of(values: Mapping[str, Any]) -> Protocol:
     try:
         return kind(**values)
     except TypeError as error:
-        raise InputError(f"the set's protocol is none that this version knows ({error}); name one with --protocol"
+        raise InputError(f"the set's protocol is unknown to this version ({error}); name one with --protocol"
                          ) from error
 
 

@@ -169,7 +169,7 @@ def test_two_names_of_one_option_in_a_yaml_file_are_refused_whatever_their_value
     path = yaml_file("".join(f"{key}: 0.5\n" for key in keys))
     with pytest.raises(OptionError, match="lr_|syn_lr") as error:
         named("--config", path)
-    assert str(error.value).startswith(f"{path}: {keys[1]} is another name of an option that is there already")
+    assert str(error.value).startswith(f"{path}: {keys[1]} is another name of an option that the file already has")
 
 
 def test_values_under_other_names_are_checked(yaml_file):

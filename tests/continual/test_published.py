@@ -127,7 +127,7 @@ def test_pixels_of_every_scale_become_normalised(scale, flags, tmp_path):
 def test_pixels_that_do_not_tell_their_space_are_asked_for(tmp_path):
     write(tmp_path / NAME.format(2, 0), drawn_steps(FIRST, 2))
     write(tmp_path / NAME.format(6, 0), drawn_steps(FIRST, 6))
-    for ipc, reason in ((2, "20 images are too few"), (6, "is nearest but not clearly so")):
+    for ipc, reason in ((2, "20 images are too few"), (6, "is nearest, but not clearly")):
         (source,) = published(tmp_path, "--methods", "DM", ipc=ipc)
         with pytest.raises(ValueError, match=f"{reason}.*; give --cl_space normalised or raw$"):
             source.check([FIRST])

@@ -162,7 +162,7 @@ def refused(folder, mend, **more):
 
 def test_what_is_there_is_never_replaced_unasked(tmp_path):
     make(tmp_path, 2)
-    refused(tmp_path, "--resume, start afresh with --overwrite", resume=False)
+    refused(tmp_path, "--resume, start again with --overwrite", resume=False)
     refused(tmp_path, "--mom was 0.0, is 0.9", about={**ABOUT, "options": {"mom": 0.9}})
     refused(tmp_path, "other images", about={**ABOUT, "fingerprint": "cd"})
     (tmp_path / "replay_buffer_5.pt").touch()

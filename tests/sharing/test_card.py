@@ -136,7 +136,7 @@ def test_networks_that_were_not_trained_are_not_scored(tmp_path):
 
 
 @pytest.mark.parametrize("content, error, mend", [
-    (None, FileNotFoundError, "no file of scores .*evaluate.py writes one"),
+    (None, FileNotFoundError, "no file .*evaluate.py writes files of scores"),
     ("[1]", ValueError, "holds no rows of scores"),
     ('{"rows": [{"network": "MLP"}]}', ValueError, "take one that evaluate.py wrote"),
 ])

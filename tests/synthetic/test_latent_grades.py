@@ -107,7 +107,7 @@ def test_grades_and_channels_are_taken_as_they_are_given():
     (dict(codes_per_class=9, latent_grade="XS", n_decoder=4),
      "does not hold 9 codes of 192 numbers for each of 10 classes next to 4 decoders of 3,765; use --n_decoder 3 or "
      "less, or --codes_per_class 8 or less, or --ipc 2 or more"),
-    (dict(budget="published"), "how this form's paper counts is not known; leave --budget out"),
+    (dict(budget="published"), "the paper of this form does not say how it counts; leave --budget out"),
 ])
 def test_what_cannot_be_is_refused_by_its_mend(options, mend):
     with pytest.raises(ValueError, match=re.escape(mend)):

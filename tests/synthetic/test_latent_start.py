@@ -122,8 +122,9 @@ def test_fit_is_adam_on_the_mean_squared_error():
 
 
 @pytest.mark.parametrize("steps, told", [
-    (40, "about 20 s for this start: 40 steps (0.5 s each), anew in each experiment; shorter with --warmup_steps"),
-    (200, "about 2 min for this start: 200 steps (0.5 s each)"), (20, "about 10 s for this start"), (19, None)])
+    (40, "this start takes about 20 s: 40 steps (0.5 s each), repeated in each experiment; shorter with "
+         "--warmup_steps"),
+    (200, "this start takes about 2 min: 200 steps (0.5 s each)"), (20, "this start takes about 10 s"), (19, None)])
 def test_a_fit_that_takes_long_says_so_after_a_few_steps_of_which_the_first_does_not_count(
         caplog, monkeypatch, steps, told):
     latent, batch = random_set(num_classes=1, channel=3, im_size=(4, 6), **QUICK), tiny_real((9,)).sample([0])
