@@ -1,4 +1,4 @@
-"""Expert trajectories for trajectory matching: networks that train on the real data, recorded epoch by epoch.
+"""Expert trajectories for trajectory matching: networks trained on the real data and saved after each epoch.
 
 Cazenavette et al., "Dataset Distillation by Matching Training Trajectories", CVPR 2022; with --rho_max flat ones, as
 Du et al. (FTD), "Minimizing the Accumulated Trajectory Error to Improve Dataset Distillation", CVPR 2023.

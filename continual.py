@@ -1,4 +1,4 @@
-"""Class-incremental learning: classes come in steps, and all that stays of them is a small memory.
+"""Class-incremental learning: classes come in steps, and only a small memory of them is kept.
 
 At every step a memory of that step's classes alone is made (random real images, a coreset, or a condensed set) and
 joins what is there; fresh networks with an output for every class are trained on it from scratch, and tested on all

@@ -60,7 +60,7 @@ class Config(cli.SourceOptions, cli.ComputeOptions, cli.CommandOptions):
                                           "all", group=SET,
                                     ge=0)
 
-    dataset: str | None = option(None, "data set by name, 'folder' or 'file'; default: as stored in the "
+    dataset: str | None = option(None, "name of the data set, 'folder' or 'file'; default: as stored in the "
                                        "set", group=DATA)
     classes: str | None = redefault("classes", None)
 
@@ -135,7 +135,7 @@ def main(cfg):
     try:
         for address, file in files.items():
             for of_network in score_file(cfg, address, file, requests[address], held):
-                save_rows(cfg.output, of_network)          # what is done is kept, whatever becomes of the next
+                save_rows(cfg.output, of_network)          # finished rows are kept if a later set fails
                 rows += of_network
     except KeyboardInterrupt:
         raise Interrupted(f"stopped; {len(rows)} rows are in {cfg.output}", signal.SIGINT) from None

@@ -1,11 +1,11 @@
-"""Hand a synthetic set on: as PNG files, plain tensors, safetensors, the reference's layout, with a card about it.
+"""Export a synthetic set as PNG files, plain tensors, safetensors or the reference's layout, with a card about it.
 
     python export.py result/res_DM_CIFAR10_ConvNet_10ipc.pt --format card safetensors
     python export.py images_best.pt --dataset CIFAR10 --from_space normalised --format folder --to distilled
     python export.py https://.../res_DSA_CIFAR10_ConvNet_10ipc.pt --format tensors --space raw
 
-Sets of ours say all it takes; what others leave open, the data set says (--dataset, --data_path). Files land beside
-the set and are named after it, those of a set from the internet in the current folder.
+Our sets need no further options; for others, name the data set (--dataset, --data_path). Files are written next to
+the set and named after it; for a set from the internet, into the current folder.
 """
 
 import logging
@@ -49,7 +49,7 @@ class Config(cli.SourceOptions, cli.CommandOptions):
     labels: str | None = option(None, "file of labels, if it is not in the folder of the images", group=SET)
     sha256: str | None = option(None, "checksum that the file must have", group=SET)
 
-    dataset: str | None = option(None, "data set by name, 'folder' or 'file'; default: as stored in the "
+    dataset: str | None = option(None, "name of the data set, 'folder' or 'file'; default: as stored in the "
                                        "set", group=DATA)
     classes: str | None = redefault("classes", None)
 

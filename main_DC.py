@@ -48,8 +48,8 @@ class Config(cli.DataOptions, cli.SetOptions, cli.EvaluationOptions, cli.Compute
                              choices=("ours", "mse", "cos"))
     dsa_strategy: str = option("auto", "Siamese augmentation of DSA, operators joined by _ ; auto: "
                                "color_crop_cutout_flip_scale_rotate, for digits without flip; none: no augmentation")
-    epoch_eval_train: int | str = redefault("epoch_eval_train", "auto", choices=("auto",), help="epochs an evaluation "
-                                            "network trains; auto: 1000, for DC without augmentation 300")
+    epoch_eval_train: int | str = redefault("epoch_eval_train", "auto", choices=("auto",), help="epochs that an "
+                                            "evaluation network trains; auto: 1000, for DC without augmentation 300")
     eval_every: int | str = redefault("eval_every", "auto", choices=("auto",), ge=0, help="iterations between "
                                       "evaluations, 0: only the last; auto: 500, for pools only the last")
 
@@ -115,7 +115,7 @@ def main(cfg, name=None):
                 optimizer.step()
                 last = outer == outer_loop - 1
                 synthetic.after_step(augment, run.rng("set", *key, 1), end=last)
-                if not last:                                     # after the last step nobody needs the network
+                if not last:                                     # after the last step the network is not needed
                     current = TensorSet(synthetic.images().detach(), synthetic.labels, views=synthetic.views)
                     train_network(net, current, training, run.rng("nets", *key), forward, chunk)
     return run.save()

@@ -1,4 +1,4 @@
-"""DD: learn images, and the size of each step on them, such that a few steps of descent train a network.
+"""DD: learn images, and the size of each step on them, so that a few gradient steps train a network.
 
 Wang, Zhu, Torralba & Efros, "Dataset Distillation", 2018 (arXiv 1811.10959), algorithm 1 with many steps and epochs.
 With --train_nets_type loaded, networks were trained before, and --objective says what they are to learn.
@@ -171,7 +171,7 @@ def main(cfg, name="DD"):
 
 
 def start(argv=None):
-    """Run this script; asked for --inner_steps, run main_RTP.py in its place, with the defaults of this one."""
+    """Run this script. With --inner_steps, run main_RTP.py instead, with the defaults of this script."""
     if not is_given(Config, "inner_steps", argv):
         return run_script(main, Config, __doc__, argv)
     logging.getLogger("condense").info("--inner_steps: many steps on minibatches of the set are those of main_RTP.py, "

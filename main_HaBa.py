@@ -1,4 +1,4 @@
-"""HaBa: trajectory matching whose images are bases, each seen through every one of a few small shared networks.
+"""HaBa: trajectory matching of images that a few small shared networks make of each base.
 
 Liu et al., "Dataset Distillation via Factorization", NeurIPS 2022: main_MTT.py with --parameterization hallucinator,
 and that paper's defaults. Experts are main_MTT.py's.

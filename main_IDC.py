@@ -1,4 +1,4 @@
-"""IDC: match the gradients of networks that train on real data, with several training images in the place of one.
+"""IDC: match the gradients of networks that train on real data; one stored image holds several training images.
 
 Kim et al., "Dataset Condensation via Efficient Synthetic-Data Parameterization", ICML 2022, algorithm 1. With
 --factor 1, or --parameterization pixels, it is IDC-I: the same objective for ordinary images. Real images are drawn
@@ -86,7 +86,7 @@ class Config(cli.DataOptions, cli.SetOptions, cli.EvaluationOptions, cli.Compute
     eval_mode: str = redefault("eval_mode", "S")
     num_exp: int = redefault("num_exp", 1)
     num_eval: int = redefault("num_eval", 5, aliases=("repeat",))
-    epoch_eval_train: int | str = redefault("epoch_eval_train", "auto", choices=AUTO, ge=1, help="epochs an "
+    epoch_eval_train: int | str = redefault("epoch_eval_train", "auto", choices=AUTO, ge=1, help="epochs that an "
                                             "evaluation network trains; auto: 1000, for DenseNet on 50 mosaics of a "
                                             "class and more 400, for ImageNet by the images of a class")
     lr_net: float | str = redefault("lr_net", "auto", choices=AUTO, aliases=("lr",), help="learning rate of networks; "
@@ -171,7 +171,7 @@ def main(cfg, name=None):
                 loss.backward()
                 optimizer.step()
                 synthetic.after_step(augment, run.rng("set", *key, 1), end=last)
-                if last and is_fresh(cfg, it + 1):               # nobody needs the network any more
+                if last and is_fresh(cfg, it + 1):               # the network is not needed any more
                     continue
                 for epoch in range(cfg.net_epoch):               # it follows the real data, not the synthetic set
                     step = (it * cfg.inner_loop + inner) * cfg.net_epoch + epoch

@@ -1,4 +1,4 @@
-"""KFS: distribution matching whose images are latent codes decoded by a few decoders that all classes share.
+"""KFS: distribution matching of images that a few shared decoders make of latent codes.
 
 Lee, Lee & Hwang, "Dataset Condensation with Latent Space Knowledge Factorization and Sharing", arXiv 2208.10494, 2022:
 main_DM.py with --parameterization latent_decoder. From the paper are codes and decoders, the loss (a multiple of DM's),

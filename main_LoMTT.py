@@ -1,4 +1,4 @@
-"""LoMTT: trajectory matching whose images are products of thin matrices, more of them in the same space.
+"""LoMTT: trajectory matching of images that are products of thin matrices; the same storage holds more of them.
 
 Yang et al., "An Efficient Dataset Condensation Plugin and Its Application to Continual Learning", NeurIPS 2023:
 main_MTT.py with --parameterization low_rank, and that paper's defaults. Experts are main_MTT.py's.

@@ -1,4 +1,4 @@
-"""MTT: train a student on the synthetic images and match where an expert's training on real images went.
+"""MTT: train a student on the synthetic images and match the parameters of an expert trained on real images.
 
 Cazenavette, Wang, Torralba, Efros & Zhu, "Dataset Distillation by Matching Training Trajectories", CVPR 2022,
 algorithm 1. With --unroll tesla and --teacher_label: Cui et al. (TESLA), ICML 2023; with a growing window of start

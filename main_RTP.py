@@ -1,4 +1,4 @@
-"""RTP: learn a set such that many steps of momentum on minibatches of it train a network.
+"""RTP: learn a set so that many momentum steps on minibatches of it train a network.
 
 Deng & Russakovsky, "Remember the Past: Distilling Datasets into Addressable Memories for Neural Networks", NeurIPS
 2022: the set is an addressable memory (RTP), or with --parameterization pixels plain images (BPTT). With --window only

@@ -1,9 +1,10 @@
-"""Choose real training images, to hold condensed ones against: random, herding, k-center or k-means.
+"""Choose real training images to compare condensed ones with: random, herding, k-center or k-means.
 
     python select_coreset.py --dataset CIFAR10 --ipc 10 --method herding
     python select_coreset.py --dataset CIFAR10 --ipc 10 --method k-means --space trained --protocol dc
 
-The result is one like a condensed set's, scored alike; its meta["indices"] says which images were chosen.
+The result has the format of a condensed set's and is evaluated in the same way. Its meta["indices"] says which images
+were chosen.
 """
 
 import logging
@@ -43,8 +44,8 @@ class Config(cli.DataOptions, cli.CellOptions, cli.ScoringOptions, cli.ComputeOp
                                "color_crop_cutout_flip_scale_rotate, for digits without flip; none: no augmentation")
     num_exp: int = redefault("num_exp", 1, help="number of selections; several show how much random draws, k-means and "
                              "network features vary (herding and k-center on pixels do not vary)")
-    epoch_eval_train: int | str = redefault("epoch_eval_train", "auto", choices=("auto",), help="epochs an evaluation "
-                                            "network trains; auto: 1000, for dc without augmentation 300")
+    epoch_eval_train: int | str = redefault("epoch_eval_train", "auto", choices=("auto",), help="epochs that an "
+                                            "evaluation network trains; auto: 1000, for dc without augmentation 300")
     lr_net: float = redefault("lr_net", 0.01)
 
 

@@ -1,4 +1,4 @@
-"""What `auto` comes to, in one place."""
+"""What `auto` stands for, in one place."""
 
 from condense.augmentation import default_strategy, parse_strategy
 from condense.data import default_side

@@ -30,10 +30,10 @@ class Options:
 class SourceOptions(Options):
     """Which images there are, and at which size."""
 
-    dataset: str = option("CIFAR10", "data set by name; 'folder' or 'file' for your own", group=DATA)
+    dataset: str = option("CIFAR10", "name of the data set; 'folder' or 'file' for your own images", group=DATA)
     data_path: str = option("data", "folder (or file) of the data; known sets download there", group=DATA,
                             neutral=True)
-    im_size: int | None = option(None, "side in pixels that images are resized to; ImageNet if not given: "
+    im_size: int | None = option(None, "side in pixels that images are resized to; default for ImageNet: "
                                        "128", group=DATA,
                                  ge=4, aliases=("res",))
     resize: str = option("auto", "how images are resized: crop (short side, then the centre), squash (both sides), or "
@@ -89,7 +89,7 @@ class ScoringOptions(Options):
                             "it), or a pool: M, B, W, D, A, P, N, I", group=EVALUATION)
     num_exp: int = option(5, "experiments: whole condensations", group=EVALUATION, ge=1)
     num_eval: int = option(20, "fresh networks per evaluation", group=EVALUATION, ge=1)
-    epoch_eval_train: int = option(1000, "epochs an evaluation network trains", group=EVALUATION, ge=0)
+    epoch_eval_train: int = option(1000, "epochs that an evaluation network trains", group=EVALUATION, ge=0)
     batch_train: int = option(256, "minibatch size of network training", group=EVALUATION, ge=1)
 
 
@@ -109,7 +109,7 @@ class ComputeOptions(Options):
     device: str = option("auto", "auto, cpu, cuda, cuda:N or mps", group=RUN)
     precision: str = option("fp32", "number format of network arithmetic", group=RUN, choices=("fp32", "tf32", "bf16"))
     compile: bool = option(False, "compile networks: takes minutes at the start, then runs faster", group=RUN)
-    deterministic: bool = option(False, "identical tensors on a GPU too, at some cost", group=RUN)
+    deterministic: bool = option(False, "identical tensors on a GPU as well, but slower", group=RUN)
     chunk: int | None = option(None, "most images that go through a network at a time; chosen by device if not "
                                      "given", group=RUN,
                                ge=1)
@@ -135,9 +135,9 @@ class ResultOptions(CommandOptions):
 
     seed: int = option(0, "seed of every random number", group=RUN, ge=0)
     save_path: str = option("result", "folder of results", group=RUN, neutral=True)
-    resume: bool = option(False, "go on from the checkpoint in save_path", group=RUN, neutral=True)
+    resume: bool = option(False, "continue from the checkpoint in save_path", group=RUN, neutral=True)
     overwrite: bool = option(False, "replace a result or checkpoint of other options", group=RUN, neutral=True)
-    tensorboard: bool = option(False, "write TensorBoard events too", group=RUN, neutral=True)
+    tensorboard: bool = option(False, "also write TensorBoard events", group=RUN, neutral=True)
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Values of options: from words to numbers, held against choices and ranges."""
+"""Values of options: converted from words to numbers, and checked against choices and ranges."""
 
 from types import NoneType, UnionType
 from typing import get_args, get_origin

@@ -1,4 +1,4 @@
-"""What an evaluated set is held against: baselines at equal bytes and equal images, and DD-Ranking's scores."""
+"""What an evaluated set is compared with: baselines at equal bytes and equal images, and DD-Ranking's scores."""
 
 import dataclasses
 import logging

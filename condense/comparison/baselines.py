@@ -1,7 +1,7 @@
-"""What a synthetic set is held against: random and chosen real images, and the whole training set.
+"""Baselines of a synthetic set: random and chosen real images, and the whole training set.
 
 Scores are kept in the cache folder, network by network, so that each is paid for once on a machine. `given` are the
-`Conditions` of the set that they are held against.
+`Conditions` of the set that they are compared with.
 """
 
 import contextlib
@@ -171,7 +171,7 @@ def _kept(kind, ipc, real, protocols, num_eval, rng, compute, score, given, **mo
 
 
 def _remembered(key, score):
-    """Return `score()`, or what it returned when somebody first asked for it under `key`."""
+    """Return `score()`, or what an earlier call under `key` returned."""
     name = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
     path = cache_folder() / "baselines" / f"{name}.json"
     with contextlib.ExitStack() as stack:

@@ -1,4 +1,4 @@
-"""DD-Ranking: how much of a set's accuracy is its images', and how much its labels' and the augmentation's.
+"""DD-Ranking: which part of a set's accuracy comes from its images, its labels and the augmentation.
 
 Li et al., "DD-Ranking: Rethinking the Evaluation of Dataset Distillation", 2025. All accuracies are fractions in
 [0, 1], of networks of one architecture. Both scores map a weighted difference in [-1, 1] to [0, 1]:

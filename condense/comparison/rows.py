@@ -1,4 +1,4 @@
-"""What an evaluation comes to: one row per set (or baseline) and network, as a table and as `scores.json`."""
+"""Results of an evaluation: one row per set (or baseline) and network, as a table and as `scores.json`."""
 
 import contextlib
 import hashlib
@@ -31,7 +31,7 @@ class Row:
     `accuracies` are fractions, a list over experiments of lists over networks. `images` and `bytes` are those of one
     set. `source` says all that it takes to repeat the row (plain values, equal for equal rows), `facts` what else is
     known of it. `equal` has the row of random images at equal bytes, where there is one. `kind` is
-    "set", or which baseline it is. `told_apart` are words to add to a name that another row has, too.
+    "set", or which baseline it is. `told_apart` are words to add to a name that another row also has.
     """
 
     name: str

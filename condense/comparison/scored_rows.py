@@ -1,4 +1,4 @@
-"""One network's row in the table: its accuracies on the sets of a file, and the rows that they are held against."""
+"""One network's row in the table: the accuracies on the sets of a file, and the rows of its baselines."""
 
 import logging
 from dataclasses import asdict, dataclass, replace

@@ -47,8 +47,8 @@ class ScoredSet:
 
     def __init__(self, file, placed, which="last", experiment=None):
         if file.meta and not {"protocols", "fingerprint"} <= file.meta.keys():
-            raise InputError(f"{file.path}: its meta lacks protocols or fingerprint; make the result again with this "
-                             "version")
+            raise InputError(f"{file.path}: its meta has no protocols or no fingerprint; make the result again with "
+                             "this version")
         self.file, self.placed, self.which, self.experiment = file, placed, which, experiment
         self.stored = file.best if which == "best" else file.sets
         self.sets = placed.best if which == "best" else placed.sets
@@ -77,7 +77,7 @@ class ScoredSet:
 
     @property
     def factor(self):
-        """How many of them a side were in the place of one, whoever decoded them."""
+        """Tiles per side of a stored image, whether the file or this reader decoded them."""
         return max(self.placed.decode, self.file.decoded or 1)
 
     @property

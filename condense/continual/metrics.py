@@ -1,4 +1,4 @@
-"""What a class-incremental run comes to: accuracies per step, their average, forgetting, classes one by one.
+"""Metrics of a class-incremental run: accuracies per step, their average, forgetting, accuracies of classes.
 
 A run is one class order with one network drawn anew at every step; everything follows from its confusion matrices,
 (K, K) counts of test images, row = true class, column = guess. Accuracies are fractions in [0, 1].

@@ -1,4 +1,4 @@
-"""How long a comparison will take, as far as one step of each memory tells."""
+"""How long a comparison will take, estimated from one step of each memory."""
 
 import time
 from collections.abc import Callable, Sequence

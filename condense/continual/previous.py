@@ -1,4 +1,4 @@
-"""The comparison that a folder holds already: what must not change under it, and which of its rows stay.
+"""The comparison that a folder holds already: which options must not change, and which of its rows stay.
 
 A summary is derived: the sets and scores of single steps are kept on their own, and each is checked on its own. So a
 later command may score otherwise, with other methods and orders; only other data or other condensation are refused.

@@ -1,4 +1,4 @@
-"""What a comparison comes to: one JSON file with everything, and one table."""
+"""The summary of a comparison: one JSON file with everything, and one table."""
 
 import dataclasses
 import json

@@ -1,4 +1,4 @@
-"""What a run tells while it goes: lines on the terminal, JSON lines in a file, optionally TensorBoard."""
+"""What a run reports while it runs: lines on the terminal, JSON lines in a file, optionally TensorBoard."""
 
 import contextlib
 import json

@@ -1,4 +1,4 @@
-"""Some classes of a data set in place of all: how they are named, and the `RealData` of them alone."""
+"""Some classes of a data set instead of all: how they are named, and their `RealData`."""
 
 import logging
 import re

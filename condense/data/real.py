@@ -110,7 +110,7 @@ class RealData:
         return digest.hexdigest()
 
     def whiten(self, whitening):
-        """Make a float32 copy of both parts, whitened by `whitening`, the store in place of the pixels.
+        """Make a float32 copy of both parts, whitened by `whitening`, and store it instead of the pixels.
 
         `whitening` is the one fitted on the training part: the fingerprint names its settings, not its rounding.
         Raises ValueError for a set that is whitened, or has images of another size than `whitening` is for.

@@ -28,7 +28,7 @@ class DataChoice:
     `im_size` (an int N) and `resize` ("crop": short side to N, then the centre; "squash": both sides to N;
     "auto": squash for ImageNet, else crop) bring images to one size, bilinearly with antialiasing; without `im_size`
     they keep theirs. `seed` decides what is held out where there is no test part; `progress` shows a bar while images
-    are decoded. `zca` whitens both parts by the training part in place of normalising them. `subset` names some classes
+    are decoded. `zca` whitens both parts by the training part instead of normalising them. `subset` names some classes
     of ImageNet (SUBSETS). `classes` keeps some classes alone, named as `parse_classes` reads them and renumbered in
     that order; mean and std stay those of all, `zca` is fitted on the ones kept.
     """

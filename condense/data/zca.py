@@ -181,8 +181,8 @@ def _full_precision(device):
 def fitted_whitening(real):
     """Return the `Whitening` of the training pixels of a `RealData`: fitted once, then read from the cache folder.
 
-    Who asks while somebody else fits waits, and reads. Another kind of device, another torch and other code round
-    otherwise: each fits its own.
+    A process that asks while another one fits waits, and then reads. Rounding depends on the kind of device, on torch
+    and on our code: each combination fits its own.
     """
     key = json.dumps([CODE, torch.__version__, real.device.type, EPS, real.fingerprint])
     path = cache_folder() / "zca" / f"{hashlib.sha256(key.encode()).hexdigest()}.zca"

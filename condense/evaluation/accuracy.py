@@ -1,4 +1,4 @@
-"""Test a network: the fraction that it gets right, and which classes it takes for which."""
+"""Test a network: the fraction of images that it classifies correctly, and the confusion of classes."""
 
 import torch
 from jaxtyping import Float, Int

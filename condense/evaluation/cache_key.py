@@ -19,7 +19,7 @@ def code_of_scores(*files):
 def cache_key(compute, code, libraries=()):
     """Return plain values that differ where code, libraries, kind of device or precision do.
 
-    `code` is `code_of_scores`; `libraries` decide, too, besides torch and LIBRARIES. `compute` is the `Compute` that
+    `code` is `code_of_scores`; `libraries` decide as well, with torch and LIBRARIES. `compute` is the `Compute` that
     networks run with.
     """
     return {"code": code, "torch": torch.__version__,      # says for which CUDA, too

@@ -1,4 +1,4 @@
-"""Choosing the learning rate that a set is trained with, on training images kept for it, never on the test set."""
+"""Choosing the learning rate that a set is trained with, on held-out training images, never on the test set."""
 
 import statistics
 from collections.abc import Callable, Iterable, Mapping

@@ -1,4 +1,4 @@
-"""Banks of networks that are trained already: the experts of a folder as they ended, to learn for and to score on.
+"""Banks of trained networks: the last snapshots of the experts of a folder, to learn for and to evaluate on.
 
 Wang, Zhu, Torralba & Efros, "Dataset Distillation", 2018: fixed and random pre-trained networks. `buffer.py` makes
 them; a folder whose experts keep their last snapshot alone is as good as one of whole trajectories.

@@ -1,4 +1,4 @@
-"""Options of trajectory matching: which go together, and what they come to."""
+"""Options of trajectory matching: which ones go together, and their final values."""
 
 from condense.cli import OptionError, auto
 from condense.experts.control import RandomTrajectories

@@ -1,4 +1,4 @@
-"""One replay file: how it is opened, and what is wrong with it where something is."""
+"""One replay file: how it is opened, and what can be wrong with it."""
 
 import logging
 from collections.abc import Iterable, Sequence
@@ -33,7 +33,7 @@ def open_replay(path: str | Path) -> Sequence[Sequence[Sequence[Tensor]]]:
     try:
         content = torch.load(path, map_location="cpu", mmap=is_mappable(path), weights_only=True)
     except Exception as error:                            # torch, zip and pickle errors alike: not a whole file
-        raise Unreadable(f"{path} is cut off or no replay file ({type(error).__name__})") from error
+        raise Unreadable(f"{path} is incomplete or no replay file ({type(error).__name__})") from error
     if not (_are_lists([content]) and _are_lists(content) and all(map(_are_lists, content))):
         raise Unreadable(f"{path} holds no list of trajectories")
     if not all(torch.is_tensor(tensor) for trajectory in content for snapshot in trajectory for tensor in snapshot):

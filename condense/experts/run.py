@@ -47,8 +47,8 @@ class ExpertRun:
         for line in lines:
             log.info(line)
         if has_batchnorm(net):
-            raise OptionError(f"--model {options['model']} has batch norm, whose running statistics no buffer holds; "
-                              "take a network without, such as ConvNet")
+            raise OptionError(f"--model {options['model']} has batch norm, whose running statistics are not stored in "
+                              "buffers; choose a network without, such as ConvNet")
         self.real, self.model, self.recipe, self.compute, self.rng = real, options["model"], recipe, compute, rng
         self.size = sum(parameter.numel() for parameter in net.parameters())
         self.store = ExpertStore(folder, describe(real, net, recipe, options))

@@ -43,7 +43,7 @@ class ExpertStore:
     def take_up(self, resume: bool, overwrite: bool) -> None:
         """Find out what is there already; raises OptionError where going on would lose or mix something.
 
-        Reads only. With `overwrite` what is there does not count, unless `resume` is wanted, too.
+        Reads only. With `overwrite` what is there does not count, unless `resume` is wanted as well.
         """
         if overwrite and not resume:
             return
@@ -118,7 +118,7 @@ class ExpertStore:
                           "--buffer_path")
 
     def _clear(self, everything):
-        """Remove what a killed process left half-written or no longer needs; with `everything` all experts, too."""
+        """Remove what a killed process left half-written or no longer needs; with `everything` also all experts."""
         for folder in (self.folder, self.unfinished):
             for path in folder.glob(".*.part"):
                 path.unlink()
@@ -167,7 +167,7 @@ class ExpertStore:
             path.unlink()
 
     def save_state(self, state: dict[str, Any]) -> None:
-        """Keep the state of experts under way, plain values and tensors, in place of the one before."""
+        """Keep the state of experts under way, plain values and tensors; it replaces the earlier one."""
         save_atomically(state, self.state_path)
 
     def load_state(self) -> dict[str, Any] | None:

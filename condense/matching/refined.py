@@ -1,7 +1,7 @@
 """Refined gradient matching: plain distances of the gradients of convolutions, a part of a large set at a time.
 
 Kim et al., "Dataset Condensation via Efficient Synthetic-Data Parameterization", ICML 2022 (IDC). Gradients are of
-networks that have been trained on real images, so their lengths say something, too, and are compared with the rest.
+networks that have been trained on real images, so their lengths carry information and are compared as well.
 """
 
 from collections.abc import Sequence

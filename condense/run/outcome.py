@@ -1,4 +1,4 @@
-"""What the experiments of a run leave: their sets as the result file holds them, accuracies, and further facts."""
+"""What the experiments of a run produce: their sets as the result file holds them, accuracies, and further facts."""
 
 import copy
 import statistics
@@ -65,7 +65,7 @@ class Outcome:
             self.best.append(best.found)
 
     def with_current(self, synthetic, best=None):
-        """Return a copy that has the set of an unfinished experiment, too."""
+        """Return a copy that also has the set of an unfinished experiment."""
         more = copy.copy(self)
         for name in ("data", "factors", "best", "steps", "starts"):
             setattr(more, name, list(getattr(self, name)))
@@ -92,7 +92,7 @@ class Outcome:
 def as_stored(synthetic):
     """Return ((images, labels), factors) of a set as the result file holds them; factors None for plain pixels.
 
-    Images are decoded from the factors as every reader does it, so that both agree to the bit, whatever the device.
+    Images are decoded from the factors as every reader does it, so that both agree to the bit on every device.
     """
     factors = stored_factors(synthetic)
     return (restore_synthetic(factors) if factors else synthetic).snapshot(), factors

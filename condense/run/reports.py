@@ -1,4 +1,4 @@
-"""What a run says of itself, in words: storage, accuracies, how long it will take."""
+"""What a run reports in words: storage, accuracies, how long it will take."""
 
 import logging
 import math

@@ -57,14 +57,14 @@ def form_in(meta, where="meta"):
     form = {name: meta.get(name, value) for name, value in before.items()}
     for name, value in form.items():
         if type(value) is not int or value < 1:
-            raise InputError(f"{where} says {name} {value!r}, not a number from 1 on; make the result again")
+            raise InputError(f"{where} says {name} {value!r}, not a whole number of 1 or more; make the result again")
     return form
 
 
 def save_result(path, data, accuracies, meta, factors=(), best=(), best_factors=(), steps=(), start=()):
     """Write a result atomically: `data` list of [images, labels], `accuracies` {network: [fractions]}, `meta`.
 
-    `factors` lists what each set stores in place of its images, where it does; `best` and `best_factors` are the
+    `factors` lists what each set stores instead of images, if it does; `best` and `best_factors` are the
     same of the iterations chosen, where they are. `steps` and `start` list what sets of unrolled training bring with
     their images, as `stored_steps` returns it. Raises OSError where the disk
     cannot take it; an existing file then stays as it was.

@@ -147,7 +147,7 @@ class Run:
     def outer_steps(self, number):
         """Yield the outer steps of one iteration, 0..number-1, for methods that have several.
 
-        Between two of them the run can stop, too; it then goes back to where the iteration began.
+        The run can also stop between two of them; it then goes back to the start of the iteration.
         """
         before = copy_state(*self.owners)
         for step in range(number):

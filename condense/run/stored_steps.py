@@ -1,4 +1,4 @@
-"""Steps of descent in a result file: what is written of them, and what is read back."""
+"""Steps of descent in a result file: how they are written and read."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""PyTorch files of strangers: tensors and plain values come in, nothing else is ever brought to life."""
+"""PyTorch files from others: only tensors and plain values are loaded, never objects or code."""
 
 import pickle
 import re
@@ -33,5 +33,5 @@ def read_archive(path):
 
 
 def _broken(path, error):
-    return (f"{path} is cut off or no PyTorch file ({type(error).__name__}); download or copy it again, or name a .pt "
-            "or .safetensors file or a folder of images")
+    return (f"{path} is incomplete or no PyTorch file ({type(error).__name__}); download or copy it again, or name a "
+            ".pt or .safetensors file or a folder of images")

@@ -17,7 +17,7 @@ FORMAT_VERSION = 1
 
 @dataclass(frozen=True, eq=False)
 class Bundle:
-    """One set in one space, with everything that whoever uses it must know.
+    """One set in one space, with everything that its user must know.
 
     `images` (n, C, H, W) float32 in `space`, decoded; `labels` (n,) int64 or (n, K) float32. The mean and std of raw
     images are those of their data set, where known. `about` are plain values. `steps` are those of a set of unrolled

@@ -1,4 +1,4 @@
-"""One page about a synthetic set: what it is, how to load it, what it scored, how to make it again."""
+"""One page about a synthetic set: what it is, how to load it, its scores, how to make it again."""
 
 import json
 import shlex
@@ -207,7 +207,7 @@ def _flag(name, value):
 
 def licence(to_export):
     data = to_export.name or "the data set that it was made from"
-    return (f"The images derive from those of {data}, whose licence and terms of use apply to them, too; see there "
+    return (f"The images derive from those of {data}, whose licence and terms of use also apply to them; see there "
             "before passing them on.")
 
 

@@ -8,7 +8,7 @@ from condense.core.errors import InputError, MissingFile
 from condense.core.words import percent
 from condense.sharing.bundle import accuracies
 
-NOT_SCORED = ("not scored", "–")           # in the place of an accuracy and its number of networks
+NOT_SCORED = ("not scored", "–")           # instead of an accuracy and its number of networks
 
 
 def scores(to_export, rows):
@@ -81,5 +81,5 @@ def load_scores(path):
             row["network"]
         return rows
     except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{path} holds no rows of scores ({type(error).__name__}); take one that evaluate.py wrote"
+        raise InputError(f"{path} holds no rows of scores ({type(error).__name__}); give a file that evaluate.py wrote"
                          ) from error

@@ -1,4 +1,4 @@
-"""A synthetic set scored in one call, for somebody's own code: `evaluate_set`, to the numbers of evaluate.py."""
+"""A synthetic set evaluated in one call from your own code: `evaluate_set` gives the numbers of evaluate.py."""
 
 from contextlib import contextmanager
 from dataclasses import replace
@@ -88,7 +88,7 @@ def _accuracies(ready, networks, changes, num_eval, rng, compute, progress):
 
 
 def _file_of(synthetic):
-    """Return the `SetFile` that is meant: read from its address, or made of tensors that somebody holds."""
+    """Return the `SetFile` that is meant: read from its address, or made of the tensors given."""
     if isinstance(synthetic, (str, PathLike)):
         return read_set(local_copy(synthetic))
     if isinstance(synthetic, LoadedSet):

@@ -1,4 +1,4 @@
-"""Sets by their address: a local path as it is, a URL downloaded once, whole or not at all, and checked."""
+"""Sets by their address: a local path is used as it is, a URL is downloaded once and completely, and checked."""
 
 import contextlib
 import hashlib
@@ -27,7 +27,7 @@ def local_copy(address, sha256=None, progress=True):
     """Return the path of `address`: a path comes back as it is, of an http(s) URL that of its copy in the cache folder.
 
     A URL is downloaded once, by one process at a time, and afterwards works offline; the copy keeps the name that the
-    URL ends in. `sha256`, in hex, is held against the file, downloaded, cached or local; of a download without one it
+    URL ends in. `sha256`, in hex, must be that of the file, downloaded, cached or local; of a download without it, it
     is logged. Raises FileNotFoundError where there is no such file or server, OSError for a download that is cut off
     or cannot be written, ValueError for another checksum: one line each, and nothing of it stays in the cache.
     """
@@ -45,7 +45,7 @@ def local_copy(address, sha256=None, progress=True):
 
 @contextlib.contextmanager
 def _turn(path, url):
-    """Hold `path` against other processes that would download it, too."""
+    """Lock `path` so that no other process downloads it at the same time."""
     with contextlib.ExitStack() as stack:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -74,7 +74,7 @@ def checked_sha256(sha256):
 def cached_path(url):
     """Return the path of the copy of `url`: its own name, in one folder with files from the same folder of the server.
 
-    So images_best.pt finds labels_best.pt, which came from there, too.
+    So images_best.pt finds labels_best.pt, which came from the same place.
     """
     parts = urlsplit(url)
     name = PurePosixPath(parts.path).name

@@ -1,4 +1,4 @@
-"""The formats that a set is exported in, where each is written, and whether what is asked for goes together."""
+"""The formats that a set is exported in, where each one is written, and which options go together."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,7 +72,7 @@ def _check_space(names, space):
         raise InputError(f"--format {' '.join(names)} has a fixed space; leave --space out")
     for name, spaces in asked.items():
         if space is not None and space not in spaces:
-            raise InputError(f"--format {name} does not hold {space} images; take --space {' or '.join(spaces)}, or "
+            raise InputError(f"--format {name} does not hold {space} images; give --space {' or '.join(spaces)}, or "
                              "--format tensors")
 
 

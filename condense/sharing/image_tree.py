@@ -63,7 +63,7 @@ def _said(path, folders):
         content = json.loads(file.read_text(encoding="utf-8"))
         names, said = (list(map(str, content[key])) for key in ("class_names", "folders"))
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{file} does not list class_names and folders; remove it to take the order of the folders' "
+        raise InputError(f"{file} does not list class_names and folders; remove it to use the order of the folders' "
                          "names") from error
     outside = [name for name in said if name in ("", ".", "..") or Path(name).name != name]
     if outside:

@@ -1,4 +1,4 @@
-"""Read a synthetic set, whoever wrote it: `read_set` recognises the layouts of LAYOUTS and returns a `SetFile`."""
+"""Read a synthetic set of any origin: `read_set` recognises the layouts of LAYOUTS and returns a `SetFile`."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Which space do pixels live in? Their statistics against those of real training images in each.
+"""Which space are pixels in? Their statistics are compared with those of real training images in each space.
 
 Condensed images keep their data set's brightness and coarse shapes, but gain contrast and fine structure, and sets
 that started from noise keep much of it. So the distance to a space forgives more fine structure than less, and no
@@ -19,7 +19,7 @@ from condense.data.zca import LARGEST, fitted_whitening
 BYTES = 64                                 # no space of a set has values beyond: these are 0..255
 FEWEST = 50                                # images; fewer say too little
 VALUES = 1 << 23                           # pixel values of images, evenly spread, that are looked at
-REAL = 1000                                # real images that they are held against, where these are as few
+REAL = 1000                                # real images that they are compared with, where these are as few
 FITTED = 4096                              # values of an image up to which a whitening is fitted within a minute
 NEAR, NEAR_RAW, CLEARLY = 1.5, 2.5, 1.0    # see `_decided`: octaves; calibrated on DM sets of three data sets
 SAME_MEAN, SAME_SLOPE = 0.05, 0.3
@@ -93,7 +93,7 @@ def nearest_space(file, spaces):
     images = torch.cat([one.images for one in (file.sets or file.best)])
     if len(images) < FEWEST:
         raise InputError(f"{file.path} does not say what space its pixels are in, and {len(images)} images are too few "
-                         f"to tell; {ASK}")
+                         f"to find out; {ASK}")
     if float(images.abs().max()) > BYTES:
         raise InputError(f"pixels of {file.path} reach {float(images.abs().max()):g}, as bytes do; divide the pixels "
                          "by 255 and save the set again")

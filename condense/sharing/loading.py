@@ -37,7 +37,7 @@ class LoadedSet:
 
     `images` (n, C, H, W) float32 in `space`: normalised with its `mean` and `std`, or whitened with its `zca`, and test
     images must be made alike; or raw, where that was asked for. `labels` (n,) int64, or (n, K) probabilities.
-    `class_names` is None where nobody says them, `lr` the step size learned with the set, or None. `path` is the file,
+    `class_names` is None if they are not known, `lr` the step size learned with the set, or None. `path` is the file,
     `evidence` says how its space is known. `steps` are those of a set of unrolled training: which images each of them
     sees, how far it goes, and fixed starts; else None. Every `views` images in a row show one stored base, of which an
     epoch of training sees one, drawn anew each time; 1: every image is its own.
@@ -111,7 +111,7 @@ class SetReader:
 
     @property
     def name(self):
-        """The data set's name, None where nobody says it."""
+        """The data set's name, None if it is not known."""
         return self.dataset or self.file.dataset
 
     @cached_property
@@ -185,7 +185,7 @@ class SetReader:
         file, (own, evidence) = self.file, self.found
         one, name = chosen_set(file, experiment, which), name or own
         if name == "zca" != own:
-            raise InputError(f"{file.path} is {own}, and no ZCA belongs to it; take --space normalised or raw")
+            raise InputError(f"{file.path} is {own} and has no ZCA whitening; give --space normalised or raw")
         before = self.space_named(own)
         after = before if name == own else self.space_named(name)
         if standard and name == "normalised":
@@ -218,7 +218,7 @@ def load_set(address, experiment=0, which="last", space=None, decode=None, label
 
     `experiment` is the position in the file, `which` the "last" iteration's set or the "best". `space` ("normalised",
     "zca" or "raw") and `decode`, the factor of multi-formation, say what the file does not. `labels` is the path or
-    URL of the labels of a file without. `sha256` is held against the file. Only where statistics must tell the space,
+    URL of the labels of a file without. `sha256` is that of the file. Only where statistics must tell the space,
     or constants are missing, real data are loaded: `dataset` under `data_path`, or the one that the file names. `to`
     names the space wanted; by default it is that which networks train in: normalised, or whitened where the set is.
     Raises FileNotFoundError, OSError or ValueError in one line.

@@ -1,4 +1,4 @@
-"""Trajectory matching's layout: images_{it}.pt and labels_{it}.pt, one tensor in each file, and perhaps the step size.
+"""Trajectory matching's layout: images_{it}.pt and labels_{it}.pt, one tensor in each file, sometimes the step size.
 
 Also that of its descendants, which store label logits and lr_{it}.pt.
 """

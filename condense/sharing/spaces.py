@@ -1,4 +1,4 @@
-"""Know the space that a set's pixels are in, and hold the real data in whichever space they are needed."""
+"""Find the space of a set's pixels, and hold the real data in each space that is needed."""
 
 import copy
 import logging

@@ -1,4 +1,4 @@
-"""A synthetic set as some file holds it, whatever the layout: the two dataclasses, and what every image must be."""
+"""A synthetic set as a file of any layout holds it: the two dataclasses, and what every image must be."""
 
 import re
 from dataclasses import dataclass, field
@@ -21,7 +21,7 @@ class StoredSet:
     """One set as its file stores it: `images` (n, C, H, W) float32 on the CPU, in whatever space the file has.
 
     `labels` (n,) int64, or (n, K) float32 probabilities. `lr` is the step size learned with it, or None. `factors` is
-    what the file stores in place of images, as `restore_synthetic` takes it, or None. `steps` are those of a set of
+    what the file stores instead of images, as `restore_synthetic` takes it, or None. `steps` are those of a set of
     unrolled training, whose mean size is then `lr`, or None.
     """
 
@@ -79,7 +79,7 @@ class SetFile:
     def __post_init__(self):
         """Raise ValueError where there is no set at all."""
         if not self.sets and not self.best:
-            raise InputError(f"{self.path} holds no images; take a set of a run that has finished")
+            raise InputError(f"{self.path} holds no images; give a set of a finished run")
 
     @property
     def views(self):
@@ -89,7 +89,7 @@ class SetFile:
     def factor(self, asked=None):
         """Return the factor to decode its images by: the one `asked` for, else its own.
 
-        Raises ValueError where nobody says it, and where images that are decoded already are to be decoded again.
+        Raises ValueError if it is not known, and if decoded images would be decoded again.
         """
         factor = self.decode if asked is None else asked
         if factor is None:
@@ -140,7 +140,7 @@ def checked_scored(where, scored):
         raise InputError(f"{where}: the attack of scored is not two classes; save the set again")
     views = scored.get("views", 1)
     if type(views) is not int or views < 1:
-        raise InputError(f"{where}: scored has views {views!r}, not a number from 1 on; save the set again")
+        raise InputError(f"{where}: scored has views {views!r}, not a whole number of 1 or more; save the set again")
     return {**scored, "views": views, "precision": str(scored.get("precision", "fp32"))}
 
 

@@ -1,4 +1,4 @@
-"""A set as a tree of PNG files, <class>/<number>.png: every program reads it, and 8 bits is all it keeps.
+"""A set as a tree of PNG files, <class>/<number>.png: every program reads it, but it keeps only 8 bits.
 
 `classes.json` in the tree says what the folders' names do not: the order of the classes and their names in full.
 `steps.pt` in its folder holds the steps of a set of unrolled training, as a result file does.

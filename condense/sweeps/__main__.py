@@ -26,7 +26,7 @@ def main(arguments: list[str]) -> int:
 
 
 def run_sweep(sweep: Sweep, name: str, flags: list[str]) -> int:
-    """Plan the cells, run them, print their table; whatever can be refused is refused before anything is written."""
+    """Plan the cells, run them, print their table; errors are found before anything is written."""
     request = read_request(name, sweep.defaults, flags, os.environ)
     cells, before = plan_cells(request, sweep.grids(request)), sweep.before(request)
     check_cells([*before, *cells])

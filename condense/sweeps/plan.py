@@ -73,7 +73,7 @@ def plan_cells(request: SweepRequest, grids: list[Grid]) -> list[Cell]:
     rows = {name: find_method(name) for grid in grids for name in grid.methods}
     for grid in grids:
         if grid.option and f"--{grid.option}" in {word.partition("=")[0] for word in request.flags}:
-            raise InputError(f"this sweep sets --{grid.option} itself; say which in the list that --help names")
+            raise InputError(f"this sweep sets --{grid.option} itself; choose its values in the list that --help names")
     lists = request.lists
     cells = [plan_cell(request, grid, dataset, ipc, name, rows[name], model, seed) for grid in grids
              for dataset, ipc, name, model, seed in product(lists["DATASETS"], lists["IPCS"], grid.methods,

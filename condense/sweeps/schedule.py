@@ -1,4 +1,4 @@
-"""The cells of a sweep as processes: so many at a time, counted as they end, put down when the sweep is stopped."""
+"""The cells of a sweep as processes: a few at a time, counted when they end, ended when the sweep is stopped."""
 
 import os
 import signal

@@ -111,8 +111,8 @@ class SyntheticSet(nn.Module):
     def storage(self):
         """Return what is stored as {'floats', 'bytes', 'budget_floats', 'budget_bytes'}.
 
-        Soft labels are stored, too, one for all views of a thing: 'label_floats' of them, in 'bytes' but not in
-        'floats', which the budget of images is held against. Hard labels and step sizes are not counted.
+        Soft labels are also stored, one for all views of a thing: 'label_floats' of them, in 'bytes' but not in
+        'floats', which the budget of images is checked against. Hard labels and step sizes are not counted.
         """
         floats = sum(parameter.numel() for _, parameter in self.stored_parameters())
         soft = self.own_labels.stored()

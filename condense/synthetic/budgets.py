@@ -1,4 +1,4 @@
-"""The option `--budget` of forms whose papers count storage in a way of their own."""
+"""The option `--budget` of forms whose papers count storage differently."""
 
 BUDGET = {"default": "strict", "choices": ("strict", "published"), "help": "how storage is counted. strict: everything "
           "stored, networks included, fits into ipc images per class; published: as the paper counts, which may be "

@@ -82,7 +82,7 @@ class HallucinatedBases(SyntheticSet):
     classes. c is `base_channel`, 0 for that of the images. `views` is J: steps of a student and epochs of network
     training see every base once, under one hallucinator. B follows from `budget`: "strict", what `ipc` whole images
     per class leave next to the hallucinators; "published", as many whole images as `ipc` says, and hallucinators for
-    nothing. B given directly, `bases_per_class`, is not held against it. `lambda_club_content` weighs how alike two
+    nothing. B given directly, `bases_per_class`, is not checked against it. `lambda_club_content` weighs how alike two
     images of one base look to an adversary, which is trained along with the set, by the three other lambdas, to find
     them alike; of one hallucinator, or with weight 0, there is none. Raises ValueError for what cannot be, and where
     the budget holds no base.
@@ -268,7 +268,7 @@ def _no_room(num_classes, ipc, channel, im_size, n_style, base_channel, budget):
     pixels, one = math.prod(im_size), floats_of_one(channel, base_channel, im_size)
     if budget == "published":
         smallest = -(-base_channel // channel)
-        return (f"--ipc {ipc} counts no base of {base_channel} channels in the place of images with {channel}; use "
+        return (f"--ipc {ipc} counts no base of {base_channel} channels for images with {channel} channels; use "
                 f"--ipc {smallest} or more")
     most = num_classes * pixels * (ipc * channel - base_channel) // one
     smallest = -(-(n_style * one + num_classes * base_channel * pixels) // (num_classes * channel * pixels))

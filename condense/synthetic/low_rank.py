@@ -30,7 +30,7 @@ class LowRank(SyntheticSet):
     """`num_per_class` images for each of `num_classes` classes, X = A B for every image and channel.
 
     Parameters `a` (n, C, h, r) and `b` (n, C, r, w), float32, unconstrained; r is `rank`. `num_per_class` follows
-    from the budget of `ipc` whole images per class; one that is given directly is not held against it.
+    from the budget of `ipc` whole images per class; one that is given directly is not checked against it.
     Raises ValueError for a rank below 1, and where the budget holds no image.
     """
 

@@ -35,7 +35,7 @@ class AddressableMemory(SyntheticSet):
     Parameters `bases` (B, C, H/s, W/s), shared by all classes, and `coefficients` (K r, B), class-major: row c r + i
     is row c of A_i. Both float32, unconstrained. B is `n_basis`; s, `downsample_scale`, is what images are enlarged
     by, bilinearly, after their combination. r follows from the budget of `ipc` whole images per class; one that is
-    given directly, `num_per_class`, is not held against it. Raises ValueError for no base, a scale that does not
+    given directly, `num_per_class`, is not checked against it. Raises ValueError for no base, a scale that does not
     divide both sides, and where the budget holds no image.
     """
 

@@ -1,4 +1,4 @@
-"""Training that goes on from call to call, on other images each time: a network that follows the real data."""
+"""Training that continues from call to call on new images: a network that follows the real data."""
 
 import torch
 from torch import nn

@@ -27,8 +27,8 @@ def idc_protocols(models: Iterable[str], real: Described, num_images: int | None
     """Return {network name: `Protocol`} by which sets with `num_images` training images per class are scored.
 
     `mixup` "cut" mixes minibatches by CutMix with probability `mix_p`, which takes the place of cutout, and "vanilla"
-    mixes none. `strategy` are the operators of a composed augmentation. `factor` images a side are in the place of one.
-    Raises ValueError as `parse_strategy` does.
+    mixes none. `strategy` are the operators of a composed augmentation. `factor` is the
+    number of tiles per side of a stored image. Raises ValueError as `parse_strategy` does.
     """
     return {model: _varied(protocol, real.name, mixup, mix_p, strategy) for model, protocol
             in _published(models, real, num_images, epochs, lr, batch_size, factor).items()}

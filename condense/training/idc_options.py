@@ -1,4 +1,4 @@
-"""Options of IDC: which go together, and what those that are left to the data come to.
+"""Options of IDC: which ones go together, and the automatic values that depend on the data.
 
 Kim et al., "Dataset Condensation via Efficient Synthetic-Data Parameterization", ICML 2022.
 """
@@ -47,7 +47,7 @@ def check(cfg: Any) -> None:
 
 
 def settled(cfg: Any, real: RealData) -> Any:
-    """Return `cfg` with what it leaves to the data; raises OptionError for a step size that nobody knows."""
+    """Return `cfg` with what it leaves to the data; raises OptionError for an unknown step size."""
     published = refined_defaults(real.name, real.channel, real.num_classes, is_large(real))
     if cfg.lr_img == "auto" and (cfg.match == "feat" or cfg.metric not in ("auto", published.metric)):
         raise OptionError(f"--lr_img auto is published for --match grad with --metric {published.metric} on these "
@@ -55,7 +55,7 @@ def settled(cfg: Any, real: RealData) -> Any:
     auto = {"niter": published.niter, "metric": published.metric, "lr_img": published.lr_img, "aug_type": AUG_TYPE,
             "n_data": published.n_data, "early": 0 if cfg.pt_from >= 0 else published.early, "mixup_net": "cut"}
     scored = idc_protocols([cfg.model], real, None, epochs=1, factor=outline(cfg, real).factor)[cfg.model]
-    if not scored.cutmix:                                        # MNIST with several images in the place of one
+    if not scored.cutmix:                                        # MNIST with mosaics of several images
         auto |= {**UNMIXED, "dsa_strategy": scored.strategy}
     return replace(cfg, **{name: value for name, value in auto.items() if getattr(cfg, name) == "auto"})
 

@@ -144,7 +144,7 @@ class StepProtocol(Protocol):
             raise InputError("protocol dd is plain descent on the images as they are, without augmentation; choose "
                              "another --protocol for that")
         if self.schedule != "steps" or self.distill_steps < 1:
-            raise InputError("protocol dd takes one step or more on the batches of a set, in their order")
+            raise InputError("protocol dd needs one or more steps on the batches of a set, in their order")
 
     def fresh(self, net: nn.Module, rng: torch.Generator | None) -> nn.Module:
         return reset(net, rng, self.net_init, self.gain)

@@ -1,4 +1,4 @@
-"""The published evaluation protocols by name: what a set is scored by, whoever made it.
+"""The published evaluation protocols by name, for sets of any origin.
 
 An accuracy means something only together with its protocol: IDC's is much stronger than DC's on the same images.
 """
@@ -28,7 +28,7 @@ DCBENCH = {"none": "none", "dsa": "siamese", "autoaugment": "autoaugment", "rand
 class DataFacts:
     """What a protocol may depend on, apart from the network. None: not known; for `epochs`: none are asked for.
 
-    `num_images` are the training images per class; `factor` of them a side are in the place of one.
+    `num_images` are the training images per class; `factor` is the number of tiles per side of a stored image.
     """
 
     dataset: str
@@ -71,10 +71,10 @@ def named_protocols(name: str, models: Iterable[str], dataset: str | Described, 
                     factor: int = 1) -> dict[str, Protocol]:
     """Return {network name: `Protocol`} of the protocol called `name` in PROTOCOLS, for `models`.
 
-    `dataset` is a data set's name, or the `RealData` itself: IDC goes by the size of the images and the number of
-    classes, too. `num_images` is the number of training images per class (of a set with several images in the place
-    of one, all of them), and `factor` how many of them a side are in the place of one: IDC goes by both. `lr_learned`
-    is the step size that the set has learned: mtt trains with it, and so does dd where no steps come with the set.
+    `dataset` is a data set's name, or the `RealData` itself: IDC also needs the size of the images and the number
+    of classes. `num_images` is the number of training images per class (after decoding), and `factor` the number of
+    tiles per side of a stored image: IDC needs both. `lr_learned` is the step size that the set has learned: mtt trains
+    with it, and so does dd if the set has no steps.
     `epochs`, `lr`, `batch_size` and `augmentation` take the place of the protocol's own. Raises ValueError for an
     unknown name, where IDC lacks a figure, and for what dd has not.
     """
@@ -144,9 +144,9 @@ def idc(model: str, facts: DataFacts, kind: str | None = None) -> Protocol:
     """IDC: SGD 0.01, momentum 0.9, weight decay 5e-4, minibatches of 64; the learning rate falls to a fifth twice.
 
     Images up to 64 pixels: 1000 epochs, CutMix on every other minibatch, after flip (digits: none), colour and one of
-    crop, scale and rotate; DenseNet 400 epochs on sets of several images in the place of one, from 50 stored ones per
-    class on. SVHN at one image per class: no CutMix, but cutout, as published. MNIST with several images in the place
-    of one: neither. Larger ones: ImageNet's augmentation, CutMix on every minibatch, epochs by the images per class; of
+    crop, scale and rotate; DenseNet 400 epochs on sets of mosaics, from 50 stored images per
+    class on. SVHN at one image per class: no CutMix, but cutout, as published. MNIST with mosaics:
+    neither. Larger ones: ImageNet's augmentation, CutMix on every minibatch, epochs by the images per class; of
     100 classes and more two thirds of them, rounded down to hundreds, at learning rate 0.1, weight decay 1e-4 and
     minibatches of 128.
 

@@ -1,4 +1,4 @@
-"""What the options of unrolled training come to: which of them go together, and what their automatic values are."""
+"""Options of unrolled training: which ones go together, and their automatic values."""
 
 from dataclasses import replace
 from typing import Any

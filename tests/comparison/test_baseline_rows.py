@@ -1,4 +1,4 @@
-"""What a set is held against: how many real images, by which recipe; and DD-Ranking's accuracies."""
+"""What a set is compared with: how many real images, by which recipe; and DD-Ranking's accuracies."""
 
 from dataclasses import replace
 from functools import partial

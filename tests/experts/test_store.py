@@ -169,7 +169,7 @@ def test_what_is_there_is_never_replaced_unasked(tmp_path):
     refused(tmp_path, "does not list replay_buffer_5.pt")
     (tmp_path / "replay_buffer_5.pt").unlink()
     (tmp_path / "replay_buffer_0.pt").rename(tmp_path / "away")
-    refused(tmp_path, "replay_buffer_0.pt.* is gone")
+    refused(tmp_path, "replay_buffer_0.pt.* is missing")
     (tmp_path / "away").rename(tmp_path / "replay_buffer_0.pt")
     (tmp_path / "buffer.json").write_text("{")
     refused(tmp_path, "--overwrite")
