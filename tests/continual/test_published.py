@@ -62,7 +62,7 @@ def soft(data):
 
 FIRST, SECOND, THIRD = (class_order(10, 5, seed) for seed in range(3))
 FAULTS = {
-    "other classes than seed 1 brings then": drawn_steps(SECOND, 2, steps=THIRD.steps),
+    "other classes than seed 1 has at this step": drawn_steps(SECOND, 2, steps=THIRD.steps),
     "step 4 holds other classes": [*drawn_steps(SECOND, 2)[:4], drawn_steps(SECOND, 2)[0]],
     "holds 4 steps, not 5": drawn_steps(SECOND, 2)[:4],
     "images (3, 8, 8), Digits has (1, 8, 8)": drawn_steps(SECOND, 2, channels=3),
@@ -145,5 +145,5 @@ def test_whitened_pixels_are_refused(tmp_path):
     rows = [torch.cat([real.indices_of(label)[:50] for label in classes]) for classes in FIRST.steps]
     write(tmp_path / NAME.format(50, 0), [(real.images[index], real.labels[index]) for index in rows])
     (source,) = published(tmp_path, "--methods", "DM", ipc=50)
-    with pytest.raises(ValueError, match="pixels are taken for whitened .* --cl_space normalised or raw"):
+    with pytest.raises(ValueError, match="pixels seem to be whitened .* --cl_space normalised or raw"):
         source.check([FIRST])

@@ -10,7 +10,7 @@ from tests.sharing.export_sets import own_result, source_of
 @pytest.mark.parametrize("asked, mend", [
     ({"experiment": 2}, "2 experiments, numbered from 0; there is no --experiment 2"),
     ({"which": "best"}, "no set of the best iteration; give --which last"),
-    ({"space": "zca"}, "no ZCA belongs to it; take --space normalised or raw"),
+    ({"space": "zca"}, "has no ZCA whitening; give --space normalised or raw"),
 ])
 def test_what_a_set_does_not_have_is_refused(tmp_path, asked, mend):
     path, _, _ = own_result(tmp_path)
