@@ -1,7 +1,7 @@
 """Class-incremental learning: classes come in steps, and only a small memory of them is kept.
 
-At every step a memory of that step's classes alone is made (random real images, a coreset, or a condensed set) and
-joins what is there; fresh networks with an output for every class are trained on it from scratch, and tested on all
+At every step, a memory of only that step's classes is made (random real images, a coreset, or a condensed set) and
+added to the earlier ones. Fresh networks with an output for every class are trained on all of it, and tested on all
 classes seen so far. The protocol of Zhao & Bilen, "Dataset Condensation with Distribution Matching", WACV 2023, and of
 Yang et al., "An Efficient Dataset Condensation Plugin and Its Application to Continual Learning", NeurIPS 2023.
 
@@ -9,7 +9,7 @@ Yang et al., "An Efficient Dataset Condensation Plugin and Its Application to Co
     python continual.py --dataset CIFAR100 --ipc 20 --steps 10 --methods random herding DSA DM
     python continual.py --config configs/CL/CIFAR100_5steps.yaml
 
-What is finished is kept: the same command goes on where it was stopped.
+Finished parts are kept: the same command continues where it was stopped.
 """
 
 import logging
@@ -28,7 +28,7 @@ from condense.cli.option import DATA, EVALUATION, RUN
 from condense.comparison.tables import FORMATS
 from condense.continual.methods import StepMethod, with_method_options
 from condense.continual.order import class_order, require_equal_steps
-from condense.continual.pace import Pace, timed
+from condense.continual.pace import ComparisonPace, timed
 from condense.continual.plan import RANDOM, methods_of, sources_of, used_options
 from condense.continual.plot import save_figure
 from condense.continual.previous import read_previous, refuse_other, refuse_other_files, with_rows_kept
@@ -132,7 +132,7 @@ def main(cfg):
 
 def learn(sources, orders, steps, book, progress):
     """Return {(source name, seed): [Part of each step]} and {the same: [[Score] of each step]}: the protocol itself."""
-    parts, scores, pace = {}, {}, Pace(sources, len(orders), steps)
+    parts, scores, pace = {}, {}, ComparisonPace(sources, len(orders), steps)
     with tqdm(total=len(sources) * len(orders) * steps, unit="step", dynamic_ncols=True,
               disable=None if progress else True) as bar:
         for order in orders:

@@ -4,8 +4,8 @@
     python evaluate.py res_DSA_CIFAR10_ConvNet_10ipc.pt images_best.pt --dataset CIFAR10 --pool M --format markdown
     python evaluate.py https://.../res_DM_CIFAR10_ConvNet_10ipc.pt --sha256 ... --baselines random,full --ranking
 
-A set of ours is scored as its run scored it, to the same numbers; any other by the protocol of its layout. Every row
-goes into a scores.json, with all that it takes to repeat it.
+Our own sets are evaluated as in their run, with the same numbers; others by the protocol of their layout. Every row
+goes into scores.json, with everything that is needed to repeat it.
 """
 
 import logging

@@ -104,7 +104,7 @@ def best_draws(draw, real, model, protocol, num_sets, num_nets, rng, compute, pr
 def tuned_rate(real, kind, ipc, model, protocol, candidates, num_eval, rng, compute, progress=True, given=USUAL):
     """Return (learning rate, {candidate: mean accuracy}) of the best for baseline `kind` of `ipc` images per class.
 
-    As `choose_lr` does it for a set: on training images kept for it, over networks that no score is made with, but
+    As `choose_lr` does it for a set: on held-out training images, over networks that no score is made with, but
     where the set comes with starts: those are all that there are.
     """
     streams = partial(rng, "evaluation", SEARCH)

@@ -23,7 +23,7 @@ def guesses(net: nn.Module, real: Tested, forward: Forward | None = None,
 
 
 def accuracy(net: nn.Module, real: Tested, forward: Forward | None = None, batch_size: int = 256) -> Float[Tensor, ""]:
-    """Return the fraction of `real`'s test images that `net` gets right, a tensor; arguments as of `guesses`."""
+    """Return the fraction of `real`'s test images that `net` classifies correctly; arguments as of `guesses`."""
     return fraction_right(*guesses(net, real, forward, batch_size))
 
 

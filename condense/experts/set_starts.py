@@ -18,7 +18,7 @@ from condense.matching.trajectories import Student
 
 def right_images(real: RealData, student: Student, experts: ExpertBuffer, number: int,
                  rng: torch.Generator) -> RealBatch:
-    """Return `number` random real images of each class among those that one expert's last snapshot gets right.
+    """Return `number` random images of each class that one expert's last snapshot classifies correctly.
 
     The expert is also drawn. A `RealBatch`, class after class. Raises ValueError where a class has too few.
     """

@@ -101,7 +101,7 @@ class _Experts:
         return list(zip(hits, losses))
 
     def test_accuracies(self) -> list[float]:
-        """Return the fraction of test images that each expert gets right."""
+        """Return the fraction of test images that each expert classifies correctly."""
         return [float(accuracy(net, self.real, self.compute.wrap(net, compiled=False), self.chunk))
                 for net in self.current_networks()]
 

@@ -11,7 +11,7 @@ from PIL import Image
 
 from condense.comparison.tables import FORMATS
 from condense.continual.order import class_order
-from condense.continual.pace import Pace
+from condense.continual.pace import ComparisonPace
 from condense.continual.plot import COLOURS, MARKERS, draw, save_figure
 from condense.continual.scoring import ScoreBook
 from condense.continual.summary import figures, notes_of, save_summary, table_of
@@ -129,7 +129,7 @@ def test_without_matplotlib_there_is_no_picture_but_a_word_about_it(summary, tmp
 
 def test_the_rest_is_told_once_from_one_step_of_every_memory():
     sources = [SimpleNamespace(name="random"), SimpleNamespace(name="DM")]
-    pace = Pace(sources, orders=2, steps=3)
+    pace = ComparisonPace(sources, orders=2, steps=3)
     pace.note(sources[0], 0, None, 2.0)
     assert pace.remaining() is None
     pace.note(sources[1], 0, 10.0, 4.0)
@@ -140,7 +140,7 @@ def test_the_rest_is_told_once_from_one_step_of_every_memory():
 
 def test_what_was_there_already_costs_nothing():
     source = SimpleNamespace(name="DM")
-    pace = Pace([source], orders=1, steps=3)
+    pace = ComparisonPace([source], orders=1, steps=3)
     pace.note(source, 0, None, None)
     pace.note(source, 1, None, None)
     assert pace.remaining() is None
