@@ -174,7 +174,7 @@ def test_scores_hold_what_it_takes_to_repeat_them(score, own):
 
 def test_a_file_that_holds_no_scores_is_not_replaced(score_error, own, tmp_path):
     (tmp_path / "scores.json").write_text("[1, 2]")
-    assert "holds no scores of ours" in score_error(own, *QUICK)
+    assert "holds no scores of this toolkit" in score_error(own, *QUICK)
     assert (tmp_path / "scores.json").read_text() == "[1, 2]"
 
 

@@ -164,7 +164,7 @@ def test_a_set_from_the_internet_is_written_into_the_current_folder(tmp_path, re
 @pytest.mark.parametrize("flags, mend", [
     ([], "--format says what to write: folder (PNG files"),
     (["--format", "png"], "unknown value 'png'; choose one of: folder"),
-    (["--format", "folder", "--space", "raw"], "has a space of its own; leave --space out"),
+    (["--format", "folder", "--space", "raw"], "has a fixed space; leave --space out"),
     (["--format", "reference", "--space", "raw"], "give --space normalised or zca, or --format tensors"),
     (["--format", "tensors", "--space", "zca"], "has no ZCA whitening"),
     (["--format", "tensors", "--experiment", "9"], "there is no --experiment 9"),
@@ -173,7 +173,7 @@ def test_a_set_from_the_internet_is_written_into_the_current_folder(tmp_path, re
     (["--format", "tensors", "--which", "best"], "no set of the best iteration"),
     (["--format", "tensors", "--scores", "x.json"], "--scores belongs to --format card"),
     (["--format", "tensors", "--no-picture"], "--no-picture belongs to --format card"),
-    (["--format", "card", "--scores", "nowhere.json"], "no file of scores nowhere.json"),
+    (["--format", "card", "--scores", "nowhere.json"], "no file nowhere.json"),
     (["--format", "tensors", "--dataset", "MNIST"], "leave --dataset out"),
     (["--format", "tensors", "--sha256", "0" * 64], "another file"),
     (["--format", "safetensors", "--to", "set.pt"], "ends in .safetensors; write set.pt.safetensors"),

@@ -52,7 +52,7 @@ def test_other_images_and_unreadable_files_are_refused(tmp_path):
     assert read_previous(path) == before
     for content in ("{", "[]", "{}", '{"options": {}, "fingerprint": "f", "methods": {}}'):
         path.write_text(content)
-        with pytest.raises(OptionError, match="cannot be read; move it away"):
+        with pytest.raises(OptionError, match="cannot be read; move it to another folder"):
             read_previous(path)
 
 

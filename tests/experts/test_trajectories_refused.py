@@ -146,5 +146,5 @@ def test_file_that_the_sidecar_does_not_list_is_refused(tmp_path):
     folder = describe(write(tmp_path / "b"))
     opened(folder)
     (folder / "replay_buffer_7.pt").write_bytes((folder / "replay_buffer_0.pt").read_bytes())
-    with pytest.raises(ValueError, match="does not list replay_buffer_7.pt; move it away"):
+    with pytest.raises(ValueError, match="does not list replay_buffer_7.pt; move it to another folder"):
         opened(folder)

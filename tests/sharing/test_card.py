@@ -138,7 +138,7 @@ def test_networks_that_were_not_trained_are_not_scored(tmp_path):
 @pytest.mark.parametrize("content, error, mend", [
     (None, FileNotFoundError, "no file .*evaluate.py writes files of scores"),
     ("[1]", ValueError, "holds no rows of scores"),
-    ('{"rows": [{"network": "MLP"}]}', ValueError, "take one that evaluate.py wrote"),
+    ('{"rows": [{"network": "MLP"}]}', ValueError, "give a file that evaluate.py wrote"),
 ])
 def test_a_file_that_holds_no_scores_is_one_line(tmp_path, content, error, mend):
     if content:

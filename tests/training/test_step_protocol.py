@@ -186,8 +186,8 @@ def test_other_protocols_are_stored_as_ever():
     ({"augmentation": "siamese", "strategy": "color"}, "choose another --protocol"),
     ({"weight_decay": 1e-4}, "plain descent"),
     ({"net_init": "xaver"}, "did you mean xavier"),
-    ({"distill_steps": 0}, "one step or more"),
-    ({"schedule": "drop"}, "one step or more"),
+    ({"distill_steps": 0}, "one or more steps"),
+    ({"schedule": "drop"}, "one or more steps"),
 ])
 def test_what_is_no_part_of_it_is_refused(values, mend):
     with pytest.raises(ValueError, match=mend):
