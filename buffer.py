@@ -1,4 +1,4 @@
-"""Expert trajectories for trajectory matching: networks that train on the real data, recorded epoch by epoch.
+"""Expert trajectories for trajectory matching: networks trained on the real data and saved after each epoch.
 
 Cazenavette et al., "Dataset Distillation by Matching Training Trajectories", CVPR 2022; with --rho_max flat ones, as
 Du et al. (FTD), "Minimizing the Accumulated Trajectory Error to Improve Dataset Distillation", CVPR 2023.
@@ -28,42 +28,43 @@ TRUE_OR_FALSE = ("True", "False")          # words, as in the published scripts
 class Config(cli.DataOptions, cli.ComputeOptions, cli.CommandOptions, flags.BUFFER):
     model: str = redefault("model", "auto", help="network of the experts; auto: a ConvNet as deep as the images need, "
                            "3 blocks at 32 pixels, 4 at 64, 5 at 128")
-    num_experts: int = option(100, "experts in all; with --resume, those that are missing are made, and put into new "
-                              "files", least=1, neutral=True)
-    train_epochs: int = option(50, "epochs each trains", least=1)
-    keep_epochs: int | str = option("all", "epochs kept (0: the initialisation): all, up to one (4), some (40-62), or "
-                                    "one (40-40, all that main_DD.py needs of networks); training ends with the last")
-    lr_teacher: float = option(0.01, "learning rate of the experts", above=0)
-    batch_train: int = redefault("batch_train", 256, help="minibatch of the experts")
+    num_experts: int = option(100, "number of experts; with --resume the missing ones are added in new "
+                              "files", ge=1, neutral=True)
+    train_epochs: int = option(50, "epochs that each network trains", ge=1)
+    keep_epochs: int | str = option("all", "epochs to keep (0: the initialisation): all, up to one (4), a range "
+                                    "(40-62), or one (40-40, enough for main_DD.py); training ends with the last")
+    lr_teacher: float = option(0.01, "learning rate of the experts", gt=0)
+    batch_train: int = redefault("batch_train", 256, help="minibatch size of the experts")
     optimizer: str = option("sgd", "sgd, or adam (betas 0.5 and 0.999, as Dataset Distillation trains its networks)",
                             choices=("sgd", "adam"))
-    mom: float = option(0.0, "momentum of sgd", least=0)
-    l2: float = option(0.0, "weight decay", least=0)
-    decay: bool = option(False, "a tenth of the learning rate in the second half")
-    decay_epochs: int | None = option(None, "epochs after each of which the learning rate falls", least=1)
-    decay_factor: float = option(0.5, "factor by which it does", above=0)
-    net_init: str = option("default", "how networks start: default, PyTorch's own, or xavier (normal)",
+    mom: float = option(0.0, "momentum of sgd", ge=0)
+    l2: float = option(0.0, "weight decay", ge=0)
+    decay: bool = option(False, "divide the learning rate by 10 in the second half")
+    decay_epochs: int | None = option(None, "the learning rate falls each time after this many epochs", ge=1)
+    decay_factor: float = option(0.5, "factor of the learning rate at each fall", gt=0)
+    net_init: str = option("default", "initialisation of networks: default (PyTorch's), or xavier (normal)",
                            choices=("default", "xavier"))
-    init_param: float = option(1.0, "gain of --net_init xavier", above=0)
+    init_param: float = option(1.0, "gain of --net_init xavier", gt=0)
     loss_type: str = option("ce", "cross-entropy, or mean squared distance from one-hot labels", choices=tuple(LOSSES))
     dsa: str = option("True", "Siamese augmentation; False: crop_scale_rotate of DC", choices=TRUE_OR_FALSE)
-    dsa_strategy: str = option("auto", "its operators, joined by _ ; auto: color_crop_cutout_flip_scale_rotate, for "
-                               "digits without flip; none: no augmentation")
-    rho_max: float = option(0.0, "flat trajectories by GSAM: how far it looks around (FTD: 0.01); 0: plain SGD",
-                            least=0)
-    rho_min: float | None = option(None, "how far at the tenth of the learning rate that --decay leaves; none: as far",
-                                   least=0)
-    alpha: float = option(0.4, "GSAM: weight of the surrogate gap (FTD: 0.3 or 1)", least=0)
-    adaptive: str = option("True", "GSAM: look around in proportion to each weight", choices=TRUE_OR_FALSE)
-    half: bool = option(False, "keep snapshots in float16: half the disk")
+    dsa_strategy: str = option("auto", "operators of the augmentation, joined by _ ; auto: "
+                               "color_crop_cutout_flip_scale_rotate, for digits without flip; none: no augmentation")
+    rho_max: float = option(0.0, "GSAM, for flat trajectories: radius of the perturbation (FTD: 0.01); 0: plain SGD",
+                            ge=0)
+    rho_min: float | None = option(None, "GSAM: radius when --decay has lowered the learning rate; none: the same "
+                                         "radius",
+                                   ge=0)
+    alpha: float = option(0.4, "GSAM: weight of the surrogate gap (FTD: 0.3 or 1)", ge=0)
+    adaptive: str = option("True", "GSAM: perturb each weight in proportion to its size", choices=TRUE_OR_FALSE)
+    half: bool = option(False, "keep snapshots in float16, which halves the disk space")
     buffer_path: str = option("./buffers", "folder of all buffers", neutral=True)
-    save_interval: int = option(10, "experts per file", least=1, neutral=True)
-    eval_every: int = redefault("eval_every", 0, least=0, neutral=True, help="epochs between tests; 0: only after the "
+    save_interval: int = option(10, "experts per file", ge=1, neutral=True)
+    eval_every: int = redefault("eval_every", 0, ge=0, neutral=True, help="epochs between tests; 0: only after the "
                                 "last")
-    checkpoint_every: int = redefault("checkpoint_every", 60, least=0, help="seconds between checkpoints of an expert "
-                                      "under way")
-    resume: bool = redefault("resume", False, help="go on with the experts that are there, up to --num_experts")
-    overwrite: bool = redefault("overwrite", False, help="remove the experts that are there")
+    checkpoint_every: int = redefault("checkpoint_every", 60, ge=0, help="seconds between checkpoints of an unfinished "
+                                      "expert")
+    resume: bool = redefault("resume", False, help="keep the experts in the folder and add more, up to --num_experts")
+    overwrite: bool = redefault("overwrite", False, help="remove the experts in the folder")
     device: str = redefault("device", "auto", neutral=True)      # experts of one recipe may be made on several machines
     compile: bool = redefault("compile", False, neutral=True)
     deterministic: bool = redefault("deterministic", False, neutral=True)
@@ -76,7 +77,7 @@ def settled(cfg):
     if cfg.dsa == "False" and cfg.dsa_strategy != "auto":
         raise OptionError(f"--dsa_strategy {cfg.dsa_strategy} belongs to --dsa True; leave one of the two out")
     if not cfg.rho_max and (cfg.rho_min or cfg.alpha != Config.alpha or cfg.adaptive != Config.adaptive):
-        raise OptionError("--rho_min, --alpha and --adaptive belong to GSAM; give --rho_max, too (FTD: 0.01)")
+        raise OptionError("--rho_min, --alpha and --adaptive belong to GSAM; also give --rho_max (FTD: 0.01)")
     if cfg.decay_factor != Config.decay_factor and not cfg.decay_epochs:
         raise OptionError("--decay_factor belongs to --decay_epochs; give both")
     if cfg.init_param != Config.init_param and cfg.net_init != "xavier":

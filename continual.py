@@ -1,7 +1,7 @@
-"""Class-incremental learning: classes come in steps, and all that stays of them is a small memory.
+"""Class-incremental learning: classes come in steps, and only a small memory of them is kept.
 
-At every step a memory of that step's classes alone is made (random real images, a coreset, or a condensed set) and
-joins what is there; fresh networks with an output for every class are trained on it from scratch, and tested on all
+At every step, a memory of only that step's classes is made (random real images, a coreset, or a condensed set) and
+added to the earlier ones. Fresh networks with an output for every class are trained on all of it, and tested on all
 classes seen so far. The protocol of Zhao & Bilen, "Dataset Condensation with Distribution Matching", WACV 2023, and of
 Yang et al., "An Efficient Dataset Condensation Plugin and Its Application to Continual Learning", NeurIPS 2023.
 
@@ -9,7 +9,7 @@ Yang et al., "An Efficient Dataset Condensation Plugin and Its Application to Co
     python continual.py --dataset CIFAR100 --ipc 20 --steps 10 --methods random herding DSA DM
     python continual.py --config configs/CL/CIFAR100_5steps.yaml
 
-What is finished is kept: the same command goes on where it was stopped.
+Finished parts are kept: the same command continues where it was stopped.
 """
 
 import logging
@@ -28,7 +28,7 @@ from condense.cli.option import DATA, EVALUATION, RUN
 from condense.comparison.tables import FORMATS
 from condense.continual.methods import StepMethod, with_method_options
 from condense.continual.order import class_order, require_equal_steps
-from condense.continual.pace import Pace, timed
+from condense.continual.pace import ComparisonPace, timed
 from condense.continual.plan import RANDOM, methods_of, sources_of, used_options
 from condense.continual.plot import save_figure
 from condense.continual.previous import read_previous, refuse_other, refuse_other_files, with_rows_kept
@@ -54,29 +54,29 @@ METHODS = {name: StepMethod(row) for name, row in registry.METHODS.items() if ro
 @dataclass(frozen=True)
 class Options(cli.SourceOptions, cli.CellOptions, cli.ComputeOptions, cli.CommandOptions, flags.CONTINUAL):
     dataset: str = redefault("dataset", "CIFAR100")
-    model: str = redefault("model", "ConvNet", help="network of condensing and of scoring")
-    ipc: int = redefault("ipc", 20, help="images per class: what the memory may store of each")
-    steps: int = option(5, "steps in which the classes come, equally many in each", group=DATA, least=1)
+    model: str = redefault("model", "ConvNet", help="network to condense with and to evaluate on")
+    ipc: int = redefault("ipc", 20, help="images per class: the storage that the memory may take")
+    steps: int = option(5, "number of steps; each brings equally many classes", group=DATA, ge=1)
     methods: tuple[str, ...] = option((RANDOM, "DM", "LoDM"), f"how the memory is made: {RANDOM}, "
-                                      f"{', '.join(METHODS)}, or METHOD+FORM with another parameterization, as "
+                                      f"{', '.join(METHODS)}, or METHOD+FORM for another parameterization, such as "
                                       "DSA+low_rank")
-    compare: str = option("bytes", "real images to compare with: as many as the memory stores (bytes), as the densest "
-                          "method decodes to (images), or both", choices=("bytes", "images", "both"))
+    compare: str = option("bytes", "number of real images to compare with: equal bytes (bytes), equal to the most "
+                          "images that a method decodes to (images), or both", choices=("bytes", "images", "both"))
     cl_data_path: str | None = option(None, "folder of published files, cl_DM_CIFAR100_ConvNet_20ipc_5steps_seed0.pt "
-                                      f"and so on, to read {', '.join(PUBLISHED)} from in place of condensing",
+                                      f"and so on, to read {', '.join(PUBLISHED)} from instead of condensing",
                                       neutral=True)
-    cl_space: str | None = option(None, "what the pixels of published files are: normalised, or raw (0..1 or 0..255); "
-                                  "if not given, their statistics tell, or it is asked for", choices=SPACES)
+    cl_space: str | None = option(None, "space of the pixels of published files: normalised, or raw (0..1 or 0..255); "
+                                  "if not given, it is found from their statistics", choices=SPACES)
     dsa_strategy: str = option("auto", "Siamese augmentation, operators joined by _ ; auto: "
                                "color_crop_cutout_flip_scale_rotate, for digits without flip; none: no augmentation")
-    seeds: int = option(5, "class orders: those of seeds 0, 1, ... as published", group=EVALUATION, least=1)
+    seeds: int = option(5, "number of class orders, from seeds 0, 1, ... as published", group=EVALUATION, ge=1)
     num_eval: int = redefault("num_eval", 3, help="fresh networks per class order and step")
-    lr_net: float = redefault("lr_net", 0.01, help="learning rate of networks: of those scored, and in DC's and DSA's "
-                              "inner loop")
-    batch_train: int = redefault("batch_train", 256, help="minibatch of network training: of networks scored, in DC's "
-                                 "and DSA's inner loop, and of trajectory matching's experts")
-    overwrite: bool = redefault("overwrite", False, help="remove what is there, and make and score everything anew; "
-                                "once stopped, go on without it")
+    lr_net: float = redefault("lr_net", 0.01, help="learning rate of the evaluated networks, and in the inner loop of "
+                              "DC and DSA")
+    batch_train: int = redefault("batch_train", 256, help="minibatch size of the evaluated networks, in the inner loop "
+                                 "of DC and DSA, and of the experts of trajectory matching")
+    overwrite: bool = redefault("overwrite", False, help="remove earlier results and start again; to go on after a "
+                                "stop, leave it out")
     format: str = option("text", "how the table is printed", group=RUN, choices=tuple(FORMATS), neutral=True)
     epoch_eval_train: int = redefault("epoch_eval_train", 1000)
     seed: int = redefault("seed", 0)
@@ -119,20 +119,20 @@ def main(cfg):
     except (Interrupted, KeyboardInterrupt) as stop:
         raise Interrupted(f"stopped; what is finished is in {folder}; go on with the same command"
                           + " without --overwrite" * cfg.overwrite, getattr(stop, "signal", signal.SIGINT)) from None
-    facts = {key: [{"sha256": part.sha256, "images": len(part.labels), "bytes": part.bytes} for part in of]
-             for key, of in parts.items()}
+    facts = {key: [{"sha256": part.sha256, "images": len(part.labels), "bytes": part.bytes} for part in listed]
+             for key, listed in parts.items()}
     summary = with_rows_kept(summarise(real, cfg, protocol, orders, sources, facts, scores), before,
                              cfg.METHOD_OPTIONS, used)
     save_summary(summary_path, summary)
     print(FORMATS[cfg.format](table_of(summary)), end="")
     drawn = save_figure(summary_path.with_name(f"accuracy_{stem}.png"), summary)
-    log.info("everything: %s%s", summary_path, f"; picture: {drawn.name} beside it" if drawn else "")
+    log.info("all results: %s%s", summary_path, f"; picture in the same folder: {drawn.name}" if drawn else "")
     return summary
 
 
 def learn(sources, orders, steps, book, progress):
     """Return {(source name, seed): [Part of each step]} and {the same: [[Score] of each step]}: the protocol itself."""
-    parts, scores, pace = {}, {}, Pace(sources, len(orders), steps)
+    parts, scores, pace = {}, {}, ComparisonPace(sources, len(orders), steps)
     with tqdm(total=len(sources) * len(orders) * steps, unit="step", dynamic_ncols=True,
               disable=None if progress else True) as bar:
         for order in orders:
@@ -169,7 +169,7 @@ def worded(source, scores, num_seen):
 def announce(seconds):
     """Say how long the rest will take, once that is known."""
     if seconds is not None:
-        log.info("about %s to go; shorter with --seeds, --num_eval, --epoch_eval_train, --Iteration", duration(seconds))
+        log.info("about %s left; shorter with --seeds, --num_eval, --epoch_eval_train, --Iteration", duration(seconds))
 
 
 if __name__ == "__main__":

@@ -1,11 +1,11 @@
-"""Score any synthetic set: ours or of any known layout, from a file, a folder or a URL, beside its baselines.
+"""Score any synthetic set, ours or of any known layout, from a file, a folder or a URL, and compare it with baselines.
 
     python evaluate.py result/res_DM_CIFAR10_ConvNet_10ipc.pt
     python evaluate.py res_DSA_CIFAR10_ConvNet_10ipc.pt images_best.pt --dataset CIFAR10 --pool M --format markdown
     python evaluate.py https://.../res_DM_CIFAR10_ConvNet_10ipc.pt --sha256 ... --baselines random,full --ranking
 
-A set of ours is scored as its run scored it, to the same numbers; any other by the protocol of its layout. Every row
-goes into a scores.json, with all that it takes to repeat it.
+Our own sets are evaluated as in their run, with the same numbers; others by the protocol of their layout. Every row
+goes into scores.json, with everything that is needed to repeat it.
 """
 
 import logging
@@ -18,8 +18,8 @@ from condense import cli
 from condense.cli import OptionError, option, redefault
 from condense.cli.option import DATA, RUN, SET
 from condense.cli.option import EVALUATION as HOW
+from condense.comparison.baseline_rows import BASELINES, Baselines
 from condense.comparison.baselines import save_baselines
-from condense.comparison.beside import BASELINES, Baselines
 from condense.comparison.rows import load_rows, merge_rows, save_rows, show_rows
 from condense.comparison.scored_rows import Scoring
 from condense.comparison.scored_set import Changes, ScoredSet
@@ -50,74 +50,77 @@ AUGMENTATIONS = tuple(dict.fromkeys(name for record in PROTOCOLS.values() for na
 class Config(cli.SourceOptions, cli.ComputeOptions, cli.CommandOptions):
     sets: tuple[str, ...] = option((), "synthetic sets: files, folders or URLs", group=SET, positional="SET")
     sha256: str | None = option(None, "checksum that the file must have", group=SET)
-    labels: str | None = option(None, "file of labels, where it is not beside the images", group=SET)
-    space: str | None = option(None, "what the pixels are, where the file does not say", group=SET, choices=SPACES)
-    decode: int | None = option(None, "tiles per side that an image of multi-formation (IDC) decodes to", group=SET,
-                                least=1)
+    labels: str | None = option(None, "file of labels, if it is not in the folder of the images", group=SET)
+    space: str | None = option(None, "space of the pixels, if the file does not say it", group=SET, choices=SPACES)
+    decode: int | None = option(None, "tiles per side of an image of multi-formation (IDC)", group=SET,
+                                ge=1)
     which: str = option("last", "the last iteration, the best one that the run chose, or both", group=SET,
                         choices=("last", "best", "both"))
-    experiment: int | None = option(None, "score this experiment of the file only, from 0; default: all", group=SET,
-                                    least=0)
+    experiment: int | None = option(None, "evaluate only this experiment of the file, counted from 0; default: "
+                                          "all", group=SET,
+                                    ge=0)
 
-    dataset: str | None = option(None, "data set by name, 'folder' or 'file'; default: what the set says", group=DATA)
+    dataset: str | None = option(None, "name of the data set, 'folder' or 'file'; default: as stored in the "
+                                       "set", group=DATA)
     classes: str | None = redefault("classes", None)
 
-    protocol: str | None = option(None, "how networks are trained; default: as the set's run did, else by its layout",
+    protocol: str | None = option(None, "how networks are trained; default: as in the set's run, else by its layout",
                                   group=HOW, choices=tuple(PROTOCOLS))
-    pool: tuple[str, ...] = option((), "networks by name, or a pool (M, B, W, D, A, P, N, I, S, SS); default: those "
-                                   "that the set was scored on", group=HOW, aliases=("eval_mode",))
-    num_eval: int | None = option(None, "fresh networks per set; default: as many as its run had, else 5", group=HOW,
-                                  least=1)
-    epoch_eval_train: int | None = option(None, "epochs each trains; default: the protocol's", group=HOW, least=0)
+    pool: tuple[str, ...] = option((), "networks by name, or a pool (M, B, W, D, A, P, N, I, S, SS); default: those of "
+                                   "the set's run", group=HOW, aliases=("eval_mode",))
+    num_eval: int | None = option(None, "fresh networks per set; default: as in its run, else 5", group=HOW,
+                                  ge=1)
+    epoch_eval_train: int | None = option(None, "epochs that each network trains; default: the "
+                                                "protocol's", group=HOW, ge=0)
     lr_net: float | None = option(None, "learning rate; default: the protocol's, or learned with the set", group=HOW,
-                                  above=0)
-    batch_train: int | None = option(None, "minibatch; default: the protocol's", group=HOW, least=1)
-    augmentation: str = option("auto", "another augmentation than the protocol's", group=HOW,
+                                  gt=0)
+    batch_train: int | None = option(None, "minibatch size; default: the protocol's", group=HOW, ge=1)
+    augmentation: str = option("auto", "augmentation instead of the protocol's", group=HOW,
                                choices=("auto", *AUGMENTATIONS))
-    search_lr: tuple[float, ...] = option((), "choose the learning rate among these, on training images kept for it; "
-                                          "in protocol dd a constant step size for each of the baselines",
-                                          group=HOW, above=0)
-    stored: bool = option(False, "take the accuracies that the file holds instead of training networks again",
+    search_lr: tuple[float, ...] = option((), "choose the learning rate among these on held-out training images; in "
+                                          "protocol dd, a constant step size for each baseline",
+                                          group=HOW, gt=0)
+    stored: bool = option(False, "take the accuracies stored in the file instead of training networks",
                           group=HOW)
 
-    baselines: tuple[str, ...] = option(("random",), "rows beside each set, of the same protocol: "
+    baselines: tuple[str, ...] = option(("random",), "what each set is compared with, by the same protocol: "
                                         + "; ".join(f"{name} ({words})" for name, words in BASELINES.items())
                                         + "; or none", group=HOW, choices=(*BASELINES, "none"))
-    optimise_sets: int = option(50, "draws of which --baselines optimised keeps the best fifth", group=HOW, least=2)
-    optimise_nets: int = option(20, "networks that it chooses them with", group=HOW, least=1)
-    full_networks: int = option(1, "networks trained on the full training set", group=HOW, least=1)
+    optimise_sets: int = option(50, "draws of --baselines optimised, which keeps the best fifth", group=HOW, ge=2)
+    optimise_nets: int = option(20, "networks with which --baselines optimised chooses", group=HOW, ge=1)
+    full_networks: int = option(1, "networks trained on the full training set", group=HOW, ge=1)
     ranking: bool = option(False, "DD-Ranking's label-robust and augmentation-robust scores (LRS, ARS), of the first "
                            "set scored", group=HOW)
 
-    per_class: bool = option(False, "accuracy by class, too", group=RUN)
+    per_class: bool = option(False, "also print accuracy by class", group=RUN)
     format: str = option("text", "how tables are printed", group=RUN, choices=("text", "markdown", "latex", "csv"))
-    output: str = option("result/scores.json", "file that every row goes into, beside those that are there",
+    output: str = option("result/scores.json", "file that all rows are added to",
                          group=RUN)
-    beside: bool = option(False, "keep the accuracies of random images beside a result of ours, for scripts/table.py",
+    beside: bool = option(False, "save the accuracies of random images with a result of ours, for scripts/table.py",
                           group=RUN)
     seed: int | None = option(None, "seed of every random number; default: that of the set's run, else 0", group=RUN,
-                              least=0)
-    precision: str | None = redefault("precision", None, help="arithmetic of networks; default: that of the set's run, "
-                                      "else fp32")
+                              ge=0)
+    precision: str | None = redefault("precision", None, help="number format of network arithmetic; default: that of "
+                                      "the set's run, else fp32")
 
 
 def check(cfg):
     """Raise ValueError for options that do not go together."""
     if len(cfg.sets) > 1 and (cfg.sha256 or cfg.labels):
-        raise OptionError("--sha256 and --labels are those of one set; score it in a call of its own")
+        raise OptionError("--sha256 and --labels are for one set; evaluate that set in a separate call")
     if "none" in cfg.baselines and len(cfg.baselines) > 1:
-        raise OptionError("--baselines none goes with no other; leave it out")
+        raise OptionError("--baselines none cannot be combined with others; leave it out")
     idle = [name for name in NOT_STORED if getattr(cfg, name) != Config.__dataclass_fields__[name].default]
     if cfg.stored and idle:
-        raise OptionError(f"--stored trains no network on the set, so --{idle[0]} cannot matter; leave it out")
+        raise OptionError(f"--stored trains no network on the set, so --{idle[0]} has no effect; leave it out")
     if cfg.search_lr and cfg.lr_net:
-        raise OptionError("--search_lr chooses what --lr_net sets; leave one of them out")
+        raise OptionError("--search_lr chooses the learning rate that --lr_net sets; leave one of them out")
     if "optimised" not in cfg.baselines:
         for name in ("optimise_sets", "optimise_nets"):
             if getattr(cfg, name) != getattr(Config, name):
                 raise OptionError(f"--{name} belongs to --baselines optimised; leave it out")
     if cfg.beside and not cfg.stored:
-        raise OptionError("--beside keeps what the run's own accuracies are held against; give --stored, too")
+        raise OptionError("--beside saves what the run's own accuracies are compared with; give --stored as well")
 
 
 def main(cfg):
@@ -132,7 +135,7 @@ def main(cfg):
     try:
         for address, file in files.items():
             for of_network in score_file(cfg, address, file, requests[address], held):
-                save_rows(cfg.output, of_network)          # what is done is kept, whatever becomes of the next
+                save_rows(cfg.output, of_network)          # finished rows are kept if a later set fails
                 rows += of_network
     except KeyboardInterrupt:
         raise Interrupted(f"stopped; {len(rows)} rows are in {cfg.output}", signal.SIGINT) from None
@@ -155,7 +158,7 @@ def score_file(cfg, address, file, request, held):
     spaces = held.setdefault(str(request), Spaces(lambda zca: load(zca=zca)))
     placed = place(file, spaces, cfg.space, cfg.decode)
     require_data_of(file, placed.real, cfg, stored=cfg.stored)
-    log.info("%s: taken for %s (%s); %s", file.path.name, LAYOUTS[file.layout].split(":")[0], file.known_by,
+    log.info("%s: read as %s (%s); %s", file.path.name, LAYOUTS[file.layout].split(":")[0], file.known_by,
              placed.evidence)
     source = {"data": {**request, "fingerprint": placed.real.fingerprint}, "seed": rng.seed, "precision": precision,
               "device": str(compute.device), "versions": versions()}

@@ -1,11 +1,11 @@
-"""Hand a synthetic set on: as PNG files, plain tensors, safetensors, the reference's layout, with a card about it.
+"""Export a synthetic set as PNG files, plain tensors, safetensors or the reference's layout, with a card about it.
 
     python export.py result/res_DM_CIFAR10_ConvNet_10ipc.pt --format card safetensors
     python export.py images_best.pt --dataset CIFAR10 --from_space normalised --format folder --to distilled
     python export.py https://.../res_DSA_CIFAR10_ConvNet_10ipc.pt --format tensors --space raw
 
-Sets of ours say all it takes; what others leave open, the data set says (--dataset, --data_path). Files land beside
-the set and are named after it, those of a set from the internet in the current folder.
+Our sets need no further options; for others, name the data set (--dataset, --data_path). Files are written next to
+the set and named after it; for a set from the internet, into the current folder.
 """
 
 import logging
@@ -39,22 +39,23 @@ class Config(cli.SourceOptions, cli.CommandOptions):
     format: tuple[str, ...] = option((), "what to write, one or several: "
                                      + "; ".join(f"{name} ({each.about})" for name, each in FORMATS.items()),
                                      group=SET, choices=tuple(FORMATS))
-    space: str | None = option(None, "what its pixels are to be; default: as they are", group=SET, choices=SPACES)
-    experiment: int = option(0, "which experiment, from 0", group=SET, least=0)
+    space: str | None = option(None, "space of the exported pixels; default: unchanged", group=SET, choices=SPACES)
+    experiment: int = option(0, "which experiment, counted from 0", group=SET, ge=0)
     which: str = option("last", "the last iteration, or the one that the run chose", group=SET,
                         choices=("last", "best"))
-    from_space: str | None = option(None, "what the pixels are, where the file does not say", group=SET, choices=SPACES)
-    decode: int | None = option(None, "tiles per side that an image of multi-formation (IDC) decodes to", group=SET,
-                                least=1)
-    labels: str | None = option(None, "file of labels, where it is not beside the images", group=SET)
+    from_space: str | None = option(None, "space of the pixels, if the file does not say it", group=SET, choices=SPACES)
+    decode: int | None = option(None, "tiles per side of an image of multi-formation (IDC)", group=SET,
+                                ge=1)
+    labels: str | None = option(None, "file of labels, if it is not in the folder of the images", group=SET)
     sha256: str | None = option(None, "checksum that the file must have", group=SET)
 
-    dataset: str | None = option(None, "data set by name, 'folder' or 'file'; default: what the set says", group=DATA)
+    dataset: str | None = option(None, "name of the data set, 'folder' or 'file'; default: as stored in the "
+                                       "set", group=DATA)
     classes: str | None = redefault("classes", None)
 
-    to: str | None = option(None, "file to write, or folder for several; default: beside the set", group=RUN)
+    to: str | None = option(None, "file to write, or folder for several; default: in the folder of the set", group=RUN)
     scores: str | None = option(None, "scores.json of evaluate.py, for the card", group=RUN)
-    picture: bool = option(True, "a small picture beside the card", group=RUN)
+    picture: bool = option(True, "a small picture with the card", group=RUN)
     overwrite: bool = option(False, "replace what an earlier export wrote", group=RUN)
 
 
@@ -78,7 +79,7 @@ def main(cfg):
     path = local_copy(address, cfg.sha256, cfg.progress)
     file = read_set(path, cfg.labels)
     to_export = SetToExport(file, Spaces(lambda zca: load(cfg, file, zca)), cfg.from_space, cfg.decode, cfg.dataset)
-    log.info("%s: taken for %s (%s); %s", path.name, LAYOUTS[file.layout].split(":")[0], file.known_by,
+    log.info("%s: read as %s (%s); %s", path.name, LAYOUTS[file.layout].split(":")[0], file.known_by,
              to_export.found[1])
     if any(FORMATS[name].one_set for name in cfg.format):
         chosen_set(file, choice.experiment, choice.which)  # says what the file lacks before anything is written

@@ -37,20 +37,20 @@ BATCHNORM_IMAGES = 16                     # real images per class that set batch
 @dataclass(frozen=True)
 class Config(cli.DataOptions, cli.SetOptions, cli.EvaluationOptions, cli.ComputeOptions, cli.RunOptions):
     method: str = option("DC", "DC, or DSA: with Siamese augmentation", choices=("DC", "DSA"))
-    Iteration: int = option(1000, "iterations, each with a fresh network", least=0)
+    Iteration: int = option(1000, "iterations, each with a fresh network", ge=0)
     outer_loop: int | str = option("auto", "matching steps per iteration; auto: as published for the ipc",
-                                   choices=("auto",), least=1)
+                                   choices=("auto",), ge=1)
     inner_loop: int | str = option("auto", "epochs the network trains on the synthetic set between matching steps; "
-                                   "auto: as published for the ipc", choices=("auto",), least=0)
-    lr_img: float = option(0.1, "step size of the synthetic images (published for the MLP: 0.01)", above=0)
-    batch_real: int | str = option(256, "real images per class and matching step, or 'all'", choices=("all",), least=1)
+                                   "auto: as published for the ipc", choices=("auto",), ge=0)
+    lr_img: float = option(0.1, "step size of the synthetic images (published for the MLP: 0.01)", gt=0)
+    batch_real: int | str = option(256, "real images per class and matching step, or 'all'", choices=("all",), ge=1)
     dis_metric: str = option("ours", "distance of gradients: ours (cosine by output unit), mse, cos",
                              choices=("ours", "mse", "cos"))
     dsa_strategy: str = option("auto", "Siamese augmentation of DSA, operators joined by _ ; auto: "
                                "color_crop_cutout_flip_scale_rotate, for digits without flip; none: no augmentation")
-    epoch_eval_train: int | str = redefault("epoch_eval_train", "auto", choices=("auto",), help="epochs an evaluation "
-                                            "network trains; auto: 1000, for DC without augmentation 300")
-    eval_every: int | str = redefault("eval_every", "auto", choices=("auto",), least=0, help="iterations between "
+    epoch_eval_train: int | str = redefault("epoch_eval_train", "auto", choices=("auto",), help="epochs that an "
+                                            "evaluation network trains; auto: 1000, for DC without augmentation 300")
+    eval_every: int | str = redefault("eval_every", "auto", choices=("auto",), ge=0, help="iterations between "
                                       "evaluations, 0: only the last; auto: 500, for pools only the last")
 
 
@@ -115,7 +115,7 @@ def main(cfg, name=None):
                 optimizer.step()
                 last = outer == outer_loop - 1
                 synthetic.after_step(augment, run.rng("set", *key, 1), end=last)
-                if not last:                                     # after the last step nobody needs the network
+                if not last:                                     # after the last step the network is not needed
                     current = TensorSet(synthetic.images().detach(), synthetic.labels, views=synthetic.views)
                     train_network(net, current, training, run.rng("nets", *key), forward, chunk)
     return run.save()

@@ -1,4 +1,4 @@
-"""DD: learn images, and the size of each step on them, such that a few steps of descent train a network.
+"""DD: learn images, and the size of each step on them, so that a few gradient steps train a network.
 
 Wang, Zhu, Torralba & Efros, "Dataset Distillation", 2018 (arXiv 1811.10959), algorithm 1 with many steps and epochs.
 With --train_nets_type loaded, networks were trained before, and --objective says what they are to learn.
@@ -37,56 +37,60 @@ class Config(cli.DataOptions, cli.SetOptions, cli.ComputeOptions, cli.RunOptions
     data_path: str = redefault("data_path", "data", aliases=("dataset_root",))
     model: str = redefault("model", "LeNet", aliases=("arch",), help="network to condense with; published: LeNet, and "
                            "AlexCifarNet for CIFAR-10")
-    ipc: int = redefault("ipc", 10, help="images per class: what the synthetic set may store, in all steps together")
-    distill_steps: int = option(10, "batches S of synthetic images, one after another; has to divide the images of a "
-                                "class", least=1)
-    distill_epochs: int = option(3, "times E that the steps are gone through; each time with step sizes of their own",
-                                 least=1)
-    distill_lr: float = option(0.02, "step size of each of the S E steps to begin with; all are learned (published "
-                               "for CIFAR-10: 0.001)", above=0)
-    inner_steps: int | None = option(None, "many steps on minibatches drawn from the set, in the place of S E steps: "
-                                     "runs main_RTP.py", least=1, aliases=("bptt_inner_steps",), neutral=True)
-    dsa_strategy: str = option("none", "operators, joined by _: one draw in an update for all synthetic and real "
-                               "images", aliases=("interventions",))
-    lr: float = option(0.01, "learning rate of images and step sizes", above=0, aliases=("lr_img", "compressor_lr"))
-    epochs: int = option(400, "passes over the real images", least=0)
-    Iteration: int | None = option(None, "updates of the synthetic images, in the place of --epochs", least=0)
-    decay_epochs: int = option(40, "passes after each of which the learning rate falls", least=1)
-    decay_factor: float = option(0.5, "factor by which it does", above=0)
-    batch_size: int = option(1024, "real images per update", least=1)
-    augment_real: str = option("auto", "real images mirrored at their edges, cropped at random and flipped; auto: for "
-                               "CIFAR10, as published", choices=("auto", "crop_flip", "none"))
-    train_nets_type: str = option("unknown_init", "networks to learn for: fresh ones in each update (unknown_init), a "
-                                  "few that stay and are scored, too (known_init), or the first --n_nets that "
-                                  "buffer.py trained (loaded; scored on the next --num_eval, one alone on itself)",
+    ipc: int = redefault("ipc", 10, help="images per class in all steps together: the storage that the synthetic set "
+                                         "may take")
+    distill_steps: int = option(10, "number S of batches of synthetic images, used one after another; must divide the "
+                                "images of a class", ge=1)
+    distill_epochs: int = option(3, "number E of passes through the S batches; each pass has its own step sizes",
+                                 ge=1)
+    distill_lr: float = option(0.02, "first step size of each of the S E steps; all are learned (published for "
+                               "CIFAR-10: 0.001)", gt=0)
+    inner_steps: int | None = option(None, "take this many steps on minibatches drawn from the set instead of S E "
+                                     "steps: runs main_RTP.py", ge=1, aliases=("bptt_inner_steps",), neutral=True)
+    dsa_strategy: str = option("none", "augmentation operators, joined by _ ; drawn once per update for all synthetic "
+                               "and real images", aliases=("interventions",))
+    lr: float = option(0.01, "learning rate of images and step sizes", gt=0, aliases=("lr_img", "compressor_lr"))
+    epochs: int = option(400, "passes over the real images", ge=0)
+    Iteration: int | None = option(None, "updates of the synthetic images, instead of --epochs", ge=0)
+    decay_epochs: int = option(40, "the learning rate falls each time after this many passes", ge=1)
+    decay_factor: float = option(0.5, "factor of the learning rate at each fall", gt=0)
+    batch_size: int = option(1024, "real images per update", ge=1)
+    augment_real: str = option("auto", "augmentation of real images: padded by mirroring, cropped at random and "
+                               "flipped (crop_flip), or none; auto: crop_flip for CIFAR10, as "
+                               "published", choices=("auto", "crop_flip", "none"))
+    train_nets_type: str = option("unknown_init", "networks that the set is learned for: fresh ones in each update "
+                                  "(unknown_init); a few fixed ones, which also evaluate it (known_init); or the first "
+                                  "--n_nets that buffer.py trained (loaded), evaluated on the next --num_eval ones, a "
+                                  "single one on itself",
                                   choices=REGIMES)
-    n_nets: int = option(1, "networks per update, or, with known_init and loaded, those that there are", least=1)
-    sample_n_nets: int | None = option(None, "of those of known_init and loaded, how many are drawn for an update; all "
-                                       "if not given", least=1)
-    objective: str = option("distill", "what the steps are to teach: the real images (distill), the same to networks "
-                            "that --source_dataset trained (adapt), or to call one class another (poison)",
+    n_nets: int = option(1, "fresh networks per update; with known_init and loaded: number of networks", ge=1)
+    sample_n_nets: int | None = option(None, "with known_init and loaded: networks drawn for each update; all if not "
+                                       "given", ge=1)
+    objective: str = option("distill", "what the steps teach: the real images (distill), the real images to networks "
+                            "trained on --source_dataset (adapt), or to take one class for another (poison)",
                             choices=tuple(OBJECTIVES))
     source_dataset: str | None = option(None, "data set that the networks of --objective adapt were trained on")
-    source_data_path: str | None = option(None, "its folder (or file); that of --dataset if not given", neutral=True)
+    source_data_path: str | None = option(None, "folder (or file) of --source_dataset; if not given, that of "
+                                                "--dataset", neutral=True)
     buffer_path: str = option("./buffers", "folder of the experts that buffer.py wrote", neutral=True)
-    attack_class: int = option(0, "class that --objective poison attacks, counted from 0 (within --classes)", least=0)
-    target_class: int = option(1, "class that it is to be taken for", least=0)
-    net_init: str = option("xavier", "how networks start: xavier (normal), or default, PyTorch's own",
+    attack_class: int = option(0, "class that --objective poison attacks, counted from 0 (within --classes)", ge=0)
+    target_class: int = option(1, "class that --attack_class should be taken for", ge=0)
+    net_init: str = option("xavier", "initialisation of networks: xavier (normal), or default (PyTorch's)",
                            choices=("xavier", "default"))
-    init_param: float = option(1.0, "gain of --net_init xavier", above=0)
-    inner_momentum: float = option(0.0, "momentum of the steps on the synthetic images", least=0)
-    window: int | None = option(None, "differentiate so many steps only, the last before an end that is drawn anew for "
-                                "each update (RaT-BPTT)", least=1)
-    unroll: str = option("auto", "how the steps are differentiated: full keeps their graph, checkpoint parts of it, "
-                         "constant one step's. auto: full where it fits, else constant",
+    init_param: float = option(1.0, "gain of --net_init xavier", gt=0)
+    inner_momentum: float = option(0.0, "momentum of the steps on the synthetic images", ge=0)
+    window: int | None = option(None, "differentiate only this many steps: the last ones before a step that is drawn "
+                                "for each update (RaT-BPTT)", ge=1)
+    unroll: str = option("auto", "how to differentiate through the steps: full keeps the whole graph, checkpoint a "
+                         "part of it, constant that of one step; auto: full if it fits into memory, else constant",
                          choices=("auto", "full", "checkpoint", "constant"))
     optimizer: str = redefault("optimizer", "adam")
     eval_mode: str = redefault("eval_mode", "SS")
     num_exp: int = redefault("num_exp", 1)
     num_eval: int | None = redefault("num_eval", None, aliases=("test_n_nets",), help="fresh networks per evaluation "
-                                     f"(with loaded, held-out ones); {NUM_EVAL} if not given, with known_init the "
-                                     "--n_nets networks themselves")
-    eval_every: int = redefault("eval_every", 2000, least=0, help="updates between evaluations, 0: only the last")
+                                     f"(with loaded: held-out networks); {NUM_EVAL} if not given, with known_init the "
+                                     "--n_nets networks")
+    eval_every: int = redefault("eval_every", 2000, ge=0, help="updates between evaluations, 0: only the last")
     seed: int = redefault("seed", 0, aliases=("base_seed",))
     save_path: str = redefault("save_path", "result", aliases=("results_dir",))
     mode: str | None = option(None, "", choices=tuple(OBJECTIVES.values()), dead="--mode is called --objective here")
@@ -167,7 +171,7 @@ def main(cfg, name="DD"):
 
 
 def start(argv=None):
-    """Run this script; asked for --inner_steps, run main_RTP.py in its place, with the defaults of this one."""
+    """Run this script. With --inner_steps, run main_RTP.py instead, with the defaults of this script."""
     if not is_given(Config, "inner_steps", argv):
         return run_script(main, Config, __doc__, argv)
     logging.getLogger("condense").info("--inner_steps: many steps on minibatches of the set are those of main_RTP.py, "

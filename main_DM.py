@@ -24,13 +24,13 @@ from utils import Scorer, eval_pool, load_data, siamese_protocols
 class Config(cli.DataOptions, cli.SetOptions, cli.EvaluationOptions, cli.ComputeOptions, cli.RunOptions, flags.DM):
     ipc: int = redefault("ipc", 50)
     init: str = redefault("init", "real")
-    Iteration: int = option(20000, "updates of the synthetic images", least=0)
-    lr_img: float = option(1.0, "step size of the synthetic images (published for CIFAR-10 from ipc 100: 10)", above=0)
-    batch_real: int | str = option(256, "real images per class and iteration, or 'all'", choices=("all",), least=1)
+    Iteration: int = option(20000, "updates of the synthetic images", ge=0)
+    lr_img: float = option(1.0, "step size of the synthetic images (published for CIFAR-10 from ipc 100: 10)", gt=0)
+    batch_real: int | str = option(256, "real images per class and iteration, or 'all'", choices=("all",), ge=1)
     dsa_strategy: str = option("auto", "Siamese augmentation, operators joined by _ ; auto: "
                                "color_crop_cutout_flip_scale_rotate, for digits without flip; none: no augmentation")
     eval_mode: str = redefault("eval_mode", "SS")
-    eval_every: int | str = redefault("eval_every", "auto", choices=("auto",), least=0, help="iterations between "
+    eval_every: int | str = redefault("eval_every", "auto", choices=("auto",), ge=0, help="iterations between "
                                       "evaluations, 0: only the last; auto: 2000, for pools only the last")
 
 

@@ -1,4 +1,4 @@
-"""HaBa: trajectory matching whose images are bases, each seen through every one of a few small shared networks.
+"""HaBa: trajectory matching of images that a few small shared networks make of each base.
 
 Liu et al., "Dataset Distillation via Factorization", NeurIPS 2022: main_MTT.py with --parameterization hallucinator,
 and that paper's defaults. Experts are main_MTT.py's.
@@ -20,11 +20,11 @@ from condense.run import run_script
 class Config(main_MTT.Config):
     parameterization: str = redefault("parameterization", "hallucinator", choices=("hallucinator",))
     ipc: int = redefault("ipc", 10)                        # of 1, five hallucinators leave no room for a base
-    Iteration: int = redefault("Iteration", 15000, of=main_MTT.Config)
-    syn_steps: int = redefault("syn_steps", 64, of=main_MTT.Config)
-    lr_img: float = redefault("lr_img", 100.0, of=main_MTT.Config)
-    mom_img: float = redefault("mom_img", 0.95, of=main_MTT.Config)
-    mom_lr: float = redefault("mom_lr", 0.9, of=main_MTT.Config)
+    Iteration: int = redefault("Iteration", 15000, config=main_MTT.Config)
+    syn_steps: int = redefault("syn_steps", 64, config=main_MTT.Config)
+    lr_img: float = redefault("lr_img", 100.0, config=main_MTT.Config)
+    mom_img: float = redefault("mom_img", 0.95, config=main_MTT.Config)
+    mom_lr: float = redefault("mom_lr", 0.9, config=main_MTT.Config)
 
 
 main = partial(main_MTT.main, name="HaBa")

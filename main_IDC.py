@@ -1,4 +1,4 @@
-"""IDC: match the gradients of networks that train on real data, with several training images in the place of one.
+"""IDC: match the gradients of networks that train on real data; one stored image holds several training images.
 
 Kim et al., "Dataset Condensation via Efficient Synthetic-Data Parameterization", ICML 2022, algorithm 1. With
 --factor 1, or --parameterization pixels, it is IDC-I: the same objective for ordinary images. Real images are drawn
@@ -39,56 +39,61 @@ class Config(cli.DataOptions, cli.SetOptions, cli.EvaluationOptions, cli.Compute
     im_size: int | None = redefault("im_size", None, aliases=("res", "size"))
     model: str = redefault("model", "ConvNet", aliases=("net_type", "n"))
     ipc: int = redefault("ipc", 1, aliases=("i",))
-    parameterization: str = redefault("parameterization", "multi_formation", help="form of the synthetic set; pixels, "
-                                      "or multi_formation with --factor 1, is IDC-I")
-    init: str = redefault("init", "real", help="start from real images, one in each tile (the original's random, and "
-                          "mix for several tiles), or from noise")
-    niter: int | str = option("auto", "hundreds of matching steps; auto: 2000, for ImageNet 500", choices=AUTO, least=0)
-    Iteration: int | None = option(None, "iterations of --inner_loop steps, in the place of --niter", least=0)
-    inner_loop: int = option(100, "matching steps per iteration, each of all classes together (the original takes one "
-                             "after each class, which comes to the same up to momentum)", least=1)
-    lr_img: float | str = option("auto", "step size on pixels between 0 and 1, at 10 images per class and the usual "
-                                 "side; taken times ipc / 10 and the area; auto: as published for the data",
-                                 choices=AUTO, above=0)
-    mom_img: float = option(0.5, "momentum of the synthetic images", least=0)
-    batch_real: int | str = option(64, "real images per class and matching step, or 'all'", choices=("all",), least=1)
-    batch_syn_max: int = option(128, "synthetic images per class and step at most; drawn anew each time", least=1)
-    match: str = option("grad", "what is matched: grad, gradients; feat, class means of the features in front of the "
-                        "classifier, by their squared distance", choices=("grad", "feat"))
-    metric: str = option("auto", "distance of gradients: sums of squares (mse) or absolute values (l1, or with means "
-                         "within output channels l1_mean), cos by output channel; auto: as published for the data",
+    parameterization: str = redefault("parameterization", "multi_formation", help="form of the synthetic set; IDC-I is "
+                                      "pixels, or multi_formation with --factor 1")
+    init: str = redefault("init", "real", help="start from real images, one in each tile (random and mix in the "
+                          "original), or from noise")
+    niter: int | str = option("auto", "number of matching steps, in hundreds; auto: 2000, for ImageNet "
+                                      "500", choices=AUTO, ge=0)
+    Iteration: int | None = option(None, "iterations of --inner_loop steps, instead of --niter", ge=0)
+    inner_loop: int = option(100, "matching steps per iteration, each with all classes (the original steps after each "
+                             "class; the results are equal except for momentum)", ge=1)
+    lr_img: float | str = option("auto", "step size of pixels between 0 and 1 for ipc 10 and the usual image size; it "
+                                 "is multiplied by ipc / 10 and by the relative image area; auto: as published for the "
+                                 "data",
+                                 choices=AUTO, gt=0)
+    mom_img: float = option(0.5, "momentum of the synthetic images", ge=0)
+    batch_real: int | str = option(64, "real images per class and matching step, or 'all'", choices=("all",), ge=1)
+    batch_syn_max: int = option(128, "most synthetic images per class and step; drawn for each step", ge=1)
+    match: str = option("grad", "what is matched: gradients (grad), or class means of the last features by squared "
+                        "distance (feat)", choices=("grad", "feat"))
+    metric: str = option("auto", "distance of gradients: mse (sum of squares), l1 (sum of absolute values), l1_mean "
+                         "(l1 with means within output channels), cos (cosine by output channel); auto: as published "
+                         "for the data",
                          choices=(*AUTO, *refined.REFINED_METRICS))
-    bias: str = option("False", "match gradients of biases and norms, too", choices=TRUE_OR_FALSE)
-    fc: str = option("False", "match gradients of linear layers, too", choices=TRUE_OR_FALSE)
-    aug_type: str = option("auto", "augmentation while matching, operators joined by _ : flip, color, one of the "
-                           "others and cutout follow one another; auto: color_crop_cutout, for MNIST with --factor "
-                           "above 1 without cutout", aliases=("a",))
-    net_epoch: int = option(1, "times that the network trains on --n_data real images after a matching step", least=0)
-    n_data: int | str = option("auto", "how many, to the next full minibatch; auto: 2000 for CIFAR, else 500",
-                               choices=AUTO, least=0)
+    bias: str = option("False", "also match gradients of biases and norms", choices=TRUE_OR_FALSE)
+    fc: str = option("False", "also match gradients of linear layers", choices=TRUE_OR_FALSE)
+    aug_type: str = option("auto", "augmentation while matching, operators joined by _ ; applied in the order flip, "
+                           "color, one of the others, cutout; auto: color_crop_cutout, for MNIST with --factor above 1 "
+                           "without cutout", aliases=("a",))
+    net_epoch: int = option(1, "epochs that the network trains on --n_data real images after a matching step", ge=0)
+    n_data: int | str = option("auto", "real images of --net_epoch, rounded up to full minibatches; auto: 2000 for "
+                                       "CIFAR, else 500",
+                               choices=AUTO, ge=0)
     early: int | str = option("auto", "epochs that a fresh network trains on all real images before the first step; "
-                              "auto: 0, or for ImageNet 10 unless --pt_from is given", choices=AUTO, least=0)
-    fix_iter: int = option(-1, "iterations that a network is kept for; below 1: one", least=-1)
-    pt_from: int = option(-1, "networks begin as an expert of buffer.py was after so many epochs; -1: fresh", least=-1)
-    pt_num: int = option(1, "or after one of so many epochs from there on, drawn", least=1)
-    buffer_path: str = option("./buffers", "folder of these experts", neutral=True)
-    mixup_net: str = option("auto", "mix real images that the network trains on: by CutMix (cut), or not (vanilla); "
-                            "auto: cut, for MNIST with --factor above 1 vanilla", choices=MIXUPS)
-    mixup: str = option("auto", "the same in evaluation; auto: as published for the data", choices=MIXUPS)
+                              "auto: 0, for ImageNet without --pt_from 10", choices=AUTO, ge=0)
+    fix_iter: int = option(-1, "iterations until the network is replaced; below 1: one", ge=-1)
+    pt_from: int = option(-1, "networks start from an expert of buffer.py after this many epochs; -1: fresh "
+                              "networks", ge=-1)
+    pt_num: int = option(1, "number of epochs from --pt_from on, of which one is drawn", ge=1)
+    buffer_path: str = option("./buffers", "folder of the experts of --pt_from", neutral=True)
+    mixup_net: str = option("auto", "mixing of the real images that the network trains on: CutMix (cut), or none "
+                            "(vanilla); auto: cut, for MNIST with --factor above 1 vanilla", choices=MIXUPS)
+    mixup: str = option("auto", "mixing in evaluation; auto: as published for the data", choices=MIXUPS)
     mix_p: float | str = option("auto", "probability that a minibatch is mixed; auto: 0.5, for ImageNet 1",
-                                choices=AUTO, least=0)
+                                choices=AUTO, ge=0)
     dsa_strategy: str = option("auto", "augmentation in evaluation, as --aug_type; auto: as published for the data")
     eval_mode: str = redefault("eval_mode", "S")
     num_exp: int = redefault("num_exp", 1)
     num_eval: int = redefault("num_eval", 5, aliases=("repeat",))
-    epoch_eval_train: int | str = redefault("epoch_eval_train", "auto", choices=AUTO, least=1, help="epochs an "
+    epoch_eval_train: int | str = redefault("epoch_eval_train", "auto", choices=AUTO, ge=1, help="epochs that an "
                                             "evaluation network trains; auto: 1000, for DenseNet on 50 mosaics of a "
                                             "class and more 400, for ImageNet by the images of a class")
     lr_net: float | str = redefault("lr_net", "auto", choices=AUTO, aliases=("lr",), help="learning rate of networks; "
                                     "auto: 0.01, from 100 classes of ImageNet 0.1")
     batch_train: int | str = redefault("batch_train", "auto", choices=AUTO, aliases=("batch_size",), help="minibatch "
-                                       "of network training; auto: 64, from 100 classes of ImageNet 128")
-    eval_every: int | str = redefault("eval_every", "auto", choices=AUTO, least=0, help="iterations between "
+                                       "size of network training; auto: 64, from 100 classes of ImageNet 128")
+    eval_every: int | str = redefault("eval_every", "auto", choices=AUTO, ge=0, help="iterations between "
                                       "evaluations, 0: only the last; auto: 500, for pools only the last")
     checkpoint_every: int = redefault("checkpoint_every", 10)
 
@@ -166,7 +171,7 @@ def main(cfg, name=None):
                 loss.backward()
                 optimizer.step()
                 synthetic.after_step(augment, run.rng("set", *key, 1), end=last)
-                if last and is_fresh(cfg, it + 1):               # nobody needs the network any more
+                if last and is_fresh(cfg, it + 1):               # the network is not needed any more
                     continue
                 for epoch in range(cfg.net_epoch):               # it follows the real data, not the synthetic set
                     step = (it * cfg.inner_loop + inner) * cfg.net_epoch + epoch

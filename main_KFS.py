@@ -1,4 +1,4 @@
-"""KFS: distribution matching whose images are latent codes decoded by a few decoders that all classes share.
+"""KFS: distribution matching of images that a few shared decoders make of latent codes.
 
 Lee, Lee & Hwang, "Dataset Condensation with Latent Space Knowledge Factorization and Sharing", arXiv 2208.10494, 2022:
 main_DM.py with --parameterization latent_decoder. From the paper are codes and decoders, the loss (a multiple of DM's),
@@ -24,10 +24,10 @@ class Config(main_DM.Config):
     parameterization: str = redefault("parameterization", "latent_decoder", choices=("latent_decoder",))
     init: str = redefault("init", "real")
     optimizer: str = redefault("optimizer", "adam")
-    Iteration: int = redefault("Iteration", 10000, of=main_DM.Config)
-    lr_img: float = redefault("lr_img", 0.01, of=main_DM.Config, help="step size of codes; that of decoders is "
+    Iteration: int = redefault("Iteration", 10000, config=main_DM.Config)
+    lr_img: float = redefault("lr_img", 0.01, config=main_DM.Config, help="step size of codes; that of decoders is "
                               "a tenth of it (see --lr_code and --lr_decoder)")
-    batch_real: int | str = redefault("batch_real", "all", of=main_DM.Config)
+    batch_real: int | str = redefault("batch_real", "all", config=main_DM.Config)
 
 
 main = partial(main_DM.main, name="KFS")

@@ -1,4 +1,4 @@
-"""LoDC and LoDSA: gradient matching whose images are products of thin matrices, more of them in the same space.
+"""LoDC and LoDSA: gradient matching of images that are products of thin matrices; the same storage holds more of them.
 
 Yang et al., "An Efficient Dataset Condensation Plugin and Its Application to Continual Learning", NeurIPS 2023:
 main_DC.py with --parameterization low_rank. The loops follow from --ipc, the storage budget.

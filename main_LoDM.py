@@ -1,4 +1,4 @@
-"""LoDM: distribution matching whose images are products of thin matrices, more of them in the same space.
+"""LoDM: distribution matching of images that are products of thin matrices; the same storage holds more of them.
 
 Yang et al., "An Efficient Dataset Condensation Plugin and Its Application to Continual Learning", NeurIPS 2023:
 main_DM.py with --parameterization low_rank, and that paper's defaults.

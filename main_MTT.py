@@ -1,4 +1,4 @@
-"""MTT: train a student on the synthetic images and match where an expert's training on real images went.
+"""MTT: train a student on the synthetic images and match the parameters of an expert trained on real images.
 
 Cazenavette, Wang, Torralba, Efros & Zhu, "Dataset Distillation by Matching Training Trajectories", CVPR 2022,
 algorithm 1. With --unroll tesla and --teacher_label: Cui et al. (TESLA), ICML 2023; with a growing window of start
@@ -34,46 +34,47 @@ class Config(cli.DataOptions, cli.SetOptions, cli.ScoringOptions, cli.ComputeOpt
     model: str = redefault("model", "auto", help="network of experts and student; auto: a ConvNet as deep as the "
                            "images need, 3 blocks at 32 pixels (and at an unknown size), 4 at 64, 5 at 128")
     init: str = redefault("init", "real", aliases=("pix_init",), help="start from noise, from real images, or from "
-                          "samples_predicted_correctly: real images that an expert gets right (DATM)",
+                          "samples_predicted_correctly: real images that an expert classifies correctly (DATM)",
                           choices=("real", "noise", "noise_scaled", "samples_predicted_correctly"))
-    Iteration: int = option(5000, "updates of the synthetic images", least=0)
-    expert_epochs: int = option(3, "epochs M of the expert that the student's steps are to cover", least=1)
-    syn_steps: int = option(20, "steps N of the student on the synthetic images", least=1)
-    max_start_epoch: int = option(25, "segments start before this epoch of the expert", least=1)
-    min_start_epoch: int = option(0, "and not before this one", least=0)
-    current_max_start_epoch: int | None = option(None, "the same at the beginning, from where it grows (DATM)", least=1)
-    expansion_end_epoch: int | None = option(None, "iterations within which it grows (DATM)", least=1)
-    batch_syn: int | None = option(None, "synthetic images in a step of the student; all of them if not given", least=1)
-    inner_momentum: float = option(0.0, "momentum of the student's steps (published: none)", least=0)
-    unroll: str = option("auto", "how the student's steps are differentiated: full keeps their graph, checkpoint parts "
-                         "of it, constant one step's; tesla: one step's, approximately. auto: full where it fits, "
-                         "else constant", choices=("auto", *MODES))
-    lr_img: float = option(1000.0, "learning rate of the synthetic images", above=0)
-    lr_lr: float = option(1e-5, "learning rate of the student's step size", least=0)
-    mom_img: float = option(0.5, "momentum of the synthetic images", least=0)
-    mom_lr: float = option(0.5, "momentum of the student's step size", least=0)
-    lr_teacher: float = option(0.01, "the student's step size to begin with; it is learned", above=0)
-    lr_y: float | None = option(None, "learning rate of soft labels, which begin as an expert's (DATM); hard if not "
-                                "given", above=0)
-    teacher_label: bool = option(False, "soft labels: what the matched expert says of the images (TESLA)")
-    threshold: float | None = option(None, "skip the update where the matching loss is above this (DATM)", above=0)
-    dsa: str = option("True", "Siamese augmentation, in evaluation too", choices=TRUE_OR_FALSE)
-    dsa_strategy: str = option("auto", "its operators, joined by _ ; auto: color_crop_cutout_flip_scale_rotate, for "
-                               "digits without flip; none: no augmentation")
+    Iteration: int = option(5000, "updates of the synthetic images", ge=0)
+    expert_epochs: int = option(3, "epochs M of the expert that the student has to match", ge=1)
+    syn_steps: int = option(20, "steps N of the student on the synthetic images", ge=1)
+    max_start_epoch: int = option(25, "segments start before this epoch of the expert", ge=1)
+    min_start_epoch: int = option(0, "segments start at this epoch of the expert or later", ge=0)
+    current_max_start_epoch: int | None = option(None, "value of --max_start_epoch at the beginning; it grows from "
+                                                       "there (DATM)", ge=1)
+    expansion_end_epoch: int | None = option(None, "iterations until --max_start_epoch has its full value (DATM)", ge=1)
+    batch_syn: int | None = option(None, "synthetic images in a step of the student; all if not given", ge=1)
+    inner_momentum: float = option(0.0, "momentum of the student's steps (published: none)", ge=0)
+    unroll: str = option("auto", "how to differentiate through the student's steps: full keeps the whole graph, "
+                         "checkpoint a part of it, constant that of one step, tesla that of one step with an "
+                         "approximation; auto: full if it fits into memory, else constant", choices=("auto", *MODES))
+    lr_img: float = option(1000.0, "learning rate of the synthetic images", gt=0)
+    lr_lr: float = option(1e-5, "learning rate of the student's step size", ge=0)
+    mom_img: float = option(0.5, "momentum of the synthetic images", ge=0)
+    mom_lr: float = option(0.5, "momentum of the student's step size", ge=0)
+    lr_teacher: float = option(0.01, "the student's first step size; it is learned", gt=0)
+    lr_y: float | None = option(None, "learning rate of soft labels, which start as an expert's predictions (DATM); if "
+                                "not given, labels are hard", gt=0)
+    teacher_label: bool = option(False, "soft labels: the predictions of the matched expert (TESLA)")
+    threshold: float | None = option(None, "skip the update where the matching loss is above this (DATM)", gt=0)
+    dsa: str = option("True", "Siamese augmentation, also in evaluation", choices=TRUE_OR_FALSE)
+    dsa_strategy: str = option("auto", "operators of the augmentation, joined by _ ; auto: "
+                               "color_crop_cutout_flip_scale_rotate, for digits without flip; none: no augmentation")
     no_aug: str = option("False", "no augmentation in the student's steps", choices=TRUE_OR_FALSE)
     buffer_path: str = option("./buffers", "folder of the experts that buffer.py wrote", neutral=True)
-    load_all: bool = option(False, "hold all experts in memory and draw one anew for each iteration")
-    max_files: int | None = option(None, "use so many files of experts at most", least=1)
-    max_experts: int | None = option(None, "use so many experts of each file at most", least=1)
+    load_all: bool = option(False, "hold all experts in memory and draw one for each iteration")
+    max_files: int | None = option(None, "most files of experts to use", ge=1)
+    max_experts: int | None = option(None, "most experts of each file to use", ge=1)
     skip_bad: bool = option(False, "leave out files of experts that cannot be read")
-    random_trajectory: bool = option(False, "random networks in the place of experts (TESLA's control experiment)")
-    select_on: str = option("val", "choose the best iteration on val, 5,000 training images kept for it (a tenth of a "
-                            "small set), on test, or none", choices=("val", "test", "none"))
-    eval_mode: str = redefault("eval_mode", "S", help="networks to score on: S (the student's), C (and ConvNet), "
-                               "M, W, D, A, P, N, I (pools)")
+    random_trajectory: bool = option(False, "random networks instead of experts (TESLA's control experiment)")
+    select_on: str = option("val", "choose the best iteration on val (5,000 held-out training images, or a tenth of a "
+                            "small set), on test, or not at all (none)", choices=("val", "test", "none"))
+    eval_mode: str = redefault("eval_mode", "S", help="networks to evaluate on: S (the student's), C (and ConvNet), or "
+                               "a pool: M, W, D, A, P, N, I")
     num_exp: int = redefault("num_exp", 1)
     num_eval: int = redefault("num_eval", 5)
-    eval_every: int = redefault("eval_every", 100, least=0, aliases=("eval_it",), help="iterations between "
+    eval_every: int = redefault("eval_every", 100, ge=0, aliases=("eval_it",), help="iterations between "
                                 "evaluations, 0: only the last")
 
 
@@ -150,8 +151,8 @@ def main(cfg, name="MTT"):
                 synthetic.own_labels.use_soft(student.logits_of(target, images), learned=False)
             rows = student_minibatches(num_images, batch_syn, cfg.syn_steps, rng, run.device, views)
             rng = run.rng("augmentation", exp, it)
-            augment = [draw_independent(strategy, batch_syn if isinstance(of, slice) else len(of), rng, run.device)
-                       for of in rows]
+            augment = [draw_independent(strategy, batch_syn if isinstance(seen, slice) else len(seen), rng, run.device)
+                       for seen in rows]
             of_set = [draw_independent(strategy, num_images, run.rng("augmentation", exp, it, term), run.device)
                       for term in (1, 2)]                        # for the set's own terms
             learned = images, synthetic.labels, synthetic.learned_steps.size
@@ -161,7 +162,7 @@ def main(cfg, name="MTT"):
             run.log(loss=loss.detach())
             if cfg.threshold and loss > cfg.threshold:
                 run.skip()
-                del theta, loss                                  # or their graph would live on beside the next one
+                del theta, loss                                  # or their graph would live on during the next one
                 continue
             optimizer.zero_grad()
             loss.backward()

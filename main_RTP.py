@@ -1,4 +1,4 @@
-"""RTP: learn a set such that many steps of momentum on minibatches of it train a network.
+"""RTP: learn a set so that many momentum steps on minibatches of it train a network.
 
 Deng & Russakovsky, "Remember the Past: Distilling Datasets into Addressable Memories for Neural Networks", NeurIPS
 2022: the set is an addressable memory (RTP), or with --parameterization pixels plain images (BPTT). With --window only
@@ -40,40 +40,43 @@ class Config(cli.DataOptions, cli.SetOptions, cli.ComputeOptions, cli.RunOptions
     data_path: str = redefault("data_path", "data", aliases=("dataset_root",))
     model: str = redefault("model", "ConvNet", aliases=("arch",))
     parameterization: str = redefault("parameterization", "memory")
-    inner_steps: int = option(150, "steps T on minibatches drawn from the set", least=1, aliases=("bptt_inner_steps",))
-    distill_lr: float = option(0.01, "size of each of these steps, which stays", above=0)
-    inner_momentum: float = option(0.9, "momentum of these steps", least=0)
-    batch_syn: int | None = option(32, "images of each class in such a minibatch, or all there are; -1: all", least=-1,
+    inner_steps: int = option(150, "number T of steps on minibatches drawn from the "
+                                   "set", ge=1, aliases=("bptt_inner_steps",))
+    distill_lr: float = option(0.01, "size of each of the T steps; it is not learned", gt=0)
+    inner_momentum: float = option(0.9, "momentum of the T steps", ge=0)
+    batch_syn: int | None = option(32, "images of each class in a minibatch of the T steps; -1: all", ge=-1,
                                    aliases=("compressor_minibatch_size",))
-    batch_real: int = option(64, "real images of each class in an update", least=1)
-    task_sampler_nc: int | None = option(None, "classes drawn for an update; all if not given, or -1", least=-1)
-    dsa_strategy: str = option("none", "operators, joined by _: one draw in an update for all synthetic and real "
-                               "images; networks that are scored draw per image", aliases=("interventions",))
+    batch_real: int = option(64, "real images of each class in an update", ge=1)
+    task_sampler_nc: int | None = option(None, "classes drawn for an update; all if not given or -1", ge=-1)
+    dsa_strategy: str = option("none", "augmentation operators, joined by _ ; drawn once per update for all synthetic "
+                               "and real images, in evaluation for each image", aliases=("interventions",))
     optimizer: str = redefault("optimizer", "sgd")
-    lr: float = option(0.1, "learning rate of the set", above=0, aliases=("lr_img", "compressor_lr"))
+    lr: float = option(0.1, "learning rate of the set", gt=0, aliases=("lr_img", "compressor_lr"))
     clip_grad: float | None = redefault("clip_grad", 2.0)
-    Iteration: int = option(50000, "updates of the set (the original runs until it is stopped)", least=0)
-    augment_real: str = option("none", "real images mirrored at their edges, cropped at random and flipped",
+    Iteration: int = option(50000, "updates of the set (the original runs until it is stopped)", ge=0)
+    augment_real: str = option("none", "augmentation of real images: padded by mirroring, cropped at random and "
+                                       "flipped (crop_flip), or none",
                                choices=("auto", "crop_flip", "none"))
-    n_nets: int = option(1, "fresh networks per update", least=1)
-    net_init: str = option("default", "how networks start: default, PyTorch's own, or xavier (normal)",
+    n_nets: int = option(1, "fresh networks per update", ge=1)
+    net_init: str = option("default", "initialisation of networks: default (PyTorch's), or xavier (normal)",
                            choices=("xavier", "default"))
-    init_param: float = option(1.0, "gain of --net_init xavier", above=0)
-    window: int | None = option(None, "differentiate so many steps only, the last before an end that is drawn anew for "
-                                "each update (RaT-BPTT)", least=1)
-    unroll: str = option("auto", "how the steps are differentiated: full keeps their graph, checkpoint parts of it, "
-                         "constant one step's. auto: full where it fits, else constant",
+    init_param: float = option(1.0, "gain of --net_init xavier", gt=0)
+    window: int | None = option(None, "differentiate only this many steps: the last ones before a step that is drawn "
+                                "for each update (RaT-BPTT)", ge=1)
+    unroll: str = option("auto", "how to differentiate through the steps: full keeps the whole graph, checkpoint a "
+                         "part of it, constant that of one step; auto: full if it fits into memory, else constant",
                          choices=("auto", "full", "checkpoint", "constant"))
     eval_mode: str = redefault("eval_mode", "SS")
     num_exp: int = redefault("num_exp", 1)
     num_eval: int = redefault("num_eval", 10, aliases=("test_n_nets",))
-    eval_every: int = redefault("eval_every", 2000, least=0, help="updates between evaluations, 0: only the last")
+    eval_every: int = redefault("eval_every", 2000, ge=0, help="updates between evaluations, 0: only the last")
     seed: int = redefault("seed", 0, aliases=("base_seed",))
     save_path: str = redefault("save_path", "result", aliases=("results_dir",))
-    lr_net: float | None = redefault("lr_net", None, help="of protocol rtp, by which the set is scored; 0.01 if not "
-                                     "given")
-    epoch_eval_train: int | None = redefault("epoch_eval_train", None, help="the same; 300 if not given")
-    batch_train: int | None = redefault("batch_train", None, help="the same; 640 if not given")
+    lr_net: float | None = redefault("lr_net", None, help="learning rate of protocol rtp, which evaluates the set; "
+                                     "0.01 if not given")
+    epoch_eval_train: int | None = redefault("epoch_eval_train", None, help="epochs of protocol rtp, which evaluates "
+                                                                            "the set; 300 if not given")
+    batch_train: int | None = redefault("batch_train", None, help="minibatch size of protocol rtp; 640 if not given")
 
 
 def method_of(cfg):

@@ -1,9 +1,10 @@
-"""Choose real training images, to hold condensed ones against: random, herding, k-center or k-means.
+"""Choose real training images to compare condensed ones with: random, herding, k-center or k-means.
 
     python select_coreset.py --dataset CIFAR10 --ipc 10 --method herding
     python select_coreset.py --dataset CIFAR10 --ipc 10 --method k-means --space trained --protocol dc
 
-The result is one like a condensed set's, scored alike; its meta["indices"] says which images were chosen.
+The result has the format of a condensed set's and is evaluated in the same way. Its meta["indices"] says which images
+were chosen.
 """
 
 import logging
@@ -28,22 +29,23 @@ FEATURE_EPOCHS, FEATURE_BATCH = 20, 128   # SGD 0.01, momentum 0.9, weight decay
 
 @dataclass(frozen=True)
 class Config(cli.DataOptions, cli.CellOptions, cli.ScoringOptions, cli.ComputeOptions, cli.ResultOptions):
-    model: str = redefault("model", "ConvNet", help="network of the feature space, and to score with")
+    model: str = redefault("model", "ConvNet", help="network of the feature space and of the evaluation")
     ipc: int = redefault("ipc", 1, help="images chosen per class")
-    method: str = option("herding", "how to choose: random, herding (the mean of the chosen follows the class mean), "
-                         "k-center (first the image nearest the mean, then the farthest from all chosen), k-means "
-                         "(nearest the centroids)", choices=CORESET_METHODS)
-    space: str = option("pixels", "where distances are taken: normalised pixels, or the features of a random or of a "
-                        "trained --model", choices=("pixels", "random", "trained"))
-    feature_epochs: int = option(FEATURE_EPOCHS, "epochs that the network of --space trained sees the training set",
-                                 least=1)
-    protocol: str = option("dsa", "score as condensed sets are: dsa (DSA and DM) or dc", choices=("dsa", "dc"))
+    method: str = option("herding", "how to choose: random, herding (the mean of the chosen images follows the class "
+                         "mean), k-center (first the image nearest to the mean, then the one farthest from all "
+                         "chosen), k-means (nearest to the centroids)", choices=CORESET_METHODS)
+    space: str = option("pixels", "space of the distances: normalised pixels, or features of a random or a trained "
+                        "--model", choices=("pixels", "random", "trained"))
+    feature_epochs: int = option(FEATURE_EPOCHS, "epochs that the network of --space trained is trained",
+                                 ge=1)
+    protocol: str = option("dsa", "evaluation protocol of condensed sets: dsa (DSA and DM) or "
+                                  "dc", choices=("dsa", "dc"))
     dsa_strategy: str = option("auto", "Siamese augmentation of --protocol dsa, operators joined by _ ; auto: "
                                "color_crop_cutout_flip_scale_rotate, for digits without flip; none: no augmentation")
-    num_exp: int = redefault("num_exp", 1, help="selections; several show how much random draws, k-means and network "
-                             "features vary, herding and k-center on pixels do not")
-    epoch_eval_train: int | str = redefault("epoch_eval_train", "auto", choices=("auto",), help="epochs an evaluation "
-                                            "network trains; auto: 1000, for dc without augmentation 300")
+    num_exp: int = redefault("num_exp", 1, help="number of selections; several show how much random draws, k-means and "
+                             "network features vary (herding and k-center on pixels do not vary)")
+    epoch_eval_train: int | str = redefault("epoch_eval_train", "auto", choices=("auto",), help="epochs that an "
+                                            "evaluation network trains; auto: 1000, for dc without augmentation 300")
     lr_net: float = redefault("lr_net", 0.01)
 
 
@@ -51,7 +53,7 @@ def check(cfg):
     """Raise ValueError for options that do not go together."""
     auto.check_strategy(cfg.dsa_strategy)
     if cfg.method == "random" and cfg.space != "pixels":
-        raise OptionError(f"--method random measures no distances, so --space {cfg.space} cannot matter; leave it out")
+        raise OptionError(f"--method random measures no distances, so --space {cfg.space} has no effect; leave it out")
     if cfg.space != "trained" and cfg.feature_epochs != FEATURE_EPOCHS:
         raise OptionError(f"--feature_epochs trains a network for --space trained, not {cfg.space}; leave it out")
     if cfg.protocol == "dc" and cfg.dsa_strategy != "auto":
@@ -110,7 +112,7 @@ def main(cfg):
     chunk = run.compute.chunk_for(real.im_size)
     run.begin(real, scorer, eval_every=0, iterations=0)
     if cfg.num_exp > 1 and cfg.method in ("herding", "k-center") and cfg.space == "pixels":
-        log.info("%s on pixels draws nothing: all %d selections are the same", cfg.method, cfg.num_exp)
+        log.info("%s on pixels uses no random numbers: all %d selections are the same", cfg.method, cfg.num_exp)
 
     for exp in run.experiments():
         embed = feature_space(cfg, net, real, run, exp)

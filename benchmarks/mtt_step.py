@@ -90,7 +90,7 @@ def iteration(way, setting, num_steps):
 
 
 def peak_bytes(run, device):
-    """Return the most bytes of tensors that are alive at a time while `run()` runs, beside what was there before."""
+    """Return the most bytes of tensors that live at the same time while `run()` runs, without what was there before."""
     run()                                                  # what layers make once, they have now
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)

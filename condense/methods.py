@@ -1,4 +1,4 @@
-"""The methods, one row each: whoever names methods (cards, pools, sweeps, continual learning, tests) reads it here."""
+"""The methods, one row each. Cards, pools, sweeps, continual learning and tests read their names here."""
 
 import importlib
 from collections.abc import Mapping
@@ -37,8 +37,8 @@ class Method:
     parameterization (None: it chooses real images), `protocol` the one its sets are scored by. `experts` says whether
     it reads what buffer.py writes. `options` are those of the script that make it this method. `host` is the method
     that it is with another form of the set, whose pools it is scored on. `result` is the name that its files bear,
-    where that is another method's. `shares` are options of network training that it condenses with, too, and not only
-    scores with; None where continual learning does not offer the method.
+    where that is another method's. `shares` are options of network training used while condensing, and not only
+    for scores; None where continual learning does not offer the method.
     """
 
     script: str

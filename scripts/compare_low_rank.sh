@@ -5,7 +5,7 @@
 #   DATASETS=Digits MODELS=ConvNetD2 bash scripts/compare_low_rank.sh --Iteration 200 --num_exp 1 --num_eval 5
 #   METHODS="DSA LoDSA" RANK=4 bash scripts/compare_low_rank.sh --Iteration 100
 #
-#   DATASETS [MNIST]  IPCS [1]  METHODS [DM LoDM; each LoX beside its host X]  MODELS [ConvNet]
+#   DATASETS [MNIST]  IPCS [1]  METHODS [DM LoDM; each LoX with its host X]  MODELS [ConvNet]
 #   START [real]      where both start: real (for LoX by truncated SVD) or noise
 #   RANK  [2]         of the LoX methods
 #

@@ -1,4 +1,4 @@
-# Sourced by the scripts beside it: goes to the repository's root, makes or reuses the environment, sets $PYTHON.
+# Sourced by the scripts in this folder: goes to the repository's root, makes or reuses the environment, sets $PYTHON.
 # VENV=DIR uses the environment in DIR instead of .venv; it is made there if it does not exist.
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 1
 VENV="${VENV:-.venv}"

@@ -1,4 +1,4 @@
-"""Run a sweep of condense/sweeps/ by its name; scripts/sweep.sh calls it, from wherever the user stands.
+"""Run a sweep of condense/sweeps/ by its name; scripts/sweep.sh calls it, from any current folder.
 
     python scripts/sweep.py sweep_accuracy --Iteration 200
 """

@@ -1,4 +1,4 @@
-"""Table of the results below a folder, held against random real images: see condense/sweeps/table.py.
+"""Table of the results below a folder, compared with random real images: see condense/sweeps/table.py.
 
     python scripts/table.py result/sweep_accuracy --rows model,ipc,method --columns dataset
 """

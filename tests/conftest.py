@@ -62,7 +62,7 @@ class Script:
         return torch.load(self.path(folder, pattern), weights_only=True)
 
     def journal(self, folder):
-        """Return the lines written beside the result."""
+        """Return the lines of the journal of the result."""
         return [json.loads(line) for line in self.path(folder, "*.jsonl").read_text().splitlines()]
 
     def wait_for_progress(self, process, folder, more_s, pattern="*.jsonl"):

@@ -18,7 +18,7 @@ def real_pixels(number=10):
 
 def normalised(pixels):
     digits = load_data("Digits")
-    mean, std = (torch.tensor(of, dtype=torch.float64).view(-1, 1, 1) for of in (digits.mean, digits.std))
+    mean, std = (torch.tensor(values, dtype=torch.float64).view(-1, 1, 1) for values in (digits.mean, digits.std))
     return ((pixels.double() - mean) / std).float()
 
 

@@ -79,7 +79,7 @@ def test_scores_are_those_of_networks_trained_on_the_union_and_tested_on_all_cla
         images, labels = load_result(next((compared / f"cl_{STEM}/seed1/step{step}/DM").glob("res_*.pt")))["data"][0]
         sets.append((images, torch.tensor([classes[label] for label in labels])))
     batch = real.batch_of(torch.cat(random_rows(real, order, 2)[:3]))
-    memories = {"DM": [torch.cat(of) for of in zip(*sets)], "random": [batch.images(), batch.labels]}
+    memories = {"DM": [torch.cat(tensors) for tensors in zip(*sets)], "random": [batch.images(), batch.labels]}
     for name, memory in memories.items():
         expected = score_by_hand(real, order.seen(2), (1, 2), memory)
         accuracies = [row[2] for row in read(compared)["methods"][name]["accuracies"][2:]]
@@ -111,12 +111,12 @@ def test_scores_hold_what_is_needed_to_repeat_and_to_judge_them(compared):
     assert content["fingerprint"] == real.fingerprint and content["protocol"]["epochs"] == 1
     assert content["options"]["methods"] == ["random", "DM"] and content["options"]["Iteration"] == 2
     assert content["orders"]["1"] == [list(classes) for classes in class_order(10, 5, 1).steps]
-    for of in content["methods"].values():
-        assert len(of["accuracies"]) == 4 and {len(row) for row in of["accuracies"]} == {5}
-        assert torch.tensor(of["final_confusion"]).sum() == 4 * len(real.test_labels)
-        right = torch.tensor(of["final_confusion"]).diagonal().sum() / (4 * len(real.test_labels))
-        assert of["mean"][-1] == pytest.approx(right.item())
-        assert [step["images"] for step in of["memory"]["0"]] == [4] * 5
+    for figures in content["methods"].values():
+        assert len(figures["accuracies"]) == 4 and {len(row) for row in figures["accuracies"]} == {5}
+        assert torch.tensor(figures["final_confusion"]).sum() == 4 * len(real.test_labels)
+        right = torch.tensor(figures["final_confusion"]).diagonal().sum() / (4 * len(real.test_labels))
+        assert figures["mean"][-1] == pytest.approx(right.item())
+        assert [step["images"] for step in figures["memory"]["0"]] == [4] * 5
     assert (compared / f"accuracy_{STEM}.png").read_bytes().startswith(b"\x89PNG")
 
 
@@ -154,7 +154,7 @@ def test_new_methods_and_orders_join_what_is_there(compared, tmp_path):
     before = step_files(folder)
     content = run(folder, "--methods", "random", "LoDM", "herding", "DM", "--seeds", "1", "--compare", "both")
     assert list(content["methods"]) == ["random", "random, 4 images", "LoDM", "herding", "herding, 4 images", "DM"]
-    assert {name: of["bytes_per_class"] for name, of in content["methods"].items()} == {
+    assert {name: figures["bytes_per_class"] for name, figures in content["methods"].items()} == {
         "random": 512, "random, 4 images": 1024, "LoDM": 512, "herding": 512, "herding, 4 images": 1024, "DM": 512}
     assert content["methods"]["DM"]["accuracies"] == read(compared)["methods"]["DM"]["accuracies"][:2]
     after = step_files(folder)
@@ -221,7 +221,7 @@ def test_published_files_are_scored_in_their_place(compared, tmp_path, capsys):
     (("--ipc", "2000",), "lower --ipc"), (("--dsa_strategy", "flop"), "flip"), (("--resume",), "unknown flag --resume"),
     (("--methods", "MTT", "--train_epochs", "3", "--batch_real", "none"), "--keep_epochs"),
     (("--methods", "herding", "--feature_epochs", "3", "--batch_real", "none", "--Iteration", "none"), "--space"),
-    (("--classes", "0-4"), "unknown flag --classes"), (("--zca",), "looks ahead; leave --zca out"),
+    (("--classes", "0-4"), "unknown flag --classes"), (("--zca",), "look ahead; leave --zca out"),
     (("--cl_space", "raw"), "--cl_data_path"), (("--cl_space", "zca"), "choose one of: normalised, raw")])
 def test_errors_name_their_mend_before_any_work(flags, mend, tmp_path, capsys):
     assert mend in error_line(capsys, tmp_path, *flags)

@@ -174,7 +174,7 @@ def test_scores_hold_what_it_takes_to_repeat_them(score, own):
 
 def test_a_file_that_holds_no_scores_is_not_replaced(score_error, own, tmp_path):
     (tmp_path / "scores.json").write_text("[1, 2]")
-    assert "holds no scores of ours" in score_error(own, *QUICK)
+    assert "holds no scores of this toolkit" in score_error(own, *QUICK)
     assert (tmp_path / "scores.json").read_text() == "[1, 2]"
 
 
@@ -197,14 +197,14 @@ def test_accuracy_by_class_names_the_hardest(score, own):
 def test_ranking_follows_from_the_accuracies_beside_it(score, own):
     rows, printed = score(own, "--pool", "MLP", "--epoch_eval_train", "1", "--num_eval", "5", "--ranking",
                           "--experiment", "0")
-    ranking, of = rows[0]["ranking"], rows[0]["ranking"]["accuracies"]
-    assert of["synthetic"] == pytest.approx(rows[0]["mean"]) and of["random"] == pytest.approx(rows[1]["mean"])
-    hlr, ior = of["full_hard"] - of["synthetic_hard"], of["synthetic"] - of["random"]
+    ranking, found = rows[0]["ranking"], rows[0]["ranking"]["accuracies"]
+    assert found["synthetic"] == pytest.approx(rows[0]["mean"]) and found["random"] == pytest.approx(rows[1]["mean"])
+    hlr, ior = found["full_hard"] - found["synthetic_hard"], found["synthetic"] - found["random"]
     by_hand = (math.exp(0.5 * ior - 0.5 * hlr) - math.exp(-1)) / (math.e - math.exp(-1))
     assert ranking["label_robust_score"] == pytest.approx(by_hand)
-    assert ranking["label_robust_score"] == label_robust_score(*(of[key] for key in (
+    assert ranking["label_robust_score"] == label_robust_score(*(found[key] for key in (
         "full_hard", "synthetic_hard", "synthetic", "random")))
-    assert ranking["augmentation_robust_score"] == augmentation_robust_score(*(of[key] for key in (
+    assert ranking["augmentation_robust_score"] == augmentation_robust_score(*(found[key] for key in (
         "synthetic_augmented", "random_augmented", "synthetic_plain", "random_plain")))
     assert f"label-robust score {100 * by_hand:.1f}" in printed
 
@@ -232,9 +232,9 @@ def test_random_images_can_be_kept_beside_a_result_for_tables(score, own):
 
 
 @pytest.mark.parametrize("arguments, mend", [
-    (["--stored", "--num_eval", "3"], "--num_eval cannot matter; leave it out"),
-    (["--stored", "--experiment", "0"], "--experiment cannot matter"),
-    (["--stored", "--seed", "0"], "--seed cannot matter"),
+    (["--stored", "--num_eval", "3"], "--num_eval has no effect; leave it out"),
+    (["--stored", "--experiment", "0"], "--experiment has no effect"),
+    (["--stored", "--seed", "0"], "--seed has no effect"),
     (["--stored", "--dataset", "Digits", "--classes", "0-4"], "--dataset"),
     (["--search_lr", "0.1", "--lr_net", "0.01"], "leave one of them out"),
     (["--baselines", "none", "full"], "leave it out"),

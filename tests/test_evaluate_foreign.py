@@ -41,7 +41,7 @@ def test_a_whitened_file_without_its_transform_is_scored_in_whitened_space_after
     torch.save(batch.images(), tmp_path / "images_3.pt")
     torch.save(batch.labels, tmp_path / "labels_3.pt")
     rows, printed = score(tmp_path / "images_3.pt", "--dataset", "Digits", "--space", "zca", *QUICK)
-    assert "does not hold the ZCA" in printed and rows[0]["data"]["fingerprint"] == digits.fingerprint
+    assert "does not hold its ZCA" in printed and rows[0]["data"]["fingerprint"] == digits.fingerprint
 
 
 def test_too_few_images_to_tell_ask_for_the_space(score_error, tmp_path):

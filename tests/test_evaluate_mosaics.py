@@ -69,7 +69,7 @@ def test_mosaics_that_are_no_raw_pixels_ask_for_the_space_and_know_the_rest(scor
 
 # The protocol of mosaics follows data, network and number of images
 
-def beside(file, name):
+def scored_set(file, name):
     """Return the `ScoredSet` of a file whose real data are called `name`."""
     images = torch.zeros(10, *file.sets[0].images.shape[1:], dtype=torch.uint8)
     channel = images.shape[1]
@@ -89,13 +89,13 @@ def foreign(folder, number, factor):
     ("MNIST", 2, 0.0, "color_crop_scale_rotate"), ("MNIST", 3, 0.0, "color_crop_scale_rotate"),
     ("MNIST", 1, 0.5, "color_crop_scale_rotate"), ("FashionMNIST", 2, 0.5, "color_crop_flip_scale_rotate")])
 def test_mosaics_of_mnist_are_scored_without_cutmix(tmp_path, name, factor, cutmix, strategy):
-    (protocol,) = beside(foreign(tmp_path, 1, factor), name).protocols(["ConvNetD1"], Changes()).values()
+    (protocol,) = scored_set(foreign(tmp_path, 1, factor), name).protocols(["ConvNetD1"], Changes()).values()
     assert (protocol.cutmix, protocol.strategy, protocol.epochs) == (cutmix, strategy, 1000)
 
 
 @pytest.mark.parametrize("number, factor, epochs", [(50, 2, 400), (49, 2, 1000), (50, 1, 1000)])
 def test_densenet_trains_for_400_epochs_on_fifty_mosaics_of_a_class(tmp_path, number, factor, epochs):
-    protocols = beside(foreign(tmp_path, number, factor), "CIFAR10").protocols(["ConvNetD1", "DenseNet"], Changes())
+    protocols = scored_set(foreign(tmp_path, number, factor), "CIFAR10").protocols(["ConvNetD1", "DenseNet"], Changes())
     assert [protocol.epochs for protocol in protocols.values()] == [1000, epochs]
 
 
@@ -115,11 +115,11 @@ def own_mosaics(folder, number, asked):
 @pytest.mark.parametrize("number, asked, epochs", [(50, "auto", [1000, 400]), (10, "auto", [1000, 1000]),
                                                    (50, 7, [7, 7])])
 def test_networks_that_our_run_did_not_score_get_the_epochs_it_would_have_given_them(tmp_path, number, asked, epochs):
-    scored = beside(read_set(own_mosaics(tmp_path, number, asked)), "Digits")
+    scored = scored_set(read_set(own_mosaics(tmp_path, number, asked)), "Digits")
     found = list(scored.protocols(["ConvNetD1", "DenseNet"], Changes()).values())
     assert [protocol.epochs for protocol in found] == epochs
     assert {(protocol.lr, protocol.strategy) for protocol in found} == {(0.02, "crop")}    # as the run was told to
-    named = beside(read_set(own_mosaics(tmp_path, 1, asked)), "MNIST").protocols(["ConvNetD1"], Changes("idc"))
+    named = scored_set(read_set(own_mosaics(tmp_path, 1, asked)), "MNIST").protocols(["ConvNetD1"], Changes("idc"))
     assert named["ConvNetD1"].cutmix == 0                  # mosaics, though they are decoded already
 
 
@@ -140,7 +140,7 @@ def test_results_of_ours_and_what_is_exported_are_not_decoded_again(score, score
     own = dm.path(tmp_path)
     for path in (own, *exported(own, tmp_path / "out").values()):
         line = score_error(path, "--dataset", "Digits", *QUICK, "--decode", "2")
-        assert line.endswith(f"{path} holds its images decoded already, as networks train on them; leave --decode out")
+        assert line.endswith(f"{path} holds decoded images already; leave --decode out")
         with pytest.raises(ValueError, match="leave --decode out"):
             load_synthetic_set(path, decode=2)
         with pytest.raises(SystemExit) as stop:

@@ -1,4 +1,4 @@
-"""evaluate.py on sets of unrolled training: their own steps or another protocol, and baselines beside them."""
+"""evaluate.py on sets of unrolled training: their own steps or another protocol, and their baselines."""
 
 import json
 

@@ -124,7 +124,7 @@ def test_nothing_is_replaced_or_written_in_part_unless_asked(tmp_path, result, c
     target = tmp_path / "out.pt"
     target.write_bytes(b"dear")
     code, line = error_line(capsys, result, "--format", "tensors", "--to", target)
-    assert code == 2 and "is there already; --overwrite" in line and target.read_bytes() == b"dear"
+    assert code == 2 and "exists already; --overwrite" in line and target.read_bytes() == b"dear"
     folder = tmp_path / "out"
     folder.mkdir()
     (folder / NAME.replace(".pt", ".tensors.pt")).write_bytes(b"dear")
@@ -164,16 +164,16 @@ def test_a_set_from_the_internet_is_written_into_the_current_folder(tmp_path, re
 @pytest.mark.parametrize("flags, mend", [
     ([], "--format says what to write: folder (PNG files"),
     (["--format", "png"], "unknown value 'png'; choose one of: folder"),
-    (["--format", "folder", "--space", "raw"], "has a space of its own; leave --space out"),
-    (["--format", "reference", "--space", "raw"], "take --space normalised or zca, or --format tensors"),
-    (["--format", "tensors", "--space", "zca"], "no ZCA belongs to it"),
+    (["--format", "folder", "--space", "raw"], "has a fixed space; leave --space out"),
+    (["--format", "reference", "--space", "raw"], "give --space normalised or zca, or --format tensors"),
+    (["--format", "tensors", "--space", "zca"], "has no ZCA whitening"),
     (["--format", "tensors", "--experiment", "9"], "there is no --experiment 9"),
     (["--format", "reference", "--experiment", "1"], "covers all experiments; leave --experiment out"),
     (["--format", "card", "--which", "best"], "leave --which out"),
     (["--format", "tensors", "--which", "best"], "no set of the best iteration"),
     (["--format", "tensors", "--scores", "x.json"], "--scores belongs to --format card"),
     (["--format", "tensors", "--no-picture"], "--no-picture belongs to --format card"),
-    (["--format", "card", "--scores", "nowhere.json"], "no file of scores nowhere.json"),
+    (["--format", "card", "--scores", "nowhere.json"], "no file nowhere.json"),
     (["--format", "tensors", "--dataset", "MNIST"], "leave --dataset out"),
     (["--format", "tensors", "--sha256", "0" * 64], "another file"),
     (["--format", "safetensors", "--to", "set.pt"], "ends in .safetensors; write set.pt.safetensors"),

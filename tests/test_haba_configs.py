@@ -54,7 +54,7 @@ def test_expert_command_makes_the_experts_that_the_config_reads(path):
     cfg = read(path)
     command = re.search(r"^# Experts: python buffer\.py (.+)$", path.read_text(encoding="utf-8"), re.M)[1]
     made = buffer.settled(parse(buffer.Config, shlex.split(command, comments=True)))
-    places = [expert_folder(of.buffer_path, of.dataset, of.model, zca=of.zca, subset=of.subset, side=32)
-              for of in (cfg, made)]
+    places = [expert_folder(one.buffer_path, one.dataset, one.model, zca=one.zca, subset=one.subset, side=32)
+              for one in (cfg, made)]
     assert places[0] == places[1]
     assert parse_epochs(made.keep_epochs, made.train_epochs) == (0, cfg.max_start_epoch - 1 + cfg.expert_epochs)

@@ -60,13 +60,13 @@ def test_config_is_named_for_data_and_storage_and_makes_the_method_of_its_folder
     cfg = read(path)
     main_IDC.check(cfg)
     assert path.stem == f"{cfg.subset or cfg.dataset}_ipc{cfg.ipc}"
-    assert main_IDC.method_name(cfg) == path.parent.name.replace("_", "-")
+    assert main_IDC.idc.method_name(cfg) == path.parent.name.replace("_", "-")
     factor = 1 if path.parent.name == "IDC_I" else 3 if cfg.dataset == "ImageNet" else 2
-    assert main_IDC.tiles(cfg) == factor
+    assert cfg.form_options().get("factor", 1) == factor
     if factor > 1:
         said = re.search(r"^factor: \d +# (\d+) training images per class in the storage of (\d+)$",
                          path.read_text(encoding="utf-8"), re.M)
-        assert (int(said[1]), int(said[2])) == (main_IDC.images_per_class(cfg, images_of(cfg)), cfg.ipc)
+        assert (int(said[1]), int(said[2])) == (main_IDC.idc.outline(cfg, images_of(cfg)).images_per_epoch, cfg.ipc)
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=str)
@@ -77,10 +77,10 @@ def test_values_that_are_written_out_are_the_published_ones_and_those_that_auto_
     expected = {"niter": niter, "metric": metric, "lr_img": lr_img, "n_data": n_data, "early": early,
                 "pt_from": pt_from, "aug_type": "color_crop" if unmixed else "color_crop_cutout",
                 "mixup_net": "vanilla" if unmixed else "cut", **COMMON}
-    for of in (cfg, bare(cfg)):
-        told = main_IDC.settled(of, images_of(cfg))
+    for config in (cfg, bare(cfg)):
+        told = main_IDC.settled(config, images_of(cfg))
         assert {name: getattr(told, name) for name in expected} == expected
-        assert main_IDC.tiles(told) == factor
+        assert told.form_options().get("factor", 1) == factor
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=str)
@@ -96,19 +96,19 @@ def test_sets_are_scored_and_networks_trained_as_published(path):
     followed = Protocol(1, *training, "composed", "color_crop", "constant", cutmix)
     assert re.search(r"^epoch_eval_train: auto +# that is (\d+)$", text, re.M)[1] == str(epochs)
     real = images_of(cfg)
-    for of in (main_IDC.settled(cfg, real), main_IDC.settled(bare(cfg), real)):
-        assert idc_protocols([cfg.model], real, cfg.ipc * factor**2, of.epoch_eval_train, of.lr_net, of.batch_train,
-                             of.mixup, of.mix_p, of.dsa_strategy, factor=factor)[cfg.model] == published
-        assert following_protocol(cfg.model, real, of.aug_type, of.lr_net, of.batch_train, of.mixup_net,
-                                  of.mix_p) == followed
+    for one in (main_IDC.settled(cfg, real), main_IDC.settled(bare(cfg), real)):
+        assert idc_protocols([cfg.model], real, cfg.ipc * factor**2, one.epoch_eval_train, one.lr_net, one.batch_train,
+                             one.mixup, one.mix_p, one.dsa_strategy, factor=factor)[cfg.model] == published
+        assert following_protocol(cfg.model, real, one.aug_type, one.lr_net, one.batch_train, one.mixup_net,
+                                  one.mix_p) == followed
 
 
 @pytest.mark.parametrize("folder, ipc, epochs", [("IDC", 50, 400), ("IDC", 10, 1000), ("IDC_I", 50, 1000)])
 def test_densenet_is_trained_for_less_on_fifty_mosaics_of_a_class_of_cifar10(folder, ipc, epochs):
     cfg = read(Path(f"configs/{folder}/CIFAR10_ipc{ipc}.yaml"))
     real = images_of(cfg)
-    protocols = idc_protocols(["ConvNet", "DenseNet"], real, main_IDC.images_per_class(cfg, real),
-                              cfg.epoch_eval_train, factor=main_IDC.tiles(cfg))
+    protocols = idc_protocols(["ConvNet", "DenseNet"], real, main_IDC.idc.outline(cfg, real).images_per_epoch,
+                              cfg.epoch_eval_train, factor=cfg.form_options().get("factor", 1))
     assert (protocols["ConvNet"].epochs, protocols["DenseNet"].epochs) == (1000, epochs)
 
 

@@ -89,7 +89,7 @@ def test_accuracies_are_repeated_by_the_file_alone(loaded, bank, tmp_path, score
     result = loaded.run(tmp_path / "out", "--buffer_path", str(moved), "--num_exp", "2", *LAST)
     shutil.rmtree(moved)
     accuracies = result["accs_all_exps"]["MLP"]
-    assert [len(of) for of in result["meta"]["before_steps"][0].values()] == [2] and len(result["start"]) == 2
+    assert [len(facts) for facts in result["meta"]["before_steps"][0].values()] == [2] and len(result["start"]) == 2
     (row,), _ = score(loaded.path(tmp_path / "out"), "--baselines", "none")
     assert row["accuracies"] == [accuracies[:2], accuracies[2:]]
 

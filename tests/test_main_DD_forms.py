@@ -50,4 +50,4 @@ def test_steps_that_images_cannot_be_cut_into_are_refused_before_any_fit(tmp_pat
     assert code == 2 and not list(tmp_path.iterdir())
     assert "--distill_steps 3 does not divide the 76 images of a class; use --distill_steps 2" in line
     code, line = script(*FORM, "--n_decoder", "60").error_line(capsys, tmp_path)
-    assert code == 2 and "beside 60 decoders" in line
+    assert code == 2 and "next to 60 decoders" in line

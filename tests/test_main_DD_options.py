@@ -91,7 +91,7 @@ def test_more_networks_than_fixed_starts_are_refused_when_a_set_is_scored(dd, fi
     (["--model", "ConvNetBN"], "choose one with another norm"),
     (["--train_nets_type", "laoded"], "did you mean loaded?"),
     (["--unroll", "tesla"], "unknown value 'tesla'"),
-    (["--mode", "distill_attack"], "give --train_nets_type loaded, too"),
+    (["--mode", "distill_attack"], "also give --train_nets_type loaded"),
     (["--mode", "train"], "unknown value 'train'"),
 ])
 def test_options_that_do_not_go_together_are_refused_by_their_mend(dd, tmp_path, capsys, flags, mend):

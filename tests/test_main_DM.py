@@ -68,7 +68,7 @@ def test_pictures_are_written_at_each_evaluation_and_metrics_beside_the_result(d
 
 
 def test_after_the_first_iterations_a_line_says_how_long_and_which_flags_shorten_it(dm, tmp_path, capsys):
-    dm.run(tmp_path)
+    dm.run(tmp_path, "--eval_every", "3")
     lines = [line for line in capsys.readouterr().out.splitlines() if not line.startswith("stored:")]
     assert "iteration 0, ConvNetW32" in lines[0] and "iteration 3, ConvNetW32" in lines[2]
     assert lines[1].startswith("about ") and "6 iterations" in lines[1] and "--Iteration" in lines[1]
@@ -162,4 +162,4 @@ def test_images_far_from_anything_real_are_told_of(dm, tmp_path, capsys, lr, tol
     log.setLevel(logging.NOTSET)
     dm.run(tmp_path, "--Iteration", "2", "--num_exp", "1", "--lr_img", lr, "--eval_every", "0")
     found = capsys.readouterr()
-    assert ("standard deviations, which no real ones do; lower the step sizes" in found.out + found.err) == told
+    assert ("standard deviations, far beyond real images; lower the step sizes" in found.out + found.err) == told

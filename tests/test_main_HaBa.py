@@ -145,7 +145,7 @@ def test_set_step_size_and_loss_are_those_of_the_published_algorithm_written_pla
     assert step_size(result) - 0.01 == pytest.approx(syn_lr - 0.01, rel=1e-3)
     for name, end in plain.factors().items():
         if torch.is_tensor(end) and end.is_floating_point():
-            moved, plainly = (of - begun[name] for of in (result["factors"][0][name], end))
+            moved, plainly = (value - begun[name] for value in (result["factors"][0][name], end))
             assert torch.linalg.norm(moved - plainly) < 2e-3 * torch.linalg.norm(plainly), name
 
 
@@ -186,7 +186,7 @@ def test_bases_and_hallucinators_are_learned_under_every_objective_within_the_bu
                      for number in ("0", "3"))
     storage = result["meta"]["storage"]
     assert storage["floats"] == 10 * 3 * 64 + 3 * (9 + 1 + 72 + 9 + 1) <= storage["budget_floats"] == 2560
-    before, after = (of["factors"][0] for of in (start, result))
+    before, after = (content["factors"][0] for content in (start, result))
     for name in ("bases", "encoder", "encoder_bias", "scale", "shift", "decoder", "decoder_bias"):
         moved = (after[name] != before[name]).flatten(1).any(1)
         assert after[name].isfinite().all() and moved.any(), name
@@ -251,7 +251,7 @@ def test_published_budget_says_what_is_really_stored(haba, tmp_path, capsys):
 
 
 @pytest.mark.parametrize("flags, mend", [
-    (["--ipc", "1"], "beside --n_style 3, which take 276 floats; use --ipc 2 or more"),
+    (["--ipc", "1"], "next to --n_style 3, which take 276 floats; use --ipc 2 or more"),
     (["--ipc", "2", "--n_style", "9"], "use --n_style 6 or less, or --ipc 3 or more"),
     (["--n_style", "0"], "--n_style must be 1 or larger, not 0"),
     (["--base_channel", "3", "--single_channel"], "leave one of the two out"),

@@ -60,7 +60,8 @@ def test_several_digits_of_mnist_in_the_place_of_one_are_not_mixed(real, flags, 
 
 @pytest.mark.parametrize("flags", [["--metric", "l1"], ["--match", "feat"]])
 def test_a_step_size_is_asked_for_where_none_is_published(flags):
-    with pytest.raises(ValueError, match="--lr_img auto is for gradients by --metric mse on these images; give a"):
+    with pytest.raises(ValueError, match="--lr_img auto is published for --match grad with --metric mse on these "
+                                         "images; give"):
         main_IDC.settled(options(*flags), CIFAR10)
     assert main_IDC.settled(options(*flags, "--lr_img", "1"), CIFAR10).lr_img == 1
 
@@ -118,16 +119,17 @@ def test_evaluation_is_as_it_is_asked_for(idc, tmp_path):
     (["--nclass", "10"], "name them, by --subset imagenet10"),
     (["--dseed", "1"], "name them, by --subset imagenet10"),
     (["--reproduce"], "give --config configs/IDC/CIFAR10_ipc10.yaml"),
-    (["--n_data", "0"], "say so by --net_epoch 0"),
+    (["--n_data", "0"], "give --net_epoch 0 instead"),
     (["-d", "digits"], "did you mean Digits?"),
     (["--mix_p", "1.5"], "--mix_p is a probability, not 1.5; lower it"),
     (["--match", "feat", "--metric", "l1"], "leave --metric, --bias and --fc out"),
     (["--match", "feat", "--fc", "True"], "leave --metric, --bias and --fc out"),
-    (["--pt_num", "2"], "--pt_num 2 counts epochs from --pt_from on; give that, too"),
+    (["--pt_num", "2"], "--pt_num 2 counts epochs from --pt_from on; also give --pt_from"),
     (["--metric", "l2"], "unknown value 'l2'"),
     (["--aug_type", "color_krop"], "did you mean crop?"),
     (["--dsa_strategy", "flap"], "did you mean flip?"),
-    (["--model", "MLP"], "--model MLP has no convolution whose gradients are matched; give --fc True"),
+    (["--model", "MLP"], "--model MLP has no convolution, and only gradients of convolutions are matched; give --fc "
+                         "True"),
     (["--epoch_eval_train", "0"], "--epoch_eval_train must be 1 or larger, not 0"),
     (["--inner_loop", "0"], "--inner_loop must be 1 or larger, not 0"),
     (["--batch_syn_max", "0"], "--batch_syn_max must be 1 or larger, not 0"),

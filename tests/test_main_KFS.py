@@ -161,7 +161,7 @@ def test_a_file_of_factors_alone_gives_every_reader_the_images(tmp_path):
     assert torch.equal(load_result(path)["data"][0][0], result["data"][0][0])
     content["factors"][0]["weight1"] = content["factors"][0]["weight1"][:, :1]
     torch.save(content, path)
-    with pytest.raises(ValueError, match="its factors are not whole: weight1 of codes and decoders is"):
+    with pytest.raises(ValueError, match="its factors are incomplete: weight1 of codes and decoders is"):
         load_result(path)
 
 

@@ -101,8 +101,8 @@ def test_lomtt_is_mtt_with_thin_factors_and_the_same_experts(mtt, lomtt, tmp_pat
 @pytest.mark.parametrize("flags, mend", [
     (["--min_start_epoch", "2"], "--min_start_epoch 2 leaves no epoch before --max_start_epoch 2"),
     (["--min_start_epoch", "5"], "--min_start_epoch 5 leaves no epoch before --max_start_epoch 2"),
-    (["--max_start_epoch", "3"], "hold epochs 0 to 3, but up to epoch 4 is read"),
-    (["--expert_epochs", "3"], "hold epochs 0 to 3, but up to epoch 4 is read"),
+    (["--max_start_epoch", "3"], "hold epochs 0 to 3, but epochs up to 4 are needed"),
+    (["--expert_epochs", "3"], "hold epochs 0 to 3, but epochs up to 4 are needed"),
     (["--current_max_start_epoch", "1"], "--expansion_end_epoch go together"),
     (["--expansion_end_epoch", "1"], "--expansion_end_epoch go together"),
     (["--current_max_start_epoch", "3", "--expansion_end_epoch", "9"], "at most --max_start_epoch 2, not 3"),

@@ -65,7 +65,7 @@ def test_a_file_of_mosaics_alone_gives_every_reader_the_images_and_the_evaluator
 
 
 @pytest.mark.parametrize("flags, mend", [
-    (["--factor", "5"], "--factor 5 leaves a tile of 8x8 images without a pixel of its own; use --factor 4"),
+    (["--factor", "5"], "--factor 5 makes tiles of 8x8 images without a pixel of its own; use --factor 4"),
     (["--factor", "0"], "--factor must be 1 or larger, not 0"),
     (["--init", "noise_scaled"], "unknown start 'noise_scaled'"),
     (["--ipc", "40"], "use --ipc 34 or less, or --init noise"),

@@ -108,7 +108,7 @@ def test_a_file_of_factors_stays_within_the_budget_and_64_kB(tmp_path):
 
 @pytest.mark.parametrize("damage, mend", [
     (lambda f: f.pop("b"), "without b"),
-    (lambda f: f.update(a=f["a"][:, :, :-1]), "its factors are not whole: a .*20, 1, 7, 2"),
+    (lambda f: f.update(a=f["a"][:, :, :-1]), "its factors are incomplete: a .*20, 1, 7, 2"),
     (lambda f: f.update(parameterization="low_rang"), "did you mean low_rank"),
 ])
 def test_factors_that_are_not_whole_are_refused_by_name(tmp_path, damage, mend):
@@ -186,7 +186,7 @@ def test_a_memory_has_the_same_bytes_whether_stopped_and_resumed_or_not(tmp_path
 
 @pytest.mark.parametrize("flags, mend", [
     (["--downsample_scale", "3"], "3 does not divide the sides of 8x8 images; use one of: 1, 2, 4, 8"),
-    (["--n_basis", "25"], "beside --n_basis 25 at --downsample_scale 2; use --n_basis 24 or less, or --ipc 2 or more"),
+    (["--n_basis", "25"], "next to --n_basis 25 at --downsample_scale 2; use --n_basis 24 or less, or --ipc 2 or more"),
     (["--n_basis", "0"], "--n_basis must be 1 or larger, not 0"),
     (["--init", "noise_scaled"], "unknown start 'noise_scaled'"),
     (["--ipc", "20", "--init", "real"], "of every class, but class "),
@@ -211,7 +211,7 @@ class Mirrored(SyntheticSet):
     """A form that a stranger might add: only the left halves are stored, the right ones mirror them."""
 
     INITS = ("noise", "real")
-    OPTIONS = {"gain": dict(default=1.0, help="what the stored half is multiplied with", above=0)}
+    OPTIONS = {"gain": dict(default=1.0, help="what the stored half is multiplied with", gt=0)}
 
     def __init__(self, num_classes, ipc, channel, im_size, gain=1.0):
         height, width = im_size

@@ -121,7 +121,7 @@ def test_same_seed_gives_the_same_bytes_and_another_seed_other_images(tmp_path, 
 
 def test_experiments_draw_anew_unless_nothing_is_drawn_which_is_said(tmp_path, capsys):
     first, second = run(tmp_path / "a", "--method", "random", "--num_exp", "2")["meta"]["indices"]
-    assert first != second and "draws nothing" not in capsys.readouterr().out
+    assert first != second and "uses no random numbers" not in capsys.readouterr().out
     first, second = run(tmp_path / "b", "--method", "k-center", "--num_exp", "2")["meta"]["indices"]
     assert first == second and "all 2 selections are the same" in capsys.readouterr().out
 

@@ -99,7 +99,7 @@ def test_networks_are_trained_on_the_soft_labels_that_are_stored(mtt, tmp_path):
     result = mtt.run(tmp_path, "--lr_y", "20", "--eval_every", "0")
     images, labels = result["data"][0]
     recipe = Protocol(1, result["meta"]["syn_lr"][0], strategy=DIGIT_STRATEGY)
-    soft, hard = (scored(images, of, recipe) for of in (labels, labels.argmax(1)))
+    soft, hard = (scored(images, targets, recipe) for targets in (labels, labels.argmax(1)))
     (training,) = [line["train_losses"] for line in mtt.journal(tmp_path) if line["event"] == "evaluation"]
     assert [score.test_accuracy for score in soft] == result["accs_all_exps"]["ConvNetD1"]
     assert [score.train_loss for score in soft] == training != [score.train_loss for score in hard]
@@ -120,7 +120,7 @@ def test_factors_keep_the_labels_and_decode_to_the_same_bits(mtt, tmp_path, flag
     whole = mtt.run(tmp_path / "both", *flags, "--save", "both")
     content = mtt.run(tmp_path / "factors", *flags, "--save", "factors")
     assert content["data"] == [] and "best" not in content
-    assert all(of["label_logits"].shape == (40, 10) for of in (*content["factors"], *content["best_factors"]))
+    assert all(factors["label_logits"].shape == (40, 10) for factors in (*content["factors"], *content["best_factors"]))
     read = load_result(mtt.path(tmp_path / "factors"))
     for name in ("data", "best"):
         assert all(map(torch.equal, read[name][0], whole[name][0]))
@@ -138,7 +138,7 @@ def test_damaged_labels_are_refused_in_one_line(tmp_path, damage):
     content = {"data": [], "accs_all_exps": {}, "meta": {}, "factors": [factors_with_labels()]}
     content["factors"][0]["label_logits"] = damage(content["factors"][0]["label_logits"])
     torch.save(content, tmp_path / "res.pt")
-    with pytest.raises(ValueError, match="res.pt: its factors are not whole: label_logits") as error:
+    with pytest.raises(ValueError, match="res.pt: its factors are incomplete: label_logits") as error:
         load_result(tmp_path / "res.pt")
     assert "\n" not in str(error.value)
 

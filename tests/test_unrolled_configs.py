@@ -69,7 +69,8 @@ def test_the_command_in_front_makes_the_networks_that_the_run_looks_for(path):
     assert made.dataset == (cfg.source_dataset or cfg.dataset) and made.model == cfg.model
     assert made.num_experts >= cfg.n_nets + cfg.num_eval
     sides = [default_side(made.dataset, made.im_size), default_side(cfg.dataset, cfg.im_size)]
-    folders = [expert_folder(of.buffer_path, made.dataset, of.model, side=side) for of, side in zip((made, cfg), sides)]
+    folders = [expert_folder(one.buffer_path, made.dataset, one.model, side=side)
+               for one, side in zip((made, cfg), sides)]
     assert folders[0] == folders[1] and sides[0] == sides[1]
     if (made.dataset, made.model) in RECIPES:
         assert (recipe.epochs, recipe.decay_epochs, recipe.lr) == RECIPES[made.dataset, made.model]

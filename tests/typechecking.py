@@ -1,4 +1,4 @@
-"""Annotations of the package, held against every call that the tests make: types, and tensors' shapes and kinds.
+"""Annotations of the package, checked against every call that the tests make: types, and tensors' shapes and kinds.
 
 `jaxtyping` decorates the functions of some rooms as they are imported. Left alone are functions without annotations,
 and those inside others: the former say nothing, and to decorate the latter, anew with every call, takes longer than

@@ -48,9 +48,9 @@ def unrolled_result(folder, fixed=0, protocol=PROTOCOL, num_eval=2, zca=False):
     options = {"dataset": "Digits", "model": "MLP", "ipc": 2, "seed": SEED, "num_eval": num_eval, "precision": "fp32",
                "Iteration": ITERATION, "parameterization": "pixels", "zca": zca}
     meta = describe(real, "DD", options, STORAGE, syn_lr=means,
-                    protocols={"MLP": asdict(protocol.taught(sum(means) / 2))})
+                    protocols={"MLP": asdict(protocol.with_step_size(sum(means) / 2))})
     steps, starts = zip(*(stored_steps(one.steps) for one in sets))
     save_result(folder / NAME, [(one.tensor, one.labels) for one in sets],
-                {"MLP": [score.test_accuracy for of in scores for score in of]}, meta, steps=steps,
+                {"MLP": [score.test_accuracy for per_set in scores for score in per_set]}, meta, steps=steps,
                 start=starts if fixed else ())
     return folder / NAME, sets

@@ -1,4 +1,4 @@
-"""IDC's composition of the Siamese operators: several of them for every image, in place of one.
+"""IDC's composition of the Siamese operators: several of them for every image, instead of one.
 
 Kim et al., "Dataset Condensation via Efficient Synthetic-Data Parameterization", ICML 2022: flip, where the strategy
 lists it, then colour, then exactly one of the others (crop, scale, rotate), and last cutout. Reading a strategy as

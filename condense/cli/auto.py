@@ -1,4 +1,4 @@
-"""What `auto` comes to, in one place."""
+"""What `auto` stands for, in one place."""
 
 from typing import Any
 

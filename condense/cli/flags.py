@@ -36,8 +36,8 @@ DM = group("FlagsOfDM", no_effect("dis_metric", "DM compares features, not gradi
 MTT = group(
     "FlagsOfMTT",
     no_effect("lr_init", "the step size begins as --lr_teacher", float),
-    no_effect("batch_real", "real images are seen by experts alone", int),
-    no_effect("force_save", "every set is saved and drawn", bool, False),
+    no_effect("batch_real", "only experts see real images", int),
+    no_effect("force_save", "every set is saved with a picture", bool, False),
     no_effect("canvas_size", "it belongs to --texture, which is not offered", int),
     no_effect("canvas_samples", "it belongs to --texture, which is not offered", int),
     refused("texture", "--texture, the original's tileable textures, is not offered here; leave it out", bool, False),
@@ -46,29 +46,29 @@ MTT = group(
 BUFFER = group("FlagsOfBuffer", no_effect("batch_real", "experts train on minibatches of --batch_train", int))
 
 CONTINUAL = group("FlagsOfContinual", refused(
-    "zca", "--zca: whitened by each step's own images, every step would live in another space, and whitening by all "
-    "classes looks ahead; leave --zca out", bool, False))
+    "zca", "--zca: whitening by the images of one step would give every step another space, and whitening by all "
+    "classes would look ahead; leave --zca out", bool, False))
 
 IDC = group(
     "FlagsOfIDC",
     refused("beta", "--beta {value:g} is not offered: CutMix draws areas by Beta(1, 1); leave it out", float, 1.0),
-    refused("decode_type", "--decode_type {value} is not offered: training would see other images than evaluation; "
+    refused("decode_type", "--decode_type {value} is not offered: training would use other images than evaluation; "
             "leave it out", str, "single"),
     refused("nclass", "--nclass and --dseed choose classes of ImageNet: name them, by --subset imagenet10, --subset "
             "imagenet100 or --classes", int, aliases=("dseed",)),
     refused("reproduce", "--reproduce stands for the published settings: give --config configs/IDC/CIFAR10_ipc10.yaml, "
             "or another one from there or configs/IDC_I", bool, False),
     no_effect("dsa", "see --dsa_strategy"),
-    no_effect("rrc", "protocol idc crops ImageNet, and nothing else"),
+    no_effect("rrc", "protocol idc crops only ImageNet"),
     no_effect("same_compute", "see --epoch_eval_train"),
-    no_effect("weight_decay", "networks train as published for the data", float,
+    no_effect("weight_decay", "networks train as published for the data set", float,
               aliases=("weight-decay", "wd", "momentum"), said="weight_decay (nor --momentum)"),
     no_effect("norm_type", "name it in --model: ConvNetBN"),
     no_effect("depth", "name it in --model: ConvNetD4", int),
     no_effect("width", "name it in --model: ConvNetW64", float),
     no_effect("tag", "see --save_path"),
     no_effect("f_idx", "--match feat compares the last features"),
-    no_effect("nclass_sub", "classes are matched one after another, in the memory of one", int, aliases=("phase",)),
+    no_effect("nclass_sub", "classes are matched one after another, with the memory of one", int, aliases=("phase",)),
     no_effect("epochs", "see --epoch_eval_train", int),
     no_effect("slct_type", "evaluate.py scores sets of others"),
     no_effect("load_memory", "images are on the device", aliases=("workers",)),
@@ -83,7 +83,7 @@ _UNROLLED = (
     no_effect("checkpoint_interval", "see --checkpoint_every, in updates", int),
     no_effect("num_workers", "images are on the device", int),
     no_effect("device_id", "see --device", int),
-    no_effect("world_size", "one process does it all", int),
+    no_effect("world_size", "one process does everything", int),
     no_effect("no_log", "the journal is in the result's folder", bool, False),
 )
 
@@ -93,7 +93,7 @@ _OF_DD = "--{} has no meaning with many sampled steps; leave it out, or run main
 
 def _one_batch(cfg):
     """Word what --distilled_images_per_class_per_step comes to."""
-    return ("--distilled_images_per_class_per_step is told by --ipc, which counts all steps; give --ipc "
+    return ("--distilled_images_per_class_per_step follows from --ipc, which counts all steps; give --ipc "
             f"{cfg.distilled_images_per_class_per_step * cfg.distill_steps}")
 
 
@@ -110,18 +110,17 @@ RTP = group(
     "FlagsOfRTP", *_UNROLLED,
     refused("distill_steps", _OF_DD.format("distill_steps"), int, 10),
     refused("distill_epochs", _OF_DD.format("distill_epochs"), int, 3),
-    refused("epochs", "many sampled steps draw real images anew for each update, so there are no --epochs; give "
-            "--Iteration", int, 400),
+    refused("epochs", "with many sampled steps, real images are drawn for each update, so --epochs has no meaning; "
+            "give --Iteration", int, 400),
     refused("decay_epochs", _OF_DD.format("decay_epochs"), int, 40),
     refused("decay_factor", _OF_DD.format("decay_factor"), float, 0.5),
     refused("batch_size", _OF_DD.format("batch_size"), int, 1024),
     refused("train_nets_type", "many sampled steps train fresh networks; leave --train_nets_type {value} out", str,
             "unknown_init"),
-    refused("sample_n_nets", "networks are fresh ones, none drawn from others; give --n_nets {value} and leave "
-            "--sample_n_nets out", int),
-    refused("objective", "--objective {value} is for networks that are trained already; run main_DD.py with "
-            "--train_nets_type loaded", str, "distill"),
-    refused("mode", "--mode {value} is for networks that are trained already; run main_DD.py with --train_nets_type "
+    refused("sample_n_nets", "networks are always fresh; give --n_nets {value} and leave --sample_n_nets out", int),
+    refused("objective", "--objective {value} needs trained networks; run main_DD.py with --train_nets_type "
+            "loaded", str, "distill"),
+    refused("mode", "--mode {value} needs trained networks; run main_DD.py with --train_nets_type "
             "loaded", str, "distill_basic"),
     refused("source_dataset", _OF_DD.format("source_dataset"), str),
     refused("source_data_path", _OF_DD.format("source_data_path"), str),

@@ -31,13 +31,14 @@ class Options:
 class SourceOptions(Options):
     """Which images there are, and at which size."""
 
-    dataset: str = option("CIFAR10", "data set by name; 'folder' or 'file' for your own", group=DATA)
+    dataset: str = option("CIFAR10", "name of the data set; 'folder' or 'file' for your own images", group=DATA)
     data_path: str = option("data", "folder (or file) of the data; known sets download there", group=DATA,
                             neutral=True)
-    im_size: int | None = option(None, "side in pixels to bring images to; ImageNet without it: 128", group=DATA,
-                                 least=4, aliases=("res",))
-    resize: str = option("auto", "how: crop (short side, then the centre), squash (both sides), or auto: squash for "
-                         "ImageNet, else crop", group=DATA, choices=("auto", "crop", "squash"))
+    im_size: int | None = option(None, "side in pixels that images are resized to; default for ImageNet: "
+                                       "128", group=DATA,
+                                 ge=4, aliases=("res",))
+    resize: str = option("auto", "how images are resized: crop (short side, then the centre), squash (both sides), or "
+                         "auto: squash for ImageNet, else crop", group=DATA, choices=("auto", "crop", "squash"))
     subset: str | None = option(None, "classes of ImageNet: imagenette, imagewoof, imagemeow, imagesquawk, "
                                 "imagefruit or imageyellow (ten each), imagenet10 or imagenet100 (IDC's)", group=DATA)
 
@@ -63,7 +64,7 @@ class CellOptions(Options):
     """With the data set, the cell of a published table."""
 
     model: str = option("ConvNet", "network to condense with", group=DATA)
-    ipc: int = option(1, "images per class: what the synthetic set may store", group=DATA, least=1)
+    ipc: int = option(1, "images per class: the storage that the synthetic set may take", group=DATA, ge=1)
 
 
 @dataclass(frozen=True)
@@ -72,33 +73,34 @@ class SetOptions(CellOptions):
 
     parameterization: str = option("pixels", "form of the synthetic set", group=SET)
     init: str = option("noise", "start from noise or from real images", group=SET)
-    optimizer: str = option("sgd", "how the set is updated: sgd, or adam, whose first beta is sgd's momentum",
+    optimizer: str = option("sgd", "optimizer of the set: sgd, or adam with sgd's momentum as first beta",
                             group=SET, choices=("sgd", "adam"))
-    clip_grad: float | None = option(None, "largest norm of all gradients of the set together; steps are shortened to "
-                                           "it", group=SET, above=0)
-    save: str = option("both", "what the result holds of a set that is no plain pixels: what it stores (factors), the "
-                       "decoded images, or both", group=SET, choices=("both", "factors", "images"), neutral=True)
+    clip_grad: float | None = option(None, "largest norm of the gradient of the whole set; larger gradients are scaled "
+                                           "down to it", group=SET, gt=0)
+    save: str = option("both", "what the result file holds if the set is not plain pixels: the stored tensors "
+                       "(factors), the decoded images, or "
+                       "both", group=SET, choices=("both", "factors", "images"), neutral=True)
 
 
 @dataclass(frozen=True)
 class ScoringOptions(Options):
     """Which networks a set is scored on, and how long each trains."""
 
-    eval_mode: str = option("S", "networks to score on: S (condensing network without batch norm), SS (as it is),"
-                            " M, B, W, D, A, P, N, I (pools)", group=EVALUATION)
-    num_exp: int = option(5, "experiments: whole condensations", group=EVALUATION, least=1)
-    num_eval: int = option(20, "fresh networks per evaluation", group=EVALUATION, least=1)
-    epoch_eval_train: int = option(1000, "epochs an evaluation network trains", group=EVALUATION, least=0)
-    batch_train: int = option(256, "minibatch of network training", group=EVALUATION, least=1)
+    eval_mode: str = option("S", "networks to evaluate on: S (the condensing network without batch norm), SS (with "
+                            "it), or a pool: M, B, W, D, A, P, N, I", group=EVALUATION)
+    num_exp: int = option(5, "experiments: whole condensations", group=EVALUATION, ge=1)
+    num_eval: int = option(20, "fresh networks per evaluation", group=EVALUATION, ge=1)
+    epoch_eval_train: int = option(1000, "epochs that an evaluation network trains", group=EVALUATION, ge=0)
+    batch_train: int = option(256, "minibatch size of network training", group=EVALUATION, ge=1)
 
 
 @dataclass(frozen=True)
 class EvaluationOptions(ScoringOptions):
     """And at which learning rate, how often along the way."""
 
-    lr_net: float = option(0.01, "learning rate of networks", group=EVALUATION, above=0)
+    lr_net: float = option(0.01, "learning rate of networks", group=EVALUATION, gt=0)
     eval_every: int = option(1000, "iterations between evaluations; the first and last are always evaluated",
-                             group=EVALUATION, least=1)
+                             group=EVALUATION, ge=1)
 
 
 @dataclass(frozen=True)
@@ -106,11 +108,12 @@ class ComputeOptions(Options):
     """Where and how networks are run."""
 
     device: str = option("auto", "auto, cpu, cuda, cuda:N or mps", group=RUN)
-    precision: str = option("fp32", "arithmetic of networks", group=RUN, choices=("fp32", "tf32", "bf16"))
-    compile: bool = option(False, "compile networks: minutes at the start, then faster", group=RUN)
-    deterministic: bool = option(False, "identical tensors on a GPU too, at some cost", group=RUN)
-    chunk: int | None = option(None, "images through a network at a time; chosen by device", group=RUN,
-                               least=1)
+    precision: str = option("fp32", "number format of network arithmetic", group=RUN, choices=("fp32", "tf32", "bf16"))
+    compile: bool = option(False, "compile networks: takes minutes at the start, then runs faster", group=RUN)
+    deterministic: bool = option(False, "identical tensors on a GPU as well, but slower", group=RUN)
+    chunk: int | None = option(None, "most images that go through a network at a time; chosen by device if not "
+                                     "given", group=RUN,
+                               ge=1)
 
     @property
     def compute(self) -> dict[str, Any]:
@@ -131,19 +134,19 @@ class CommandOptions(Options):
 class ResultOptions(CommandOptions):
     """Where a result goes, and what becomes of one that is there."""
 
-    seed: int = option(0, "seed of every random number", group=RUN, least=0)
+    seed: int = option(0, "seed of every random number", group=RUN, ge=0)
     save_path: str = option("result", "folder of results", group=RUN, neutral=True)
-    resume: bool = option(False, "go on from the checkpoint in save_path", group=RUN, neutral=True)
+    resume: bool = option(False, "continue from the checkpoint in save_path", group=RUN, neutral=True)
     overwrite: bool = option(False, "replace a result or checkpoint of other options", group=RUN, neutral=True)
-    tensorboard: bool = option(False, "write TensorBoard events too", group=RUN, neutral=True)
+    tensorboard: bool = option(False, "also write TensorBoard events", group=RUN, neutral=True)
 
 
 @dataclass(frozen=True)
 class RunOptions(ResultOptions):
     """And how often what is under way is saved."""
 
-    checkpoint_every: int = option(500, "iterations between checkpoints; after ten minutes there is one in any case",
-                                   group=RUN, least=1, neutral=True)
+    checkpoint_every: int = option(500, "iterations between checkpoints; one is also written every ten minutes",
+                                   group=RUN, ge=1, neutral=True)
 
 
 GROUPS = (DataOptions, SetOptions, EvaluationOptions, ComputeOptions, RunOptions)      # of a method script
@@ -163,10 +166,10 @@ def in_order(config: Any) -> list[dataclasses.Field]:
     return sorted(dataclasses.fields(config), key=lambda field: places.get(field.name, len(places)))
 
 
-def redefault(name: str, default: Any, of: type[Any] | None = None, **changes: Any) -> Any:
+def redefault(name: str, default: Any, config: type[Any] | None = None, **changes: Any) -> Any:
     """Declare a shared option again, with another default, and other metadata where given.
 
-    `of` is a config class whose own option it is, where no group has it.
+    `config` is a class whose own option it is, where no group has it.
     """
-    field = SHARED[name] if of is None else of.__dataclass_fields__[name]
+    field = SHARED[name] if config is None else config.__dataclass_fields__[name]
     return dataclasses.field(default=default, metadata={**field.metadata, **changes})

@@ -20,7 +20,7 @@ def command_line(main: Callable[[Any], object], config_class: type[Any], descrip
     """Parse `argv` into `config_class`, where `defaults` replace some of its own, call `main(cfg)` and exit.
 
     Exit code 0: done; 2: something that the user can mend, said in one line (with a traceback under --debug); 1: a
-    defect of ours, with its traceback, which an open journal gets, too; 128 + n: stopped by signal n.
+    defect of ours, with its traceback, also written to an open journal; 128 + n: stopped by signal n.
     """
     log_to_terminal()
     debug = "--debug" in (sys.argv if argv is None else argv)

@@ -10,12 +10,12 @@ FORM = "parameterization"                  # the option that others may belong t
 
 
 def option(default: Any, help: str, *, group: str = METHOD, choices: Sequence[str] | None = None,
-           least: float | None = None, above: float | None = None, neutral: bool = False, dead: str | None = None,
+           ge: float | None = None, gt: float | None = None, neutral: bool = False, dead: str | None = None,
            refused: str | Callable[[Any], str] | None = None, forms: Sequence[str] = (), aliases: Sequence[str] = (),
            positional: str | None = None) -> Any:
     """Declare one option of a config dataclass.
 
-    `choices` lists the words allowed, `least` the smallest number, `above` a bound numbers must exceed.
+    `choices` lists the words allowed, `ge` the smallest number, `gt` a bound that numbers must exceed.
     `neutral` options (paths, how often to save) do not belong to what a result is. A `dead` option is one
     that does nothing in the original: accepted, hidden, and answered by the line in `dead`. A `refused` one is of the
     original and not offered here: hidden, and any value but the default is an error with that line, where {value}
@@ -24,7 +24,7 @@ def option(default: Any, help: str, *, group: str = METHOD, choices: Sequence[st
     A field of type `tuple[str, ...]` (or float, int) takes several values, parted by spaces or commas; checks apply
     to each. `positional` is the word in --help for values that are given without a flag, one or more.
     """
-    metadata = dict(help=help, group=group, choices=choices, least=least, above=above, neutral=neutral, dead=dead,
+    metadata = dict(help=help, group=group, choices=choices, ge=ge, gt=gt, neutral=neutral, dead=dead,
                     refused=refused, forms=forms, aliases=aliases, positional=positional)
     return dataclasses.field(default=default, metadata=metadata)
 

@@ -1,4 +1,4 @@
-"""Values of options: from words to numbers, held against choices and ranges."""
+"""Values of options: converted from words to numbers, and checked against choices and ranges."""
 
 import dataclasses
 from types import NoneType, UnionType
@@ -16,14 +16,14 @@ def checked(field: dataclasses.Field, hint: Any, value: Any, name: str) -> Any:
     if isinstance(value, bool) and str(value) in (field.metadata["choices"] or ()):
         value = str(value)                                 # YAML reads the words True and False as values
     value = _convert(kinds, value, name)
-    choices, least, above = (field.metadata[key] for key in ("choices", "least", "above"))
+    choices, ge, gt = (field.metadata[key] for key in ("choices", "ge", "gt"))
     if choices and isinstance(value, str) and value not in choices:
         raise OptionError(f"{name}: {unknown('value', value, choices)}")
     if isinstance(value, (int, float)) and not isinstance(value, bool):
-        if least is not None and not value >= least:
-            raise OptionError(f"{name} must be {least} or larger, not {value}")
-        if above is not None and not value > above:
-            raise OptionError(f"{name} must be larger than {above}, not {value}")
+        if ge is not None and not value >= ge:
+            raise OptionError(f"{name} must be {ge} or larger, not {value}")
+        if gt is not None and not value > gt:
+            raise OptionError(f"{name} must be larger than {gt}, not {value}")
     return value
 
 

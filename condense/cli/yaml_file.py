@@ -30,8 +30,8 @@ def load_yaml(config_class: type[Any], path: str | Path) -> dict[str, Any]:
             raise OptionError(f"{path}: {unknown('key', key, [name for name in fields if name != 'config'])}")
         name = fields[key].name
         if fields[key].metadata["positional"]:
-            raise OptionError(f"{path}: {key} belongs on the command line; leave it out")
+            raise OptionError(f"{path}: {key} belongs on the command line; remove it from the file")
         if name in values:
-            raise OptionError(f"{path}: {key} is another name of an option that is there already; keep one of them")
+            raise OptionError(f"{path}: {key} is another name of an option that the file already has; keep one of them")
         values[name] = checked(fields[key], hints[name], value, f"{path}: {key}")
     return values

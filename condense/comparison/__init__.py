@@ -1,1 +1,1 @@
-"""What a set is held against: baselines, their rows, tables, intervals and rankings."""
+"""What a set is compared with: baselines, their rows, tables, intervals and rankings."""

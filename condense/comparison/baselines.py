@@ -1,7 +1,7 @@
-"""What a synthetic set is held against: random and chosen real images, and the whole training set.
+"""Baselines of a synthetic set: random and chosen real images, and the whole training set.
 
 Scores are kept in the cache folder, network by network, so that each is paid for once on a machine. `given` are the
-`Conditions` of the set that they are held against.
+`Conditions` of the set that they are compared with.
 """
 
 import contextlib
@@ -34,7 +34,7 @@ from condense.training.published import FULL_DIGITS, FULL_EPOCHS, named_protocol
 
 log = logging.getLogger("condense")
 
-# what decides baselines beside what decides any score: how their images are drawn, and chosen
+# what decides baselines, in addition to what decides any score: how their images are drawn and chosen
 OWN_FILES = ("comparison/baselines.py", "comparison/conditions.py", "comparison/real_sets.py", "data/coresets.py")
 OWN_LIBRARIES = ("scipy", "scikit-learn")
 CODE = code_of_scores(*OWN_FILES)
@@ -105,8 +105,8 @@ def best_draws(draw: Callable[[int], LabelledImages], real: RealData, model: str
     def streams(key, i):
         return rng("evaluation", NO_EXPERIMENT, OPTIMISED, 1, key, i % num_nets)
 
-    log.info("%s: %d networks choose the best of %d draws of real images, once; fewer with --optimise_sets, "
-             "--optimise_nets", model, num_sets * num_nets, num_sets)
+    log.info("%s: training %d networks to choose the best of %d draws of real images, once; fewer with "
+             "--optimise_sets, --optimise_nets", model, num_sets * num_nets, num_sets)
     scores = _score(lambda i: draw(i // num_nets), images, model, protocol, num_sets * num_nets, streams, compute,
                     progress, given, period=num_nets)
     means = [_mean(scores[i * num_nets:(i + 1) * num_nets]) for i in range(num_sets)]
@@ -118,7 +118,7 @@ def tuned_rate(real: RealData, kind: str, ipc: int, model: str, protocol: Protoc
                given: Conditions = USUAL) -> tuple[float, dict[float, float]]:
     """Return (learning rate, {candidate: mean accuracy}) of the best for baseline `kind` of `ipc` images per class.
 
-    As `choose_lr` does it for a set: on training images kept for it, over networks that no score is made with, but
+    As `choose_lr` does it for a set: on held-out training images, over networks that no score is made with, but
     where the set comes with starts: those are all that there are.
     """
     streams = partial(rng, "evaluation", SEARCH)
@@ -186,7 +186,7 @@ def _kept(kind, ipc, real, protocols, num_eval, rng, compute, score, given, **mo
 
 
 def _remembered(key, score):
-    """Return `score()`, or what it returned when somebody first asked for it under `key`."""
+    """Return `score()`, or what an earlier call under `key` returned."""
     name = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
     path = cache_folder() / "baselines" / f"{name}.json"
     with contextlib.ExitStack() as stack:
@@ -194,7 +194,7 @@ def _remembered(key, score):
             path.parent.mkdir(parents=True, exist_ok=True)
             stack.enter_context(locked(path.with_suffix(".lock")))          # who asks second waits, and reads
         except OSError as error:
-            log.warning("cannot keep baselines in %s (%s); name another folder in CONDENSE_CACHE", path.parent,
+            log.warning("cannot store baselines in %s (%s); set CONDENSE_CACHE to another folder", path.parent,
                         error.strerror or error)
             return score()
         scores = _read(path, key)
@@ -224,25 +224,25 @@ def beats(ours: Sequence[float], theirs: Sequence[float]) -> bool:
     where the figure would mean nothing.
     """
     if min(len(ours), len(theirs)) < 5:
-        raise InputError("comparing needs at least 5 networks on each side")
+        raise InputError("a comparison needs at least 5 networks on each side")
     error = math.sqrt(sum(statistics.variance(side) / len(side) for side in (ours, theirs)))
     return statistics.fmean(ours) - statistics.fmean(theirs) > 3 * error
 
 
 def baselines_path(result_path: str | Path) -> Path:
-    """Return where the baselines of a result are saved: beside it."""
+    """Return the path of the baselines of a result, in its folder."""
     return Path(result_path).with_name(f"{Path(result_path).stem}_baselines.json")
 
 
 def save_baselines(result_path: str | Path, meta: Mapping[str, Any], random: Mapping[str, Sequence[Score]]) -> None:
-    """Save `random` {network name: [Score]} beside the result that `meta` describes, atomically."""
+    """Save `random` {network name: [Score]} in the folder of the result that `meta` describes, atomically."""
     accuracies = {model: [score.test_accuracy for score in scores] for model, scores in random.items()}
     with atomic_path(baselines_path(result_path)) as path:
         path.write_text(json.dumps({**_belonging(meta), "random": accuracies}))
 
 
 def load_baselines(result_path: str | Path, meta: Mapping[str, Any]) -> dict[str, list[float]]:
-    """Return {network name: [accuracies of random real images]} as saved beside a result; {} where nothing is.
+    """Return {network name: [accuracies of random real images]} as saved with a result; {} where nothing is.
 
     Raises ValueError for a file that is not whole, or was made for a result of other data or protocols.
     """

@@ -1,4 +1,4 @@
-"""What a learned set has otherwise than usual, and the baselines beside it therefore, too: starts, and an attack.
+"""Conditions that differ from the default: own starts of the networks, and an attack on a class.
 
 Wang, Zhu, Torralba & Efros, "Dataset Distillation", 2018: networks that were fixed, or trained, before the first step.
 """

@@ -1,4 +1,4 @@
-"""DD-Ranking: how much of a set's accuracy is its images', and how much its labels' and the augmentation's.
+"""DD-Ranking: which part of a set's accuracy comes from its images, its labels and the augmentation.
 
 Li et al., "DD-Ranking: Rethinking the Evaluation of Dataset Distillation", 2025. All accuracies are fractions in
 [0, 1], of networks of one architecture. Both scores map a weighted difference in [-1, 1] to [0, 1]:
@@ -37,7 +37,7 @@ def augmentation_robust_score(synthetic_augmented: float, random_augmented: floa
 def _score(weight, one, other, accuracies):
     """Map `weight` * one + (1 - `weight`) * other to [0, 1]; raises ValueError for accuracies that are no fractions."""
     if not all(0 <= value <= 1 for value in (*accuracies, weight)):
-        raise InputError(f"scores of DD-Ranking take accuracies as fractions in [0, 1], not {accuracies}; "
-                         "divide percentages by 100")
+        raise InputError(f"DD-Ranking needs accuracies as fractions in [0, 1], not {accuracies}; divide percentages by "
+                         "100")
     x = weight * one + (1 - weight) * other
     return min(1.0, max(0.0, (math.exp(x) - math.exp(-1)) / (math.exp(1) - math.exp(-1))))

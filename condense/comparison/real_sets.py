@@ -1,4 +1,4 @@
-"""Sets made of real images without any learning: what a learned one has to beat.
+"""Sets of real images, made without learning: a learned set must beat them.
 
 Wang, Zhu, Torralba & Efros, "Dataset Distillation", 2018, compare with random images, the best of many such draws,
 centroids of k-means and class means.

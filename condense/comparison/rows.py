@@ -1,4 +1,4 @@
-"""What an evaluation comes to: one row per set (or baseline) and network, as a table and as `scores.json`."""
+"""Results of an evaluation: one row per set (or baseline) and network, as a table and as `scores.json`."""
 
 import contextlib
 import hashlib
@@ -31,7 +31,7 @@ class Row:
     `accuracies` are fractions, a list over experiments of lists over networks. `images` and `bytes` are those of one
     set. `source` says all that it takes to repeat the row (plain values, equal for equal rows), `facts` what else is
     known of it. `equal` has the row of random images at equal bytes, where there is one. `kind` is
-    "set", or which baseline it is. `told_apart` are words to add to a name that another row has, too.
+    "set", or which baseline it is. `told_apart` are words to add to a name that another row also has.
     """
 
     name: str
@@ -102,12 +102,12 @@ def key_of(plain: dict[str, Any]) -> str:
 
 
 def save_rows(path: str | Path, rows: Sequence[Row]) -> None:
-    """Put `rows` into `scores.json` at `path`, beside those that are there: a row made again takes the old one's place.
+    """Add `rows` to `scores.json` at `path`. A row that is made again replaces the old one.
 
     Raises ValueError where the file there is none of ours, before anything is changed.
     """
     name = hashlib.sha256(str(Path(path).resolve()).encode()).hexdigest()
-    lock = cache_folder() / "locks" / f"{name}.lock"       # not beside the file, where it would stay for users to see
+    lock = cache_folder() / "locks" / f"{name}.lock"       # not in the file's folder, where users would see it
     with contextlib.ExitStack() as stack:
         with contextlib.suppress(OSError):                 # without a lock two at a time may lose each other's rows
             lock.parent.mkdir(parents=True, exist_ok=True)
@@ -129,7 +129,7 @@ def load_rows(path: str | Path) -> list[dict[str, Any]]:
         return []
     except (ValueError, KeyError, TypeError, OSError):
         pass
-    raise InputError(f"{path} holds no scores of ours; name another file with --output")
+    raise InputError(f"{path} holds no scores of this toolkit; name another file with --output")
 
 
 def score_table(rows: Sequence[Row], notes: Sequence[str] = ()) -> Table:
@@ -152,8 +152,8 @@ def _wide(rows, networks, notes):
     groups = {}
     for row in rows:
         groups.setdefault((row.name, f"{row.images:,}", f"{row.bytes:,}"), {})[row.network] = row
-    lines = [[*group, *(f"{figure(of[n])}{mark(of[n])}" if n in of else "–" for n in networks)]
-             for group, of in groups.items()]
+    lines = [[*group, *(f"{figure(group_rows[n])}{mark(group_rows[n])}" if n in group_rows else "–" for n in networks)]
+             for group, group_rows in groups.items()]
     marks = {mark(row) for row in rows}
     explained = ["† does not beat random real images of the same bytes."] if "†" in marks else []
     explained += ["‡ not judged: fewer than 5 networks on a side."] if "‡" in marks else []
@@ -182,7 +182,7 @@ def class_tables(rows: Sequence[Row]) -> list[Table]:
     for row in rows:
         if "per_class" in row.facts:
             groups.setdefault(tuple(row.facts["class_names"]), []).append(row)
-    return [_class_table(of, class_names) for class_names, of in groups.items()]
+    return [_class_table(group_rows, class_names) for class_names, group_rows in groups.items()]
 
 
 def _class_table(rows, class_names):
@@ -231,9 +231,9 @@ def show_rows(rows: Sequence[Row], format: str, by_class: bool = False) -> None:
 
 
 def notes_of(rows: Sequence[Row]) -> list[str]:
-    """Return in sentences what the rows say beside their accuracies: caveats, and DD-Ranking's scores."""
+    """Return as sentences what the rows say apart from accuracies: caveats, and DD-Ranking's scores."""
     caveats = [f"{row.name}: {row.facts['caveat']}." for row in rows if "caveat" in row.facts]
     ranked = [(f"{row.name}, {row.network}", row.facts["ranking"]) for row in rows if "ranking" in row.facts]
     return [*dict.fromkeys(caveats),
-            *(f"{name}: label-robust score {100 * of['label_robust_score']:.1f}, augmentation-robust score "
-              f"{100 * of['augmentation_robust_score']:.1f} (DD-Ranking, of 100)." for name, of in ranked)]
+            *(f"{name}: label-robust score {100 * scores['label_robust_score']:.1f}, augmentation-robust score "
+              f"{100 * scores['augmentation_robust_score']:.1f} (DD-Ranking, of 100)." for name, scores in ranked)]

@@ -1,10 +1,10 @@
-"""One network's row in the table: its accuracies on the sets of a file, and the rows that they are held against."""
+"""One network's row in the table: the accuracies on the sets of a file, and the rows of its baselines."""
 
 import logging
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from condense.comparison.beside import Baselines, ranking_facts
+from condense.comparison.baseline_rows import Baselines, ranking_facts
 from condense.comparison.rows import Row, score_facts
 from condense.comparison.scored_set import Changes
 from condense.core.randomness import Streams
@@ -46,15 +46,15 @@ class Scoring:
         fixed = ready.fixed_lr(protocol, searched=bool(searched))
         step_sizes = self.search_lr if protocol.schedule == "steps" else ()
         given = ready.conditions(model, protocol)
-        beside = self.baselines.rows(model, protocol, fixed, ready.bytes, ready.images, address, step_sizes, given)
+        others = self.baselines.rows(model, protocol, fixed, ready.bytes, ready.images, address, step_sizes, given)
         if self.ranking:
             facts = {**facts, **self._ranking(ready, model, searched, fixed, accuracies[0])}
         source = {**self.source, **ready.source(address), "num_eval": len(accuracies[0]), "stored": self.stored,
                   "protocol": ready.protocol_name(self.changes), "recipe": {**asdict(protocol), **given.key()}}
-        equal = tuple(row for row in beside if row.kind == "random" and row.facts["compares"].startswith("same bytes"))
+        equal = tuple(row for row in others if row.kind == "random" and row.facts["compares"].startswith("same bytes"))
         equal = equal if given.attack is None else ()      # an attack is not made to beat anything
         return [Row(ready.name(), model, accuracies, ready.images, ready.bytes, source,
-                    {**ready.facts(), **facts, **searched}, equal, told_apart=str(address)), *beside]
+                    {**ready.facts(), **facts, **searched}, equal, told_apart=str(address)), *others]
 
     def _protocol(self, ready, model, exp, searched):
         """Return the protocol of experiment `exp` (None: at the mean step size), at the learning rate searched."""
@@ -70,9 +70,9 @@ class Scoring:
         scores = [evaluate(ready.sets[exp], ready.real, {model: protocol}, self.num_eval,
                            ready.streams(self.rng, exp), self.compute, self.progress, confusion=True)[model]
                   for exp, protocol in protocols.items()]
-        everyone = [score for of in scores for score in of]
+        everyone = [score for listed in scores for score in listed]
         attack = ready.conditions(model, next(iter(protocols.values()))).facts([score.confusion for score in everyone])
-        return [[score.test_accuracy for score in of] for of in scores], {
+        return [[score.test_accuracy for score in listed] for listed in scores], {
             **score_facts(everyone, ready.real.class_names), **attack}
 
     def _announce(self, ready, model, protocol):
@@ -93,7 +93,7 @@ class Scoring:
             return {}
         lr, tried = choose_lr(ready.sets[first], ready.real, protocols, self.search_lr, self.num_eval, self.rng,
                               self.compute, self.progress)[model]
-        log.info("%s: learning rate %g, the best of %s on training images kept for it; its baselines take it, too",
+        log.info("%s: learning rate %g, the best of %s on held-out training images; its baselines use it as well",
                  model, lr, ", ".join(f"{value:g} ({100 * accuracy:.1f} %)" for value, accuracy in tried.items()))
         return {"searched_lr": lr, "lr_candidates": {str(value): accuracy for value, accuracy in tried.items()}}
 

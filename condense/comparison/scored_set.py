@@ -1,4 +1,4 @@
-"""A set file made ready to score: beside its real data, with its protocols, its streams, and what it stores."""
+"""A set file made ready to score: with its real data, its protocols, its random streams, and what it stores."""
 
 import dataclasses
 import hashlib
@@ -45,7 +45,7 @@ class Changes:
 
 
 class ScoredSet:
-    """The sets of one `SetFile`, `placed` beside their real data: one for each experiment, `which` of them.
+    """The sets of one `SetFile`, `placed` with their real data: one for each experiment, `which` of them.
 
     `which` is "last" or "best"; `experiment` picks one. A file of continual learning has one set, the union of its
     steps. Raises ValueError, naming the mend, where there is no such set.
@@ -53,8 +53,8 @@ class ScoredSet:
 
     def __init__(self, file: Any, placed: Any, which: str = "last", experiment: int | None = None) -> None:
         if file.meta and not {"protocols", "fingerprint"} <= file.meta.keys():
-            raise InputError(f"{file.path}: its meta lacks protocols or fingerprint; make the result again with this "
-                             "version")
+            raise InputError(f"{file.path}: its meta has no protocols or no fingerprint; make the result again with "
+                             "this version")
         self.file, self.placed, self.which, self.experiment = file, placed, which, experiment
         self.stored = file.best if which == "best" else file.sets
         self.sets = placed.best if which == "best" else placed.sets
@@ -83,7 +83,7 @@ class ScoredSet:
 
     @property
     def factor(self) -> int:
-        """How many of them a side were in the place of one, whoever decoded them."""
+        """Tiles per side of a stored image, whether the file or this reader decoded them."""
         return max(self.placed.decode, self.file.decoded or 1)
 
     @property
@@ -91,7 +91,7 @@ class ScoredSet:
         """The bytes that one set stores: as its maker counts them, else 4 per value, and per soft label."""
         if self.file.meta and "storage" in self.file.meta:
             return self.file.meta["storage"]["bytes"]
-        values = [of.images.numel() + (of.labels.numel() if of.labels.dim() > 1 else 0) for of in self.stored]
+        values = [one.images.numel() + (one.labels.numel() if one.labels.dim() > 1 else 0) for one in self.stored]
         return 4 * (sum(values) if self.file.layout == "steps" else values[0])
 
     def name(self) -> str:
@@ -135,7 +135,7 @@ class ScoredSet:
         return attacked, target
 
     def conditions(self, model: str, protocol: Protocol) -> Conditions:
-        """Return the `Conditions` that baselines beside it are under, with networks `model` trained by `protocol`."""
+        """Return the `Conditions` of its baselines, with networks `model` trained by `protocol`."""
         starts = None
         if protocol.schedule == "steps" and self.steps is not None and self.steps.model == model:
             starts = together([self.sets[exp].steps.starts for exp in self.experiments])
@@ -147,7 +147,7 @@ class ScoredSet:
         if self.attack is None or not told or self.which == "best":
             return {}
         chosen = [told[exp] for exp in self.experiments]
-        figures = {name: fmean(value for of in chosen for value in of[name]) for name in chosen[0]}
+        figures = {name: fmean(value for fact in chosen for value in fact[name]) for name in chosen[0]}
         return attack_facts(figures, self.attack)
 
     def facts(self) -> dict[str, Any]:
@@ -221,7 +221,7 @@ class ScoredSet:
         if changes.augmentation:
             protocol = varied(protocol, self.protocol_name(changes), changes.augmentation, model, self.real)
         learned = self.learned(exp)
-        protocol = protocol if learned is None else protocol.taught(learned)
+        protocol = protocol if learned is None else protocol.with_step_size(learned)
         values = {"epochs": changes.epochs, "lr": changes.lr, "batch_size": changes.batch_size}
         return dataclasses.replace(protocol, **{name: value for name, value in values.items() if value is not None})
 
@@ -262,9 +262,9 @@ def _is_dc(method):
 def together(starts: list[Float[Tensor, "m p"]]) -> Float[Tensor, "n p"]:
     """Return the starts (m, P) of several experiments as one tensor: each experiment's first, then their second, ..."""
     first = starts[0]
-    if all(torch.equal(of, first) for of in starts[1:]):
+    if all(torch.equal(start, first) for start in starts[1:]):
         return first
-    if any(of.shape != first.shape for of in starts):
+    if any(start.shape != first.shape for start in starts):
         return torch.cat(starts)
     return torch.stack(starts, 1).flatten(0, 1)
 

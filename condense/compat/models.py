@@ -37,9 +37,9 @@ def get_eval_pool(eval_mode: str, model: str, model_eval: str) -> list[str]:
     """
     if eval_mode not in EVAL_MODES:
         known = ", ".join(EVAL_MODES)
-        log.warning("eval mode %s is none of %s: evaluating on %s", eval_mode, known, model_eval)
+        log.warning("eval mode %s is not one of %s: evaluating on %s", eval_mode, known, model_eval)
         return [model_eval]
     pool = list(eval_pool(eval_mode, model))
     if eval_mode == "S" and pool != [model]:
-        log.warning("eval mode S: evaluating on %s in the place of %s; SS keeps it", pool[0], model)
+        log.warning("eval mode S: evaluating on %s instead of %s; SS keeps it", pool[0], model)
     return pool

@@ -15,7 +15,7 @@ _ROOMS_OF_UTILS = {
     "condense.cli": "dead_flags option redefault",
     "condense.cli.groups": "RunConfig",
     "condense.comparison.baselines": "save_baselines",
-    "condense.comparison.beside": "BASELINES Baselines",
+    "condense.comparison.baseline_rows": "BASELINES Baselines",
     "condense.comparison.rows": "load_rows merge_rows save_rows show_rows",
     "condense.comparison.scored_rows": "Scoring",
     "condense.comparison.scored_set": "Changes ScoredSet",
@@ -31,7 +31,8 @@ _ROOMS_OF_UTILS = {
     "condense.experts.banks": "require_alike",
     "condense.matching": "InnerSGD MODES REFINED_METRICS Student choose_mode class_distances class_gradients "
                          "class_means draw_window gradient_distance image_step is_matched matching_over_classes "
-                         "part_of_each refined_distances refined_settings start_epochs student_minibatches unroll",
+                         "part_of_each refined_distances refined_defaults:refined_settings start_epochs "
+                         "student_minibatches unroll",
     "condense.operators": "Compute start_compute",
     "condense.run": "load_result run_script save_picture save_result start_run",
     "condense.run.checkpoints": "check_writable",

@@ -1,1 +1,1 @@
-"""Class-incremental learning on condensed memory: class orders, memories, scores and what they come to."""
+"""Class-incremental learning on condensed memory: class orders, memories, scores and their summary."""

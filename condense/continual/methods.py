@@ -141,7 +141,8 @@ def with_method_options(config_class: type[Options], methods: Mapping[str, StepM
     None leaves a method its own default. Choices are those of all that have it; each script checks its own, and bounds.
     """
     found = {}
-    for script in dict.fromkeys(of for method in methods.values() for of in (method.script, method.experts) if of):
+    scripts = [script for method in methods.values() for script in (method.script, method.experts) if script]
+    for script in dict.fromkeys(scripts):
         full = _with_forms(script.Config)
         hints = get_type_hints(full)
         for field in filter(_is_passed_on, dataclasses.fields(full)):
@@ -154,7 +155,8 @@ def with_method_options(config_class: type[Options], methods: Mapping[str, StepM
 
 def _optional(name, hints, fields, scripts):
     """Return (name, type, field) of an option that the `scripts` have as `fields`, not given by default."""
-    own = [of for of in scripts if not any(issubclass(of.Config, other.Config) for other in scripts if other is not of)]
+    own = [script for script in scripts
+           if not any(issubclass(script.Config, other.Config) for other in scripts if other is not script)]
     text = f"{fields[0].metadata['help']} ({', '.join(f'{script.__name__}.py' for script in own)})"
     if hints[0] is bool:
         return name, bool, option(False, text, group=METHOD)

@@ -1,4 +1,4 @@
-"""What a class-incremental run comes to: accuracies per step, their average, forgetting, classes one by one.
+"""Metrics of a class-incremental run: accuracies per step, their average, forgetting, accuracies of classes.
 
 A run is one class order with one network drawn anew at every step; everything follows from its confusion matrices,
 (K, K) counts of test images, row = true class, column = guess. Accuracies are fractions in [0, 1].
@@ -27,7 +27,7 @@ def task_accuracies(confusions: ArrayLike,
     right, all_of = counts.diagonal(axis1=1, axis2=2), counts.sum(2)                  # (steps, K)
     columns = [list(classes) for classes in classes_of_steps]
     with np.errstate(invalid="ignore", divide="ignore"):
-        return np.stack([right[:, of].sum(1) / all_of[:, of].sum(1) for of in columns], 1)
+        return np.stack([right[:, classes].sum(1) / all_of[:, classes].sum(1) for classes in columns], 1)
 
 
 def average_accuracy(confusions: ArrayLike) -> float:

@@ -39,7 +39,7 @@ def require_equal_steps(num_classes: int, steps: int) -> None:
     """Raise ValueError, naming the numbers that do, unless `steps` cut `num_classes` into equal parts of 2 or more."""
     fit = [number for number in range(1, num_classes // 2 + 1) if num_classes % number == 0]
     if steps not in fit:
-        raise InputError(f"--steps {steps} does not part {num_classes} classes into equal steps of at least 2; use "
+        raise InputError(f"--steps {steps} does not divide {num_classes} classes into equal steps of at least 2; use "
                          f"{' or '.join(map(str, fit))}")
 
 
@@ -59,6 +59,6 @@ def random_rows(real: RealData, order: ClassOrder, ipc: int) -> list[Int[Tensor,
 def _draw(stream, rows, ipc):
     """Return the first `ipc` of permuted `rows`, which lie in the order that the images of the class came in."""
     if len(rows) < ipc:
-        raise InputError(f"a random memory of {ipc} images per class needs as many of every class, but one has "
-                         f"{len(rows)}; lower --ipc, or compare at equal --compare bytes")
+        raise InputError(f"a random memory of {ipc} images per class needs as many images of every class, but one "
+                         f"class has {len(rows)}; lower --ipc, or compare at equal --compare bytes")
     return rows[torch.from_numpy(stream.permutation(len(rows))[:ipc])]

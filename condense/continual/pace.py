@@ -1,4 +1,4 @@
-"""How long a comparison will take, as far as one step of each memory tells."""
+"""How long a comparison will take, estimated from one step of each memory."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -13,7 +13,7 @@ def timed(work: Callable, *args: Any) -> tuple[Any, float]:
     return work(*args), time.perf_counter() - start
 
 
-class Pace:
+class ComparisonPace:
     """Seconds that parts and scores took, and what is left of `steps` steps under `orders` class orders.
 
     A score is taken to cost in proportion to the memory and the test images, which both grow with every step.

@@ -27,7 +27,8 @@ def methods_of(cfg: Any, registry: Mapping[str, StepMethod]) -> list[tuple[str, 
     if cfg.cl_data_path is not None:
         _refuse_unpublished(cfg)
     elif cfg.cl_space is not None:
-        raise OptionError("--cl_space says how the pixels in --cl_data_path are; give that, too, or leave it out")
+        raise OptionError("--cl_space is the space of the pixels in --cl_data_path; give --cl_data_path as well, or "
+                          "leave --cl_space out")
     return rows
 
 
@@ -41,7 +42,8 @@ def _refuse_unpublished(cfg):
     """Raise OptionError for what published files do not leave to choose."""
     forms = {name for kind in PARAMETERIZATIONS.values() for name in kind.OPTIONS}      # they say how dense files are
     for name in given_options(cfg).keys() - forms:
-        raise OptionError(f"--{name} condenses, which --cl_data_path has done already; leave one of them out")
+        raise OptionError(f"--{name} is for condensing, but --cl_data_path reads sets that are condensed already; "
+                          "leave one of them out")
     for name in cfg.methods:
         if name != RANDOM and name not in PUBLISHED:
             raise OptionError(f"--cl_data_path: there are no published files of {name}, only of "

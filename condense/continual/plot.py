@@ -46,8 +46,8 @@ def draw(summary: dict[str, Any]) -> Any:
     rows = len(summary["methods"]) // 2
     figure = Figure(figsize=(7, 4.6 + 0.15 * max(0, rows - 2)), layout="constrained")
     axes = figure.subplots()
-    for number, (name, of) in enumerate(summary["methods"].items()):
-        _draw_line(axes, seen, 100 * np.array(of["mean"]), 100 * np.array(of["std"]), number, legend_of(name, of))
+    for number, (name, row) in enumerate(summary["methods"].items()):
+        _draw_line(axes, seen, 100 * np.array(row["mean"]), 100 * np.array(row["std"]), number, legend_of(name, row))
     axes.set(xlabel="classes seen", ylabel="test accuracy on classes seen (%)", xticks=seen)
     axes.set_title(f"{summary['dataset']}, {summary['model']}, {memory_in_words(summary)}\n"
                    f"bands: ± 1 standard deviation over {runs_in_words(summary)}", fontsize=10)
@@ -59,10 +59,10 @@ def draw(summary: dict[str, Any]) -> Any:
     return figure
 
 
-def legend_of(name: str, of: dict[str, Any]) -> str:
+def legend_of(name: str, row: dict[str, Any]) -> str:
     """Return what the key says of the memory `name`."""
-    memory = f"{counted(of['images_per_class'], 'image')}, {of['bytes_per_class']:,} bytes"
-    return f"{name.split(',')[0]}: {memory}, {100 * of['average_accuracy']['mean']:.1f} %"
+    memory = f"{counted(row['images_per_class'], 'image')}, {row['bytes_per_class']:,} bytes"
+    return f"{name.split(',')[0]}: {memory}, {100 * row['average_accuracy']['mean']:.1f} %"
 
 
 def _draw_line(axes, seen, mean, std, number, label):

@@ -1,4 +1,4 @@
-"""The comparison that a folder holds already: what must not change under it, and which of its rows stay.
+"""The comparison that a folder holds already: which options must not change, and which of its rows stay.
 
 A summary is derived: the sets and scores of single steps are kept on their own, and each is checked on its own. So a
 later command may score otherwise, with other methods and orders; only other data or other condensation are refused.
@@ -29,7 +29,7 @@ def read_previous(path: Path) -> dict[str, Any] | None:
         content["options"]["methods"], content["fingerprint"], content["methods"].items()
         return content
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        raise OptionError(f"{path} cannot be read; move it away, or give --overwrite") from None
+        raise OptionError(f"{path} cannot be read; move it to another folder, or give --overwrite") from None
 
 
 def refuse_other(path: str | Path, before: dict[str, Any], options: dict[str, Any], fingerprint: str,
@@ -39,7 +39,7 @@ def refuse_other(path: str | Path, before: dict[str, Any], options: dict[str, An
     `options` are those now, `free` the names of those that the methods of only one of the two comparisons take.
     """
     names = options.keys() - {*MAY_DIFFER, *free}
-    lines = differing(*({name: of.get(name) for name in sorted(names)} for of in (before["options"], plain(options))))
+    lines = differing(*({name: run.get(name) for name in sorted(names)} for run in (before["options"], plain(options))))
     if not lines and before["fingerprint"] != fingerprint:
         lines = ["the images are others"]
     if lines:
@@ -65,7 +65,8 @@ def with_rows_kept(summary: dict[str, Any], before: dict[str, Any] | None, own: 
     rows = {name: row for name, row in (before or {"methods": {}})["methods"].items() if name not in summary["methods"]}
     reasons = _scored_otherwise(before, summary) if rows else []
     if reasons:
-        log.info("left out, as they were scored otherwise (%s): %s; name them in --methods to score them so, too",
+        log.info("left out, because they were evaluated differently (%s): %s; name them in --methods to evaluate them "
+                 "again",
                  "; ".join(reasons), ", ".join(rows))
     if reasons or not rows:
         return summary
@@ -80,8 +81,8 @@ def _scored_otherwise(before, now):
     """Return in words what keeps rows of two summaries from standing in one table."""
     if _version_of(before) != _version_of(now):
         return ["by another version of this toolkit or of torch"]
-    lines = differing(*({"seeds": len(of["orders"]), **{name: of["options"][name] for name in SCORING}}
-                        for of in (before, now)))
+    lines = differing(*({"seeds": len(run["orders"]), **{name: run["options"][name] for name in SCORING}}
+                        for run in (before, now)))
     return lines or ["by another protocol"] * (before["protocol"] != now["protocol"])
 
 

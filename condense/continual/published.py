@@ -1,4 +1,4 @@
-"""Memories that were condensed elsewhere: published files, held against the protocol before anything is scored."""
+"""Memories that were condensed elsewhere: published files, checked against the protocol before they are evaluated."""
 
 import logging
 from collections.abc import Sequence
@@ -74,11 +74,11 @@ class PublishedFiles(Source):
         return path
 
     def _checked(self, order):
-        """Return the `SetFile` of a class order, every step of it held against the protocol."""
+        """Return the `SetFile` of a class order, every step of it checked against the protocol."""
         path, steps = self.path(order), len(order.steps)
         file = read_set(path)
         if len(file.sets) != steps:
-            raise InputError(f"{path} holds {len(file.sets)} steps, not {steps}; take the file of that many")
+            raise InputError(f"{path} holds {len(file.sets)} steps, not {steps}; give the file with that many")
         for step, (one, classes) in enumerate(zip(file.sets, order.steps)):
             if one.images.shape[1:] != self.real.images.shape[1:]:
                 raise InputError(f"{path} holds images {tuple(one.images.shape[1:])}, {self.real.name} has "
@@ -91,13 +91,13 @@ class PublishedFiles(Source):
         hard = labels if labels.dim() == 1 else labels.argmax(1)
         width = labels.shape[1] if labels.dim() == 2 else self.real.num_classes
         if width != self.real.num_classes or sorted(set(hard.tolist())) != sorted(classes):
-            raise InputError(f"{where} holds other classes than seed {seed} brings then; take the files of this data "
-                             "set, number of steps and seed")
+            raise InputError(f"{where} holds other classes than seed {seed} has at this step; give the files of this "
+                             "data set, number of steps and seed")
         counts = hard.bincount()[list(classes)].tolist()
         wrong = next((number for number in counts if number != self.images_per_class), None)
         if wrong is not None:
             raise InputError(f"{where} holds {wrong} images of a class, not the {self.images_per_class} that its name "
-                             "says; take a whole file, or the --ipc and form that it is of")
+                             "says; give a complete file, or its --ipc and form")
 
     def _space(self, files):
         """Return (space of all files, factor from their scale to that of the space, evidence in words)."""
@@ -105,7 +105,7 @@ class PublishedFiles(Source):
         pooled = replace(files[0], path=Path(f"{path}_seed*.pt"), best=(),
                          sets=tuple(one for file in files for one in file.sets))
         if len({file.space for file in files}) > 1:
-            raise InputError(f"{pooled.path} do not say the same of the space of their pixels; take files of one make")
+            raise InputError(f"{pooled.path} disagree about the space of their pixels; take files from one source")
         if _mean_magnitude(pooled.sets) > BYTES_FROM:
             if self.cfg.cl_space == "normalised":
                 raise InputError(f"{pooled.path}: pixels are 0..255, not normalised; give --cl_space raw")
@@ -115,17 +115,17 @@ class PublishedFiles(Source):
         except ValueError as error:
             raise InputError(str(error).replace(ASK, f"give --cl_space {' or '.join(SPACES)}")) from error
         if space not in SPACES:
-            raise InputError(f"{pooled.path}: pixels are taken for whitened ({evidence}), as no memory here is; take "
-                             f"others, or give --cl_space {' or '.join(SPACES)} if that is wrong")
+            raise InputError(f"{pooled.path}: pixels seem to be whitened ({evidence}), but memories here are not; give "
+                             f"other files, or give --cl_space {' or '.join(SPACES)} if that is wrong")
         return space, 1, evidence.replace("--space", "--cl_space")
 
     def _read_and_place(self, order):
         """Return [(images as the data at hand are normalised, labels) of each step] of a class order."""
         file = read_set(self.path(order))
         if self.factor != 1:
-            file = replace(file, sets=tuple(replace(of, images=self.factor * of.images) for of in file.sets))
+            file = replace(file, sets=tuple(replace(one, images=self.factor * one.images) for one in file.sets))
         placed = place(file, Spaces(lambda zca: self.real), self.space)
-        return [(of.tensor.cpu(), of.labels.cpu()) for of in placed.sets]
+        return [(one.tensor.cpu(), one.labels.cpu()) for one in placed.sets]
 
 
 def _mean_magnitude(sets):

@@ -1,4 +1,4 @@
-"""Scores of a memory: networks trained on it from scratch, tested on what was seen; each paid for once."""
+"""Scores of a memory: networks trained on it from scratch, tested on the classes seen so far; each is computed once."""
 
 import dataclasses
 import hashlib

@@ -1,4 +1,4 @@
-"""What a comparison comes to: one JSON file with everything, and one table."""
+"""The summary of a comparison: one JSON file with everything, and one table."""
 
 import dataclasses
 import json
@@ -59,13 +59,14 @@ def summarise(real: RealData, cfg: Any, protocol: Protocol, orders: Sequence[Cla
 def figures(orders: Sequence[ClassOrder], scores: Sequence[list[list[Score]]]) -> dict[str, Any]:
     """Return the metrics of one method: `scores` is a list over `orders` of lists over steps of [Score]."""
     runs = [(order, number) for order in range(len(orders)) for number in range(len(scores[0][0]))]
-    confusions = [np.array([of[number].confusion for of in scores[order]]) for order, number in runs]   # (steps, K, K)
+    confusions = [np.array([step[number].confusion for step in scores[order]])             # (steps, K, K)
+                  for order, number in runs]
     tasks = [orders[order].steps for order, _ in runs]
     accuracies = np.stack([step_accuracies(counts) for counts in confusions])                           # (runs, steps)
     averages = [average_accuracy(counts) for counts in confusions]
     lost = [forgetting(counts, steps) for counts, steps in zip(confusions, tasks)]
     by_task = np.stack([task_accuracies(counts, steps) for counts, steps in zip(confusions, tasks)])
-    by_class = np.stack([[class_accuracies(counts) for counts in of] for of in confusions])   # (runs, steps, K)
+    by_class = np.stack([[class_accuracies(counts) for counts in steps] for steps in confusions])   # (runs, steps, K)
     mean, std = zip(*map(mean_and_std, accuracies.T))
     of_orders = accuracies.reshape(len(orders), -1, accuracies.shape[1]).mean(1)              # (orders, steps)
     return {"runs": [{"seed": orders[order].seed, "network": number} for order, number in runs],
@@ -73,7 +74,7 @@ def figures(orders: Sequence[ClassOrder], scores: Sequence[list[list[Score]]]) -
             "std_of_orders": of_orders.std(0).tolist(),
             "average_accuracy": _of_runs(averages, len(orders)), "forgetting": _of_runs(lost, len(orders)),
             "task_accuracies": _mean_where_known(by_task), "class_accuracies": _mean_where_known(by_class),
-            "final_confusion": sum(of[-1] for of in confusions).tolist()}
+            "final_confusion": sum(by_step[-1] for by_step in confusions).tolist()}
 
 
 def _of_runs(values, orders):
@@ -102,9 +103,9 @@ def table_of(summary: dict[str, Any]) -> Table:
     steps = next(iter(summary["orders"].values()))
     seen = np.cumsum([len(classes) for classes in steps])
     header = ["memory", "images", "bytes", *[f"{number} classes" for number in seen], "average", "forgetting"]
-    rows = [[name, str(of["images_per_class"]), f"{of['bytes_per_class']:,}", *map(_percent, of["mean"], of["std"]),
-             *(_percent(of[key]["mean"], of[key]["std"]) for key in ("average_accuracy", "forgetting"))]
-            for name, of in methods.items()]
+    rows = [[name, str(row["images_per_class"]), f"{row['bytes_per_class']:,}", *map(_percent, row["mean"], row["std"]),
+             *(_percent(row[key]["mean"], row[key]["std"]) for key in ("average_accuracy", "forgetting"))]
+            for name, row in methods.items()]
     return Table(header, rows, notes_of(summary))
 
 
@@ -115,7 +116,7 @@ def notes_of(summary: dict[str, Any]) -> list[str]:
              f"{runs_in_words(summary)}.",
              "average: mean over the steps. forgetting: earlier steps' classes, best accuracy before the last step "
              "less that after it, in percentage points. images and bytes: per class, decoded and stored."]
-    seeds = sorted({of["seed"] for of in summary["methods"].values() if "seed" in of})
+    seeds = sorted({row["seed"] for row in summary["methods"].values() if "seed" in row})
     if seeds:
         notes.append(f"All steps of all class orders were condensed with --seed {' or '.join(map(str, seeds))}: the "
                      "spread is that of orders and networks, and holds no luck of condensation.")

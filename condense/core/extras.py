@@ -1,4 +1,4 @@
-"""Packages that only some of what we do needs: imported where they are used, and missed in one line."""
+"""Packages that only a part of the toolkit needs: imported where they are used; one line says which one is missing."""
 
 from importlib import import_module
 from types import ModuleType

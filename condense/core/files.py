@@ -22,7 +22,7 @@ NUMPY_TYPES: list[Any] = [np.ndarray, np.dtype, *{type(np.dtype(code)) for code 
 
 @contextlib.contextmanager
 def atomic_path(path: str | Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; on success it is flushed to disk and renamed to `path`.
+    """Yield a temporary path in the folder of `path`; on success it is flushed to disk and renamed to `path`.
 
     On any error the temporary file is removed and an existing `path` stays as it was.
     Missing parent folders are made. Raises OSError as the file system does.

@@ -1,4 +1,4 @@
-"""What a run tells while it goes: lines on the terminal, JSON lines in a file, optionally TensorBoard."""
+"""What a run reports while it runs: lines on the terminal, JSON lines in a file, optionally TensorBoard."""
 
 import contextlib
 import json
@@ -48,7 +48,7 @@ def log_to_terminal() -> None:
 
 
 class Journal:
-    """Metrics of a run as JSON lines at `path`; with `tensorboard`, as TensorBoard events beside it.
+    """Metrics of a run as JSON lines at `path`; with `tensorboard`, also as TensorBoard events.
 
     `continue_at` bytes of an earlier file are kept (what a resumed checkpoint had seen); None starts a new file.
     """
@@ -93,7 +93,7 @@ class Journal:
 
 
 def versions() -> dict[str, str]:
-    """Return {name: version} of what decides numbers beside our code."""
+    """Return {name: version} of the libraries and drivers that decide numbers."""
     return {**{name: version(name) for name in ("torch", "torchvision", "numpy")}, "python": platform.python_version()}
 
 

@@ -6,7 +6,7 @@ from typing import TypeVar
 
 from condense.core.errors import InputError
 
-Row = TypeVar("Row")
+Value = TypeVar("Value")
 
 
 def nearest(name: object, known: Iterable) -> str | None:
@@ -23,7 +23,7 @@ def unknown(kind: str, name: object, known: Iterable) -> str:
     return f"unknown {kind} {name!r}; {hint}choose one of: {', '.join(map(str, known))}"
 
 
-def lookup(table: Mapping[str, Row], name: str, kind: str) -> Row:
+def lookup(table: Mapping[str, Value], name: str, kind: str) -> Value:
     """Return `table[name]`; raises ValueError naming the nearest known `kind` otherwise."""
     if name not in table:
         raise InputError(unknown(kind, name, table))

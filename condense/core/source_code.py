@@ -1,4 +1,4 @@
-"""What decides a number besides its settings: our own code and the libraries under it. Caches are keyed by both.
+"""What decides a number apart from its settings: our own code and its libraries. Caches are keyed by both.
 
 A number kept by hand tells other code apart only where somebody remembers to raise it. Modules take the digest as they
 are imported: files that change under a run must not pose as the code that it runs.

@@ -43,6 +43,6 @@ class StopRequest:
         again, self.number = self.number is not None, number
         if again:
             raise KeyboardInterrupt
-        log.info("stopping after this step; once more stops at once")
+        log.info("stopping after this step; press again to stop at once")
         if self._now:
             raise Interrupted("", number)

@@ -21,7 +21,7 @@ from condense.data.zca import Whitening, fitted_whitening, require_practical
 __all__ = ["DATASETS", "SUBSETS", "DataChoice", "RealBatch", "RealData", "Whitening", "default_side", "load_data",
            "select_classes"]
 
-# A loader takes a `Request` and returns a `RealData`. A new data set is a file beside these, and a line here.
+# A loader takes a `Request` and returns a `RealData`. A new data set is a file in this folder and a line here.
 DATASETS = {
     "Digits": load_digits,
     "MNIST": load_torchvision,

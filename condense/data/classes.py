@@ -1,4 +1,4 @@
-"""Some classes of a data set in place of all: how they are named, and the `RealData` of them alone."""
+"""Some classes of a data set instead of all: how they are named, and their `RealData`."""
 
 import logging
 import re
@@ -31,7 +31,7 @@ def parse_classes(text: str, class_names: Sequence[str]) -> list[int]:
     if twice is not None:
         raise InputError(f"--classes {text} names class {_worded(twice, class_names)} twice; name it once")
     if len(ids) < 2:
-        raise InputError(f"--classes {text} names one class, and one cannot be told from others; name at least 2")
+        raise InputError(f"--classes {text} names only one class; name at least 2")
     return ids
 
 
@@ -44,7 +44,8 @@ def _ids_of(word, class_names):
         if end > last:
             raise InputError(f"--classes: there is no class {end}; the classes are 0 to {last}")
         if first > end:
-            raise InputError(f"--classes {word} runs backwards; write {end}-{first}, or list the classes one by one")
+            raise InputError(f"--classes {word} is in reverse order; write {end}-{first}, or list the classes one by "
+                             "one")
         return range(first, end + 1)
     if word not in class_names:
         guess = nearest(word, class_names)
@@ -62,13 +63,13 @@ def select_classes(real: RealData, ids: Sequence[int]) -> RealData:
     statistics of other classes. Raises ValueError for whitened data, and where no test image is left.
     """
     if real.zca is not None:
-        raise InputError(f"{real.name} is whitened with all its classes; choose classes before whitening")
+        raise InputError(f"{real.name} is already whitened with all its classes; choose classes before whitening")
     number = torch.full((real.num_classes,), -1, device=real.device)
     number[list(ids)] = torch.arange(len(ids), device=real.device)
     batch = real.sample(ids)
     test_rows = (number[real.test_labels] >= 0).nonzero().flatten()
     if not len(test_rows):
-        raise InputError(f"--classes: no test image of {real.name} shows one of them; name a class that has some")
+        raise InputError(f"--classes: no test image of {real.name} belongs to them; name a class that has test images")
     chosen = RealData(real.name, real.images[batch.index], number[batch.labels], real.test_images[test_rows],
                       number[real.test_labels[test_rows]], [real.class_names[label] for label in ids], real.mean,
                       real.std, real.device)

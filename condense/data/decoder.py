@@ -85,7 +85,7 @@ def decode_all(paths: Sequence[str | os.PathLike], channels: int, size: Sequence
 def _flat(image, mode):
     """Convert to "L" or "RGB": wide grey narrowed, transparency on white."""
     if image.mode == "F":
-        raise ValueError("floating-point pixels have no known range")
+        raise ValueError("the range of floating-point pixels is not known")
     if image.mode in WIDE_GREY:
         image = Image.fromarray((np.asarray(image).clip(0, 65535) >> 8).astype(np.uint8))
     if image.mode in ("LA", "La", "RGBA", "RGBa", "PA") or "transparency" in image.info:

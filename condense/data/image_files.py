@@ -85,7 +85,7 @@ def _write_cache(path, pixels):
             np.lib.format.write_array(file, pixels, allow_pickle=False)
             file.write(_checksum(pixels).to_bytes(4, "little"))
     except OSError as error:
-        log.warning("decoded images are not cached (%s); set CONDENSE_CACHE to a folder with room", error)
+        log.warning("decoded images are not cached (%s); set CONDENSE_CACHE to a folder with free space", error)
 
 
 def _checksum(pixels):
@@ -126,9 +126,8 @@ def _spread(items, count):
 def _worded(problem, root, commonest):
     if problem.kind == "size":
         height, width = commonest
-        return ValueError(f"images in {root} differ in size: most are {height}x{width}, but {problem.path} is"
-                          f" {problem.text}; say --im_size N to bring all to NxN, e.g. --im_size"
-                          f" {min(commonest)}")
+        return ValueError(f"images in {root} differ in size: most are {height}x{width}, but {problem.path} is "
+                          f"{problem.text}; give --im_size N to resize all to NxN, e.g. --im_size {min(commonest)}")
     return ValueError(f"cannot decode {problem.path} ({problem.text}); replace the file or remove it")
 
 

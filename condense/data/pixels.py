@@ -30,8 +30,8 @@ def resized(images: UInt8[Tensor, "n c h w"], side: int, how: str = "crop") -> U
     """Return uint8 `images` (N, C, H, W) as (N, C, side, side): bilinear with antialiasing, as image files are.
 
     `how` "crop" brings the short side to `side` and cuts out the centre, "squash" both sides. Images that have the
-    size already are returned as they are. Beside the result it needs about 64 MB, however large the set is. Halves are
-    rounded up, and so is what falls short of them by rounding: every machine finds the same pixels.
+    size already are returned as they are. It needs the memory of the result and about 64 MB more, however large the set
+    is. Halves are rounded up, and so is what falls short of them by rounding: every machine finds the same pixels.
     """
     height, width = images.shape[2:]
     if (height, width) == (side, side):

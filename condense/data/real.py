@@ -119,13 +119,13 @@ class RealData:
         return digest.hexdigest()
 
     def whiten(self, whitening: Whitening) -> None:
-        """Make a float32 copy of both parts, whitened by `whitening`, the store in place of the pixels.
+        """Make a float32 copy of both parts, whitened by `whitening`, and store it instead of the pixels.
 
         `whitening` is the one fitted on the training part: the fingerprint names its settings, not its rounding.
         Raises ValueError for a set that is whitened, or has images of another size than `whitening` is for.
         """
         if self.zca is not None:
-            raise InputError(f"{self.name} is whitened already; load it anew for another whitening")
+            raise InputError(f"{self.name} is whitened already; load it again for another whitening")
         settings = json.dumps([self.fingerprint, "zca", whitening.eps])
         space = Space("zca", tuple(self.mean), tuple(self.std), whitening)
         self.test_images = _in_space(self.test_images, space)

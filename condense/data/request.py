@@ -28,7 +28,7 @@ class DataChoice:
     `im_size` (an int N) and `resize` ("crop": short side to N, then the centre; "squash": both sides to N;
     "auto": squash for ImageNet, else crop) bring images to one size, bilinearly with antialiasing; without `im_size`
     they keep theirs. `seed` decides what is held out where there is no test part; `progress` shows a bar while images
-    are decoded. `zca` whitens both parts by the training part in place of normalising them. `subset` names some classes
+    are decoded. `zca` whitens both parts by the training part instead of normalising them. `subset` names some classes
     of ImageNet (SUBSETS). `classes` keeps some classes alone, named as `parse_classes` reads them and renumbered in
     that order; mean and std stay those of all, `zca` is fitted on the ones kept.
     """
@@ -83,11 +83,11 @@ def hold_out(labels: Int[Tensor, " n"], class_names: Sequence[str], seed: int, w
     for label, class_name in enumerate(class_names):
         members = (labels == label).nonzero().flatten()
         if len(members) < 2:
-            raise InputError(f"class {class_name!r} in {where} has {len(members)} image(s), too few to hold"
-                             " out a test part; add images, or give a test part of your own")
+            raise InputError(f"class {class_name!r} in {where} has {len(members)} image(s), too few to hold out a test "
+                             "part; add images, or provide a test part")
         size = max(1, round(len(members) / 5))
         test[members[torch.randperm(len(members), generator=rng)[:size]]] = True
-    log.info("%s has no test part: held out a stratified fifth by seed %d, %d of %d images",
+    log.info("%s has no test part: a stratified fifth is held out with seed %d, %d of %d images",
              where, seed, int(test.sum()), len(labels))
     return (~test).nonzero().flatten(), test.nonzero().flatten()
 

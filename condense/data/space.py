@@ -80,8 +80,8 @@ class Space:
 
     def _mean_std(self, images):
         if self.mean is None or self.std is None or len(self.mean) != images.shape[-3]:
-            raise InputError(f"normalised images of {images.shape[-3]} channels need as many means and stds, not"
-                             f" {self.mean}; name the data set they were made for")
+            raise InputError(f"normalised images of {images.shape[-3]} channels need as many means and stds, not "
+                             f"{self.mean}; name their data set")
         return _per_channel((self.mean, self.std), images.dtype, images.device)
 
     def _whitening(self):

@@ -174,8 +174,8 @@ def _class_names(file, values):
         return names
     if values[0] >= 0 and values[-1] < len(names):
         return [names[value] for value in values]
-    raise InputError(f"{file.path} names {len(names)} classes but has {len(values)} labels from {values[0]}"
-                     f" to {values[-1]}; make them fit, or leave `classes` out")
+    raise InputError(f"{file.path} names {len(names)} classes but has {len(values)} labels from {values[0]} to "
+                     f"{values[-1]}; make the two agree, or leave `classes` out")
 
 
 def _reason(error):

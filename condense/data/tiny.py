@@ -37,12 +37,11 @@ def load_tiny_imagenet(request: Request) -> RealData:
 def _load_tree(tree, request):
     wnids = [wnid for wnid in (tree / "wnids.txt").read_text().split() if (tree / "train" / wnid).is_dir()]
     if len(wnids) < 2:
-        raise MissingFile(f"{tree}/train has {len(wnids)} of the classes in wnids.txt;"
-                          " unpack tiny-imagenet-200.zip afresh")
+        raise MissingFile(f"{tree}/train has {len(wnids)} of the classes in wnids.txt; unpack tiny-imagenet-200.zip "
+                          "again")
     train, test = _train_files(tree, wnids), _val_files(tree, wnids)
     if not train or not test:
-        raise MissingFile(f"no images in {tree}/{'val' if train else 'train'};"
-                          " unpack tiny-imagenet-200.zip afresh")
+        raise MissingFile(f"no images in {tree}/{'val' if train else 'train'}; unpack tiny-imagenet-200.zip again")
     names = [name for name, _ in train + test]
     labels = torch.tensor([label for _, label in train + test])
     images = torch.from_numpy(read_images(tree, names, request, channels=3))      # some files are grey

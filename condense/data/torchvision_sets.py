@@ -23,7 +23,7 @@ SILENCE_S = 30                                           # a server that says no
 
 
 @dataclass(frozen=True)
-class Row:
+class KnownSet:
     """Mean and std as in the published sets, the files, and class names where not torchvision's."""
 
     size: int
@@ -43,17 +43,17 @@ def _idx_files(name):
 
 
 ROWS = {
-    "MNIST": Row(28, (0.1307,), (0.3081,), "the four files such as MNIST/raw/train-images-idx3-ubyte.gz",
+    "MNIST": KnownSet(28, (0.1307,), (0.3081,), "the four files such as MNIST/raw/train-images-idx3-ubyte.gz",
                  "MNIST", _idx_files("MNIST"), DIGITS),
-    "FashionMNIST": Row(28, (0.2861,), (0.3530,),
+    "FashionMNIST": KnownSet(28, (0.2861,), (0.3530,),
                         "the four files such as FashionMNIST/raw/train-images-idx3-ubyte.gz",
                         "FashionMNIST", _idx_files("FashionMNIST")),
-    "SVHN": Row(32, (0.4377, 0.4438, 0.4728), (0.1980, 0.2010, 0.1970), "train_32x32.mat and test_32x32.mat",
+    "SVHN": KnownSet(32, (0.4377, 0.4438, 0.4728), (0.1980, 0.2010, 0.1970), "train_32x32.mat and test_32x32.mat",
                 archives=("train_32x32.mat", "test_32x32.mat"), class_names=DIGITS),
-    "CIFAR10": Row(32, (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010),
+    "CIFAR10": KnownSet(32, (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010),
                    "cifar-10-python.tar.gz (or its folder cifar-10-batches-py/)",
                    "cifar-10-batches-py", ("cifar-10-python.tar.gz", "cifar-10-batches-py")),
-    "CIFAR100": Row(32, (0.5071, 0.4866, 0.4409), (0.2673, 0.2564, 0.2762),
+    "CIFAR100": KnownSet(32, (0.5071, 0.4866, 0.4409), (0.2673, 0.2564, 0.2762),
                     "cifar-100-python.tar.gz (or its folder cifar-100-python/)",
                     "cifar-100-python", ("cifar-100-python.tar.gz", "cifar-100-python")),
 }
@@ -118,7 +118,7 @@ def _tensors(part, request):
 
 
 def _unpack_idx(folder):
-    """Unpack X.gz beside each idx file X that is missing or cut short, as a broken-off run leaves it.
+    """Unpack X.gz for each idx file X that is missing or cut short, as a stopped run leaves it.
 
     torchvision would take the short file for whole, and fetch a good archive again whose bytes differ.
     """

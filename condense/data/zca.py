@@ -185,8 +185,8 @@ def _full_precision(device):
 def fitted_whitening(real: Any) -> Whitening:
     """Return the `Whitening` of the training pixels of a `RealData`: fitted once, then read from the cache folder.
 
-    Who asks while somebody else fits waits, and reads. Another kind of device, another torch and other code round
-    otherwise: each fits its own.
+    A process that asks while another one fits waits, and then reads. Rounding depends on the kind of device, on torch
+    and on our code: each combination fits its own.
     """
     key = json.dumps([CODE, torch.__version__, real.device.type, EPS, real.fingerprint])
     path = cache_folder() / "zca" / f"{hashlib.sha256(key.encode()).hexdigest()}.zca"
@@ -229,4 +229,4 @@ def _write(path, whitening):
                 np.lib.format.write_array(file, tensor.numpy(), allow_pickle=False)
             file.write(whitening.fingerprint.encode())
     except OSError as error:
-        log.warning("the whitening is not cached (%s); set CONDENSE_CACHE to a folder with room", error)
+        log.warning("the whitening is not cached (%s); set CONDENSE_CACHE to a folder with free space", error)

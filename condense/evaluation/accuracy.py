@@ -1,4 +1,4 @@
-"""Test a network: the fraction that it gets right, and which classes it takes for which."""
+"""Test a network: the fraction of images that it classifies correctly, and the confusion of classes."""
 
 import torch
 from jaxtyping import Float, Int
@@ -23,7 +23,7 @@ def guesses(net: nn.Module, real: Tested, forward: Forward | None = None,
 
 
 def accuracy(net: nn.Module, real: Tested, forward: Forward | None = None, batch_size: int = 256) -> Float[Tensor, ""]:
-    """Return the fraction of `real`'s test images that `net` gets right, a tensor; arguments as of `guesses`."""
+    """Return the fraction of `real`'s test images that `net` classifies correctly; arguments as of `guesses`."""
     return fraction_right(*guesses(net, real, forward, batch_size))
 
 

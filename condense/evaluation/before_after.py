@@ -1,4 +1,4 @@
-"""Scores of sets that start from given networks: what these are worth before the first step, too."""
+"""Scores of sets that start from given networks, with the accuracy of these networks before the first step."""
 
 import logging
 from collections.abc import Callable, Sequence

@@ -1,4 +1,4 @@
-"""What scores of networks depend on beside their settings, for whoever keeps scores to read them again."""
+"""What scores depend on apart from their settings. Code that stores scores and reads them again asks here."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,7 +11,7 @@ from condense.operators import Compute
 # Rooms and files that decide what a network trained on given images scores. What else is imported there words errors,
 # finds files or loads images, which the fingerprint of the data covers: tests/evaluation/test_cache_key.py lists it.
 DECIDING = ("augmentation", "evaluation", "networks", "operators", "training", "core/device.py", "core/randomness.py",
-            "core/torch_private.py", "data/real.py", "data/zca.py")
+            "core/torch_private.py", "data/real.py", "data/space.py", "data/zca.py")
 LIBRARIES = ("torchvision", "numpy")
 
 
@@ -23,7 +23,7 @@ def code_of_scores(*files: str) -> str:
 def cache_key(compute: Compute, code: str, libraries: Sequence[str] = ()) -> dict[str, Any]:
     """Return plain values that differ where code, libraries, kind of device or precision do.
 
-    `code` is `code_of_scores`; `libraries` decide, too, besides torch and LIBRARIES. `compute` is the `Compute` that
+    `code` is `code_of_scores`; `libraries` decide as well, with torch and LIBRARIES. `compute` is the `Compute` that
     networks run with.
     """
     return {"code": code, "torch": torch.__version__,      # says for which CUDA, too

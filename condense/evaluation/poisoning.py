@@ -1,4 +1,4 @@
-"""Data poisoning: images on which trained networks unlearn one class and stay right elsewhere.
+"""Data poisoning: images that make trained networks fail on one class and change little on the others.
 
 Wang, Zhu, Torralba & Efros, "Dataset Distillation", 2018: the loss behind the steps is that on real data whose class K
 is labelled T; the labels of the synthetic images stay as they are.

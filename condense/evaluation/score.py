@@ -210,7 +210,7 @@ class Scorer:
         """Return {network name: `Protocol`} with that learned step size, or, for None, as they are."""
         if step_size is None:
             return self.protocols
-        return {model: protocol.taught(step_size) for model, protocol in self.protocols.items()}
+        return {model: protocol.with_step_size(step_size) for model, protocol in self.protocols.items()}
 
     def estimate(self, synthetic: Any) -> float:
         """Return about how many seconds one call takes."""

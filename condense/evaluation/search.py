@@ -1,4 +1,4 @@
-"""Choosing the learning rate that a set is trained with, on training images kept for it, never on the test set."""
+"""Choosing the learning rate that a set is trained with, on held-out training images, never on the test set."""
 
 import statistics
 from collections.abc import Callable, Iterable, Mapping
@@ -42,7 +42,7 @@ def rates(candidates: Iterable[float]) -> list[float]:
     """Return learning rates to choose from in ascending order; raises ValueError without any, or for none above 0."""
     candidates = sorted(set(candidates))
     if not candidates or not all(0 < lr < float("inf") for lr in candidates):
-        raise InputError(f"learning rates to choose from must be positive numbers, at least one, not {candidates}")
+        raise InputError(f"candidate learning rates must be positive numbers, at least one, not {candidates}")
     return candidates
 
 

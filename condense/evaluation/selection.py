@@ -1,4 +1,4 @@
-"""Choosing an iteration: on training images kept for it, or, only where asked for, on the test set."""
+"""Choosing an iteration: on held-out training images, or, only if asked for, on the test set."""
 
 from collections.abc import Iterator
 

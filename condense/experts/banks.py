@@ -1,4 +1,4 @@
-"""Banks of networks that are trained already: the experts of a folder as they ended, to learn for and to score on.
+"""Banks of trained networks: the last snapshots of the experts of a folder, to learn for and to evaluate on.
 
 Wang, Zhu, Torralba & Efros, "Dataset Distillation", 2018: fixed and random pre-trained networks. `buffer.py` makes
 them; a folder whose experts keep their last snapshot alone is as good as one of whole trajectories.
@@ -80,7 +80,7 @@ def require_alike(source: RealData, target: RealData) -> None:
     Both are `RealData`. Colour can be told apart from grey, and one size be brought to the other.
     """
     if source.im_size != target.im_size:
-        sides = ["x".join(map(str, of.im_size)) for of in (source, target)]
+        sides = ["x".join(map(str, real.im_size)) for real in (source, target)]
         raise InputError(f"images of --source_dataset {source.name} are {sides[0]}, those of {target.name} {sides[1]}; "
                          f"bring both to one size: --im_size {max(*source.im_size, *target.im_size)}")
     if source.channel != target.channel:

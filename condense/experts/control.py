@@ -1,4 +1,4 @@
-"""Random networks in the place of experts: a control experiment of TESLA's published code."""
+"""Random networks instead of experts: a control experiment of TESLA's published code."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""Where expert trajectories lie, and the file beside them that says what they are.
+"""Where expert trajectories lie, and the file in their folder that says what they are.
 
 The layout is that of the published code (Cazenavette et al., CVPR 2022): `replay_buffer_<n>.pt`, each a list of
 trajectories, a trajectory a list of snapshots, a snapshot the list of a network's parameters. `buffer.json` is ours.
@@ -86,11 +86,11 @@ def read_sidecar(folder: str | Path) -> dict[str, Any] | None:
     try:
         about = json.loads(path.read_text())
         if about["format_version"] > FORMAT_VERSION:
-            raise InputError(f"{path} is of a newer version of this toolkit; update it")
+            raise InputError(f"{path} was written by a newer version of this toolkit; update the toolkit")
         return {**about, **{key: about[key] for key in REQUIRED}}
     except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
-        raise InputError(f"{path} is no description of experts ({type(error).__name__}); remove it, and data set and "
-                         "normalisation go unchecked") from None
+        raise InputError(f"{path} is no description of experts ({type(error).__name__}); remove it; data set and "
+                         "normalisation are then not checked") from None
 
 
 def write_sidecar(folder: str | Path, about: Mapping[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""Options of trajectory matching: which go together, and what they come to."""
+"""Options of trajectory matching: which ones go together, and their final values."""
 
 from typing import Any
 
@@ -26,9 +26,10 @@ def check(cfg: Any) -> None:
         raise OptionError(f"--current_max_start_epoch must be above --min_start_epoch {cfg.min_start_epoch} and at "
                           f"most --max_start_epoch {cfg.max_start_epoch}, not {cfg.current_max_start_epoch}")
     if cfg.lr_y and cfg.teacher_label:
-        raise OptionError("--lr_y learns the labels, --teacher_label sets them anew in each iteration; leave one out")
+        raise OptionError("--lr_y learns the labels, but --teacher_label replaces them in each iteration; leave one "
+                          "out")
     if cfg.random_trajectory and (cfg.lr_y or cfg.teacher_label or cfg.init == "samples_predicted_correctly"):
-        raise OptionError("--random_trajectory has no experts to ask for labels or images; leave it out")
+        raise OptionError("--random_trajectory has no experts that could give labels or images; leave it out")
     if cfg.random_trajectory and (cfg.load_all or cfg.skip_bad or cfg.max_files or cfg.max_experts):
         raise OptionError("--random_trajectory reads no experts; leave --load_all, --skip_bad, --max_files and "
                           "--max_experts out")

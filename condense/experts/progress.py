@@ -1,4 +1,4 @@
-"""What a run that makes experts tells beforehand: how much room and how much time it will take."""
+"""What a run that makes experts reports at its start: how much disk space and time it will take."""
 
 import math
 import shutil
@@ -64,7 +64,7 @@ class Clock:
             self.warm, start = True, now
 
     def ready(self, epoch_over: bool) -> bool:
-        """Say, once, that enough is known: a second of training, or with `epoch_over` whatever there is."""
+        """Report once, as soon as enough is known: after a second of training, or with `epoch_over` in any case."""
         enough = self.timed > 0 and (epoch_over or self.spent_s >= TIMED_S)
         first, self.told = enough and not self.told, self.told or enough
         return first

@@ -71,11 +71,11 @@ class Recipe:
 
     def __post_init__(self) -> None:
         if not 0 <= self.first <= self.last <= self.epochs:
-            raise InputError(f"--keep_epochs {self.first}-{self.last} reaches beyond --train_epochs {self.epochs}; "
-                             f"keep epochs of 0-{self.epochs}, or train longer")
+            raise InputError(f"--keep_epochs {self.first}-{self.last} goes beyond --train_epochs {self.epochs}; keep "
+                             f"epochs of 0-{self.epochs}, or train longer")
         if self.last == 0:
-            raise InputError("--keep_epochs keeps epoch 0 alone, the initialisation, which takes no training; keep "
-                             "0-1, for example")
+            raise InputError("--keep_epochs keeps only epoch 0, the initialisation, which needs no training; keep 0-1, "
+                             "for example")
         lookup(SLOTS, self.optimizer, "optimizer")
         lookup(dict.fromkeys(INITS), self.init, "initialisation of networks")
         if self.optimizer == "adam" and (self.momentum or self.rho_max or self.decay):
@@ -134,5 +134,5 @@ def parse_epochs(text: str | int, epochs: int) -> tuple[int, int]:
         raise InputError(f"--keep_epochs must be all, a last epoch like 4, or a range like 40-62, not {text!r}")
     first, last = int(found[1] or 0), int(found[2])
     if first > last:
-        raise InputError(f"--keep_epochs {text} runs backwards; write {last}-{first}")
+        raise InputError(f"--keep_epochs {text} is in reverse order; write {last}-{first}")
     return first, last

@@ -1,4 +1,4 @@
-"""One replay file: how it is opened, and what is wrong with it where something is."""
+"""One replay file: how it is opened, and what can be wrong with it."""
 
 import logging
 from collections.abc import Iterable, Sequence
@@ -33,7 +33,7 @@ def open_replay(path: str | Path) -> Sequence[Sequence[Sequence[Tensor]]]:
     try:
         content = torch.load(path, map_location="cpu", mmap=is_mappable(path), weights_only=True)
     except Exception as error:                            # torch, zip and pickle errors alike: not a whole file
-        raise Unreadable(f"{path} is cut off or no replay file ({type(error).__name__})") from error
+        raise Unreadable(f"{path} is incomplete or no replay file ({type(error).__name__})") from error
     if not (_are_lists([content]) and _are_lists(content) and all(map(_are_lists, content))):
         raise Unreadable(f"{path} holds no list of trajectories")
     if not all(torch.is_tensor(tensor) for trajectory in content for snapshot in trajectory for tensor in snapshot):
@@ -66,7 +66,7 @@ def refuse_standstill(path: str | Path, trajectories: Sequence[Sequence[Sequence
     for trajectory in trajectories:
         if len(trajectory) > 1 and all(map(torch.equal, trajectory[0], trajectory[-1])):
             raise InputError(f"{path} holds an expert whose snapshots are all equal: it was recorded without copying; "
-                             "make it anew with buffer.py")
+                             "make it again with buffer.py")
 
 
 def flat(snapshot: Iterable[Tensor]) -> Float[Tensor, " p"]:

@@ -37,7 +37,7 @@ BAR_STEPS = 20                             # how often within an epoch the bar i
 class ExpertRun:
     """Experts of one recipe and one data set in `folder`: those that are missing are trained.
 
-    `net` is a network of theirs, `options` what makes them what they are, for the file beside them; `rng` are the
+    `net` is a network of theirs, `options` what makes them what they are, for the file in their folder; `rng` are the
     run's `Streams`, `lines` are said before anything else. Raises OptionError for a network with batch norm.
     """
 
@@ -47,8 +47,8 @@ class ExpertRun:
         for line in lines:
             log.info(line)
         if has_batchnorm(net):
-            raise OptionError(f"--model {options['model']} has batch norm, whose running statistics no buffer holds; "
-                              "take a network without, such as ConvNet")
+            raise OptionError(f"--model {options['model']} has batch norm, whose running statistics are not stored in "
+                              "buffers; choose a network without, such as ConvNet")
         self.real, self.model, self.recipe, self.compute, self.rng = real, options["model"], recipe, compute, rng
         self.size = sum(parameter.numel() for parameter in net.parameters())
         self.store = ExpertStore(folder, describe(real, net, recipe, options))
@@ -227,7 +227,7 @@ class ExpertRun:
 
 
 def describe(real: RealData, net: nn.Module, recipe: Recipe, options: dict[str, Any]) -> dict[str, Any]:
-    """Return what `buffer.json` says beside the experts: plain values."""
+    """Return what `buffer.json` says of the experts: plain values."""
     return {"format_version": FORMAT_VERSION, "dataset": real.name, "fingerprint": real.fingerprint,
             "num_classes": real.num_classes, "channel": real.channel, "im_size": list(real.im_size),
             "mean": list(real.mean), "std": list(real.std), "zca": real.zca.fingerprint if real.zca else None,

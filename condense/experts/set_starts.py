@@ -1,4 +1,4 @@
-"""What experts give a synthetic set to begin with: real images that they get right, and their soft labels.
+"""What a synthetic set can take from experts as a start: real images they classify correctly, and soft labels.
 
 Guo et al., "Towards Lossless Dataset Distillation via Difficulty-Aligned Trajectory Matching" (DATM), ICLR 2024.
 """
@@ -18,9 +18,9 @@ from condense.matching.trajectories import Student
 
 def right_images(real: RealData, student: Student, experts: ExpertBuffer, number: int,
                  rng: torch.Generator) -> RealBatch:
-    """Return `number` random real images of each class among those that one expert's last snapshot gets right.
+    """Return `number` random images of each class that one expert's last snapshot classifies correctly.
 
-    The expert is drawn, too. A `RealBatch`, class after class. Raises ValueError where a class has too few.
+    The expert is also drawn. A `RealBatch`, class after class. Raises ValueError where a class has too few.
     """
     expert = int(torch.randint(len(experts), (), generator=rng))
     right = _gets_right(student, experts.snapshot(expert, experts.last_epoch, real.device),

@@ -43,7 +43,7 @@ class ExpertStore:
     def take_up(self, resume: bool, overwrite: bool) -> None:
         """Find out what is there already; raises OptionError where going on would lose or mix something.
 
-        Reads only. With `overwrite` what is there does not count, unless `resume` is wanted, too.
+        Reads only. With `overwrite` what is there does not count, unless `resume` is wanted as well.
         """
         if overwrite and not resume:
             return
@@ -51,11 +51,11 @@ class ExpertStore:
         if before is None and not files:
             return
         if not resume:
-            raise OptionError(f"{self.folder} holds experts already; go on with --resume, start afresh with "
+            raise OptionError(f"{self.folder} holds experts already; go on with --resume, start again with "
                               "--overwrite, or use another --buffer_path")
         if before is None:
-            raise OptionError(f"{self.folder} holds replay files without {SIDECAR}, so nobody knows what to go on "
-                              "with; use another --buffer_path, or --overwrite")
+            raise OptionError(f"{self.folder} holds replay files without {SIDECAR}, so the run cannot go on; use "
+                              "another --buffer_path, or --overwrite")
         self._refuse_other(before)
         self._refuse_disorder(before["experts"], files)
         self.about["experts"] = before["experts"]
@@ -64,7 +64,7 @@ class ExpertStore:
         try:
             return read_sidecar(self.folder)
         except ValueError as error:
-            raise OptionError(f"{error}; or start afresh with --overwrite") from None
+            raise OptionError(f"{error}; or start again with --overwrite") from None
 
     def _refuse_other(self, before):
         lines = differing({**BEFORE, **before["options"]}, {**BEFORE, **self.about["options"]})
@@ -80,13 +80,13 @@ class ExpertStore:
         numbers = {entry["file"] for entry in listed}
         gone = [replay_path(self.folder, number).name for number in numbers if number not in files]
         if gone:
-            raise OptionError(f"{gone[0]}, which {self.folder / SIDECAR} lists, is gone; put it back, or start afresh "
-                              "with --overwrite")
+            raise OptionError(f"{gone[0]}, which {self.folder / SIDECAR} lists, is missing; put it back, or start "
+                              "again with --overwrite")
         strange = [path.name for number, path in files.items()
                    if number not in numbers and not (number == _first_free(listed) and self._single_files())]
         if strange:
-            raise OptionError(f"{self.folder / SIDECAR} does not list {strange[0]}, which somebody else made; move it "
-                              "away, or use another --buffer_path")
+            raise OptionError(f"{self.folder / SIDECAR} does not list {strange[0]}, which another program made; move "
+                              "it to another folder, or use another --buffer_path")
 
     @contextlib.contextmanager
     def held(self, resume: bool, overwrite: bool) -> "Iterator[ExpertStore]":
@@ -118,7 +118,7 @@ class ExpertStore:
                           "--buffer_path")
 
     def _clear(self, everything):
-        """Remove what a killed process left half-written or no longer needs; with `everything` all experts, too."""
+        """Remove what a killed process left half-written or no longer needs; with `everything` also all experts."""
         for folder in (self.folder, self.unfinished):
             for path in folder.glob(".*.part"):
                 path.unlink()
@@ -167,7 +167,7 @@ class ExpertStore:
             path.unlink()
 
     def save_state(self, state: dict[str, Any]) -> None:
-        """Keep the state of experts under way, plain values and tensors, in place of the one before."""
+        """Keep the state of experts under way, plain values and tensors; it replaces the earlier one."""
         save_atomically(state, self.state_path)
 
     def load_state(self) -> dict[str, Any] | None:
@@ -177,8 +177,8 @@ class ExpertStore:
         try:
             return torch.load(self.state_path, map_location="cpu", weights_only=True)
         except Exception as error:                        # torch, zip and pickle errors alike: not a whole file
-            raise OptionError(f"{self.state_path} cannot be read ({type(error).__name__}); remove it, and the experts "
-                              "under way begin anew") from None
+            raise OptionError(f"{self.state_path} cannot be read ({type(error).__name__}); remove it; unfinished "
+                              "experts then start again") from None
 
     def clear_state(self) -> None:
         self.state_path.unlink(missing_ok=True)

@@ -1,7 +1,7 @@
 """The networks of experts while they train: one at a time, or several of them stacked.
 
 Both draw the same numbers, keyed by expert and epoch, so that an expert can go on from the end of any epoch and does
-not depend on how many train beside it, up to rounding.
+not depend on how many train at the same time, up to rounding.
 """
 
 import math
@@ -101,7 +101,7 @@ class _Experts:
         return list(zip(hits, losses))
 
     def test_accuracies(self) -> list[float]:
-        """Return the fraction of test images that each expert gets right."""
+        """Return the fraction of test images that each expert classifies correctly."""
         return [float(accuracy(net, self.real, self.compute.wrap(net, compiled=False), self.chunk))
                 for net in self.current_networks()]
 

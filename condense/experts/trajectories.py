@@ -66,8 +66,8 @@ def open_buffer(folder: str | Path, shapes: Sequence[Sequence[int]], *, needs: t
     """Return the experts in `folder`, ours or anyone's, as an `ExpertBuffer`.
 
     They must have parameters of `shapes`, and snapshots of the epochs `needs` (first, last), or of any where that is
-    None. Where `buffer.json` is beside them, `model`, `dataset`, its `fingerprint` and whether it is `whitened` must
-    be theirs, too. Of the files the first `max_files` count, in each the first `max_experts`, and of all experts the
+    None. Where `buffer.json` is with them, `model`, `dataset`, its `fingerprint` and whether it is `whitened` must
+    match. Of the files the first `max_files` count, in each the first `max_experts`, and of all experts the
     first `number`, which must be there; `skip_bad` leaves out files that cannot be read. `load_all` holds all in
     memory. Raises FileNotFoundError or ValueError in one line; `command` makes such experts.
     """
@@ -81,7 +81,8 @@ def open_buffer(folder: str | Path, shapes: Sequence[Sequence[int]], *, needs: t
         raise MissingFile(f"no expert trajectories in {folder}; make them: {command}")
     about = read_sidecar(folder)
     if about is None:
-        log.info("%s has no buffer.json: nobody knows which images, normalised in which way, its experts saw", folder)
+        log.info("%s has no buffer.json: it is not known which images its experts saw, and how these were "
+                 "normalised", folder)
     else:
         _refuse_others(folder, about, model, dataset, fingerprint, whitened, command)
         _refuse_unlisted(folder, about, paths)
@@ -115,12 +116,12 @@ def _refuse_others(folder, about, model, dataset, fingerprint, whitened, command
 
 
 def _refuse_unlisted(folder, about, paths):
-    """Raise ValueError for a replay file that `buffer.json` does not know: nobody can say what its experts saw."""
+    """Raise ValueError for a replay file that `buffer.json` does not list: it is not known what its experts saw."""
     listed = {f"replay_buffer_{entry['file']}.pt" for entry in about["experts"]}
     strange = [path.name for path in paths if path.name not in listed]
     if strange:
-        raise InputError(f"{folder / 'buffer.json'} does not list {strange[0]}; move it away, or, if buffer.py was "
-                         "stopped, let it finish with --resume")
+        raise InputError(f"{folder / 'buffer.json'} does not list {strange[0]}; move it to another folder; if "
+                         "buffer.py was stopped, let it finish with --resume")
 
 
 def _normalised(whitened):
@@ -144,7 +145,7 @@ def _survey(paths, shapes, max_files, max_experts, skip_bad):
         refuse_standstill(path, trajectories)
         files.append((path, len(trajectories), min(map(len, trajectories))))
     if not files:
-        raise InputError(f"none of the {len(paths)} replay files in {paths[0].parent} can be read; make them anew")
+        raise InputError(f"none of the {len(paths)} replay files in {paths[0].parent} can be read; make them again")
     return files
 
 
@@ -165,14 +166,14 @@ def _refuse_short(folder, buffer, needs, command):
     first, last = needs
     held = f"the experts in {folder} hold epochs {buffer.first_epoch} to {buffer.last_epoch}"
     if buffer.first_epoch == buffer.last_epoch and first < last:
-        raise InputError(f"the experts in {folder} hold epoch {buffer.last_epoch} alone, but a segment has two ends; "
-                         f"make experts with all epochs: {command} --overwrite")
+        raise InputError(f"the experts in {folder} hold epoch {buffer.last_epoch} alone, but a segment needs two "
+                         f"epochs; make experts with all epochs: {command} --overwrite")
     if last > buffer.last_epoch:
-        raise InputError(f"{held}, but up to epoch {last} is read (max_start_epoch - 1 + expert_epochs); lower "
+        raise InputError(f"{held}, but epochs up to {last} are needed (max_start_epoch - 1 + expert_epochs); lower "
                          f"--max_start_epoch or --expert_epochs, or make longer ones: {command} --overwrite")
     if first < buffer.first_epoch:
-        raise InputError(f"{held}, but from epoch {first} on is read; raise --min_start_epoch to {buffer.first_epoch}, "
-                         f"or make experts with all epochs: {command} --overwrite")
+        raise InputError(f"{held}, but epochs from {first} on are needed; raise --min_start_epoch to "
+                         f"{buffer.first_epoch}, or make experts with all epochs: {command} --overwrite")
 
 
 class ExpertBuffer:

@@ -9,13 +9,13 @@ from condense.matching.refined import (
     image_step,
     is_matched,
     part_of_each,
+    refined_defaults,
     refined_distances,
-    refined_settings,
 )
 from condense.matching.trajectories import Student, start_epochs, student_minibatches
 from condense.matching.unrolling import MODES, choose_mode, draw_window, unroll
 
 __all__ = ["InnerSGD", "MODES", "REFINED_METRICS", "Student", "choose_mode", "class_distances", "class_gradients",
            "class_means", "draw_window", "gradient_distance", "image_step", "inner_gradient", "is_matched",
-           "matching_over_classes", "part_of_each", "real_loss", "refined_distances", "refined_settings",
+           "matching_over_classes", "part_of_each", "real_loss", "refined_distances", "refined_defaults",
            "start_epochs", "student_minibatches", "unroll"]

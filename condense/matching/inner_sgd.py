@@ -55,8 +55,8 @@ class InnerSGD:
     def check(self, mode: str) -> None:
         """Raise ValueError for a way to differentiate the unroll that has no meaning with momentum."""
         if self.momentum and mode == "tesla":
-            raise InputError("--unroll tesla takes each step's effect on the next for the identity, and a velocity, "
-                             "which decays by --inner_momentum, has no such effect; use --unroll constant")
+            raise InputError("--unroll tesla treats each step's effect on the next as the identity, which is wrong for "
+                             "the velocity of --inner_momentum; use --unroll constant")
 
     def unroll(self, gradient: Callable[..., Tensor], theta: Float[Tensor, " p"], lr: Float[Tensor, "*t"],
                num_steps: int, inputs: Sequence[Tensor], mode: str = "full", first: int = 0) -> Float[Tensor, " p"]:

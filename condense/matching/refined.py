@@ -1,7 +1,7 @@
 """Refined gradient matching: plain distances of the gradients of convolutions, a part of a large set at a time.
 
 Kim et al., "Dataset Condensation via Efficient Synthetic-Data Parameterization", ICML 2022 (IDC). Gradients are of
-networks that have been trained on real images, so their lengths say something, too, and are compared with the rest.
+networks that have been trained on real images, so their lengths carry information and are compared as well.
 """
 
 from collections.abc import Sequence
@@ -65,13 +65,13 @@ def refined_distances(real: Sequence[Float[Tensor, "k ..."]], synthetic: Sequenc
     distance = lookup(REFINED_METRICS, metric, "distance metric")
     matched = [pair for pair in zip(real, synthetic, strict=True) if is_matched(pair[0].shape[1:], bias, fc)]
     if not matched:
-        raise InputError("the network has no convolution, whose gradients are compared; give --fc True, or choose "
-                         "another --model")
+        raise InputError("the network has no convolution, and only gradients of convolutions are compared; give --fc "
+                         "True, or choose another --model")
     return sum(distance(*pair) for pair in matched)                       # type: ignore[return-value]
 
 
-class Part:
-    """The images of a class-major set at positions `index` (m,) int64, `counts` of each class: a set to be matched."""
+class DrawnPart:
+    """Images drawn from each class of a class-major set: positions `index` (m,) int64, `counts` of each class."""
 
     def __init__(self, synthetic: ClassMajor, index: Integer[Tensor, " m"], counts: list[int]) -> None:
         self.synthetic, self.index, self.counts = synthetic, index, counts
@@ -86,9 +86,10 @@ class Part:
 
 
 def part_of_each(synthetic: ClassMajor, most: int, rng: torch.Generator) -> ClassMajor:
-    """Return `most` images of each class of `synthetic`, drawn by `rng`, as a `Part`; the set itself if none has more.
+    """Draw at most `most` images of each class of `synthetic` by `rng` and return them as a `DrawnPart`.
 
-    `rng` is a CPU generator. A step that matches so many needs no more memory however many images the set decodes to.
+    A set in which no class has more is returned itself. `rng` is a CPU generator. So a step needs no more memory,
+    however many images the set decodes to.
     """
     if max(synthetic.counts) <= most:
         return synthetic
@@ -97,11 +98,11 @@ def part_of_each(synthetic: ClassMajor, most: int, rng: torch.Generator) -> Clas
         index.append(first + torch.randperm(count, generator=rng)[:most])
         first += count
     index = torch.cat(index).to(synthetic.labels.device, non_blocking=True)
-    return Part(synthetic, index, [min(count, most) for count in synthetic.counts])
+    return DrawnPart(synthetic, index, [min(count, most) for count in synthetic.counts])
 
 
 @dataclass(frozen=True)
-class Settings:
+class RefinedDefaults:
     """What IDC is run with on some data, as published but for Digits.
 
     `niter` hundreds of matching steps, `metric` and `lr_img` (see `image_step`), `n_data` real images that the network
@@ -115,23 +116,23 @@ class Settings:
     early: int = 0
 
 
-COLOUR, GREY = Settings(2000, "mse", 5e-3), Settings(2000, "l1", 1e-4)
-CIFAR = Settings(2000, "mse", 5e-3, 2000)
-DIGITS = Settings(10, "l1", 1.0)          # our own: minutes instead of days, with steps as large as that needs
-LARGE, LARGE_MANY = Settings(500, "l1", 3e-3, early=10), Settings(500, "l1", 1e-3, early=10)
-SETTINGS = {"CIFAR10": CIFAR, "CIFAR100": CIFAR, "SVHN": COLOUR, "MNIST": GREY, "FashionMNIST": GREY,
+COLOUR, GREY = RefinedDefaults(2000, "mse", 5e-3), RefinedDefaults(2000, "l1", 1e-4)
+CIFAR = RefinedDefaults(2000, "mse", 5e-3, 2000)
+DIGITS = RefinedDefaults(10, "l1", 1.0)          # our own: minutes instead of days, with steps as large as that needs
+LARGE, LARGE_MANY = RefinedDefaults(500, "l1", 3e-3, early=10), RefinedDefaults(500, "l1", 1e-3, early=10)
+DEFAULTS = {"CIFAR10": CIFAR, "CIFAR100": CIFAR, "SVHN": COLOUR, "MNIST": GREY, "FashionMNIST": GREY,
             "Digits": DIGITS}
 MANY_CLASSES = 100
 
 
-def refined_settings(dataset: str, channel: int, num_classes: int, large: bool) -> "Settings":
-    """Return the `Settings` of a data set, of others those of the published one that is most like it.
+def refined_defaults(dataset: str, channel: int, num_classes: int, large: bool) -> "RefinedDefaults":
+    """Return the `RefinedDefaults` of a data set, of others those of the published one that is most like it.
 
     `large` says whether its images are as large as ImageNet's.
     """
     if large:
         return LARGE_MANY if num_classes >= MANY_CLASSES else LARGE
-    return SETTINGS.get(dataset, GREY if channel == 1 else COLOUR)
+    return DEFAULTS.get(dataset, GREY if channel == 1 else COLOUR)
 
 
 def image_step(lr_img: float, ipc: int, dataset: str, im_size: Size, std: Sequence[float], large: bool) -> float:

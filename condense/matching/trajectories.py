@@ -73,8 +73,8 @@ def student_minibatches(num_images: int, size: int, num_steps: int, rng: torch.G
     if views > 1:
         things = student_minibatches(num_images // views, size, num_steps, rng, device)
         chosen = torch.randint(views, (num_steps,), generator=rng).tolist()
-        return [slice(view, None, views) if isinstance(of, slice) else of * views + view
-                for of, view in zip(things, chosen)]
+        return [slice(view, None, views) if isinstance(rows, slice) else rows * views + view
+                for rows, view in zip(things, chosen)]
     if size >= num_images:
         return [slice(None)] * num_steps
     left, batches = [], []

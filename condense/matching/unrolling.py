@@ -79,7 +79,7 @@ def draw_window(length: int, longest: int, rng: torch.Generator | None) -> tuple
 def choose_mode(mode: str, num_steps: int, batch_size: int, im_size: Size, device: torch.device) -> str:
     """Return `mode`, or for "auto" full where the graph of all steps takes a quarter of the memory at most.
 
-    The graph's size is estimated for the standard ConvNet; `im_size` is (H, W). It is held against the memory that
+    The graph's size is estimated for the standard ConvNet; `im_size` is (H, W). It is compared with the memory that
     the device has, not what is free now, so that the answer is the same when a run is resumed.
     """
     if mode != "auto":

@@ -1,4 +1,4 @@
-"""AlexCifarNet, the network that Dataset Distillation takes for CIFAR-10: two convolutions, local response norm.
+"""AlexCifarNet, the network that Dataset Distillation uses for CIFAR-10: two convolutions, local response norm.
 
 Wang, Zhu, Torralba & Efros, "Dataset Distillation", 2018, after the network that cuda-convnet came with for CIFAR-10.
 """

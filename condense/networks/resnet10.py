@@ -52,7 +52,7 @@ class ShortResNet(nn.Module):
 
 
 def ResNetAP10(channel: int, num_classes: int, im_size: int | Size | None = None) -> ShortResNet:
-    """Return the ResNet that ImageNet is condensed with: instance norm, and average pooling in place of every stride.
+    """Return the ResNet that ImageNet is condensed with: instance norm, and average pooling instead of every stride.
 
     Its first convolution is 7x7 with maps brought to a quarter, up to 128 pixels 3x3 with maps brought to a half, and
     up to 64 pixels 3x3. `im_size` None means 28x28 for one channel and 32x32 otherwise.
@@ -63,7 +63,7 @@ def ResNetAP10(channel: int, num_classes: int, im_size: int | Size | None = None
 
 
 def ResNet10(channel: int, num_classes: int, im_size: int | Size | None = None) -> ShortResNet:
-    """Return the narrow ResNet with strides and batch norm that CIFAR's sets are scored by, beside others.
+    """Return the narrow ResNet with strides and batch norm that sets of CIFAR are scored with, among others.
 
     For SVHN the published code builds one twice as wide (64, 128, 256, 512) under the same name: it is not offered.
     `im_size` None means 28x28 for one channel and 32x32 otherwise.

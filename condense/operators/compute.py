@@ -28,7 +28,7 @@ def can_compile(device: torch.device) -> bool:
         torch.compile(lambda x: (x @ x + 1).relu().sum())(torch.ones(64, 64, device=device))
     except Exception as error:                            # the compiler stack raises whatever its parts raise
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        log.warning("--compile: going on without it, torch.compile does not work here (%s)", reason[:120])
+        log.warning("--compile: continuing without it, because torch.compile does not work here (%s)", reason[:120])
         return False
     finally:
         torch.compiler.reset()

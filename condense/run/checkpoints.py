@@ -43,18 +43,18 @@ class Checkpoint:
         """Return the saved state or None; raises OptionError where going on would lose or mix something."""
         if not self.path.is_file():
             if resume:
-                log.info("no checkpoint %s; starting afresh", self.path)
+                log.info("no checkpoint %s; starting from the beginning", self.path)
             return None
         if overwrite and not resume:                      # replaced by this run's first one, removed at its end
             return None
         if not resume:
-            raise OptionError(f"{self.path} holds an unfinished run; go on with --resume, or start afresh with "
+            raise OptionError(f"{self.path} holds an unfinished run; go on with --resume, or start again with "
                               "--overwrite")
         try:
             state = torch.load(self.path, map_location="cpu", weights_only=True)
         except Exception as error:                        # torch, zip and pickle errors alike: not a whole file
-            raise OptionError(f"{self.path} cannot be read ({type(error).__name__}); start afresh with "
-                              "--overwrite instead of --resume") from None
+            raise OptionError(f"{self.path} cannot be read ({type(error).__name__}); start again with --overwrite "
+                              "instead of --resume") from None
         lines = differing(state["options"], self.options)
         if lines:
             raise OptionError(f"--resume: {self.path} was made with other options ({'; '.join(lines)}); repeat "

@@ -1,4 +1,4 @@
-"""What the experiments of a run leave: their sets as the result file holds them, accuracies, and further facts."""
+"""What the experiments of a run produce: their sets as the result file holds them, accuracies, and further facts."""
 
 import copy
 import statistics
@@ -57,7 +57,7 @@ class Outcome:
             if before and before[0] != fact:
                 mend = f"give --{name} {before[0]}" if isinstance(fact, str) else "put them back"
                 raise OptionError(f"--resume: the run began with other {name} than it finds now; {mend}, or start "
-                                  "afresh with --overwrite")
+                                  "again with --overwrite")
             self.facts[name] = [*said[:exp], fact]
 
     def add(self, synthetic: SyntheticSet, best: "Best | None" = None) -> None:
@@ -71,7 +71,7 @@ class Outcome:
             self.best.append(best.found)
 
     def with_current(self, synthetic: SyntheticSet, best: "Best | None" = None) -> "Outcome":
-        """Return a copy that has the set of an unfinished experiment, too."""
+        """Return a copy that also has the set of an unfinished experiment."""
         more = copy.copy(self)
         for name in ("data", "factors", "best", "steps", "starts"):
             setattr(more, name, list(getattr(self, name)))
@@ -81,24 +81,24 @@ class Outcome:
 
     def save(self, path: str | Path, meta: Mapping[str, Any]) -> None:
         """Write the result file."""
-        best = {"best": [of["set"] for of in self.best], "best_factors": [of["factors"] for of in self.best]}
-        chosen = {"best": [of["facts"] for of in self.best]} if self.best else {}
+        best = {"best": [one["set"] for one in self.best], "best_factors": [one["factors"] for one in self.best]}
+        chosen = {"best": [one["facts"] for one in self.best]} if self.best else {}
         sets = {"data": self.data, "factors": self.factors, **best, **self._unrolled()}
-        kept = self.kept if any(of is not None for of in self.factors) else "images"
+        kept = self.kept if any(entries is not None for entries in self.factors) else "images"
         dropped = {"both": (), "factors": ("data", "best"), "images": ("factors", "best_factors")}[kept]
         save_result(path, accuracies=self.accuracies, meta={**meta, **chosen},
-                    **{name: [] if name in dropped else of for name, of in sets.items()})
+                    **{name: [] if name in dropped else entries for name, entries in sets.items()})
 
     def _unrolled(self):
         """Return {"steps", "start"}: what is stored of them, where every set has some."""
         listed = {"steps": self.steps, "start": self.starts}
-        return {name: of for name, of in listed.items() if all(entry is not None for entry in of)}
+        return {name: entries for name, entries in listed.items() if all(one is not None for one in entries)}
 
 
 def as_stored(synthetic: SyntheticSet) -> tuple[tuple[Tensor, Tensor], dict[str, Any] | None]:
     """Return ((images, labels), factors) of a set as the result file holds them; factors None for plain pixels.
 
-    Images are decoded from the factors as every reader does it, so that both agree to the bit, whatever the device.
+    Images are decoded from the factors as every reader does it, so that both agree to the bit on every device.
     """
     factors = stored_factors(synthetic)
     return (restore_synthetic(factors) if factors else synthetic).snapshot(), factors

@@ -1,4 +1,4 @@
-"""How long an iteration takes: told by the first ones that a process goes through."""
+"""How long an iteration takes, measured on the first ones of a process."""
 
 import time
 

@@ -1,4 +1,4 @@
-"""What a run says of itself, in words: storage, accuracies, how long it will take."""
+"""What a run reports in words: storage, accuracies, how long it will take."""
 
 import logging
 import math
@@ -49,8 +49,8 @@ def warn_of_extremes(images: Float[Tensor, "n c h w"], it: int) -> None:
     """Log a warning where `images`, normalised or whitened, are far from anything real: norm layers hide it."""
     reach = float(images.abs().max())
     if reach > EXTREME:
-        log.warning("iteration %d: images reach %.3g standard deviations, which no real ones do; lower the step sizes, "
-                    "--lr_img first", it, reach)
+        log.warning("iteration %d: images reach %.3g standard deviations, far beyond real images; lower the step "
+                    "sizes, --lr_img first", it, reach)
 
 
 def report_scores(scores: Mapping[str, Sequence[Score]], journal: Journal, exp: int, it: int, picture: Any,
@@ -79,8 +79,8 @@ def report_result(outcome: Any, journal: Journal) -> None:
         journal.write("final", model=model, mean=statistics.fmean(values), accuracies=values)
         if outcome.best:
             facts = [best["facts"] for best in outcome.best]
-            values = [value for of in facts for value in of["accuracies"][model]]
+            values = [value for fact in facts for value in fact["accuracies"][model]]
             log.info("%s: %s over %d networks, best: iteration %s, chosen on %s", model, percent(values), len(values),
-                     ", ".join(str(of["iteration"]) for of in facts), facts[0]["selected_on"])
+                     ", ".join(str(fact["iteration"]) for fact in facts), facts[0]["selected_on"])
             journal.write("best", model=model, mean=statistics.fmean(values), accuracies=values,
-                          iterations=[of["iteration"] for of in facts], selected_on=facts[0]["selected_on"])
+                          iterations=[fact["iteration"] for fact in facts], selected_on=facts[0]["selected_on"])

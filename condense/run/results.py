@@ -1,4 +1,4 @@
-"""The result file: one `.pt` layout for every method, and the picture of a set beside it.
+"""The result file: one `.pt` layout for every method. And the picture of a set, in the same folder.
 
 The layout is that of the reference repositories (keys `data` and `accs_all_exps`) plus `meta`, which says
 everything one needs to use the set. Only tensors and plain Python types are inside, so that
@@ -63,7 +63,7 @@ def form_in(meta: Mapping[str, Any], where: object = "meta") -> dict[str, int]:
     form = {name: meta.get(name, value) for name, value in before.items()}
     for name, value in form.items():
         if type(value) is not int or value < 1:
-            raise InputError(f"{where} says {name} {value!r}, not a number from 1 on; make the result again")
+            raise InputError(f"{where} says {name} {value!r}, not a whole number of 1 or more; make the result again")
     return form
 
 
@@ -72,7 +72,7 @@ def save_result(path: str | Path, data: Sequence[Any], accuracies: Mapping[str, 
                 best_factors: Sequence[Any] = (), steps: Sequence[Any] = (), start: Sequence[Any] = ()) -> None:
     """Write a result atomically: `data` list of [images, labels], `accuracies` {network: [fractions]}, `meta`.
 
-    `factors` lists what each set stores in place of its images, where it does; `best` and `best_factors` are the
+    `factors` lists what each set stores instead of images, if it does; `best` and `best_factors` are the
     same of the iterations chosen, where they are. `steps` and `start` list what sets of unrolled training bring with
     their images, as `stored_steps` returns it. Raises OSError where the disk
     cannot take it; an existing file then stays as it was.
@@ -81,11 +81,11 @@ def save_result(path: str | Path, data: Sequence[Any], accuracies: Mapping[str, 
                "accs_all_exps": {model: [float(a) for a in values] for model, values in accuracies.items()},
                "meta": meta}
     content |= {"best": _whole_sets(best)} if best else {}
-    beside = {"factors": factors, "best_factors": best_factors, "steps": steps, "start": start}
-    for name, listed in beside.items():
+    optional = {"factors": factors, "best_factors": best_factors, "steps": steps, "start": start}
+    for name, listed in optional.items():
         if listed:
-            content[name] = [{key: _whole(value) if torch.is_tensor(value) else value for key, value in of.items()}
-                             for of in listed]
+            content[name] = [{key: _whole(value) if torch.is_tensor(value) else value for key, value in parts.items()}
+                             for parts in listed]
     save_atomically(content, path)
 
 
@@ -94,7 +94,7 @@ def _whole_sets(sets):
 
 
 def _whole(tensor):
-    """Return `tensor` on the CPU with a storage of its own, so that the file holds nothing beside it."""
+    """Return `tensor` on the CPU with a storage of its own, so that the file holds nothing else."""
     return tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
 
 
@@ -137,7 +137,7 @@ def load_result(path: str | Path) -> dict[str, Any]:
         with torch.serialization.safe_globals(NUMPY_TYPES):
             content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:                            # pickle, zip and torch errors: the file is not whole
-        raise InputError(f"{path} is cut off or no result file ({type(error).__name__})") from error
+        raise InputError(f"{path} is incomplete or no result file ({type(error).__name__})") from error
     return checked_result(path, content)
 
 
@@ -157,9 +157,9 @@ def checked_result(path: str | Path, content: Any) -> dict[str, Any]:
 
 def _decoded(path, factors):
     try:
-        return [list(restore_synthetic(of).snapshot()) for of in factors]
+        return [list(restore_synthetic(stored).snapshot()) for stored in factors]
     except (ValueError, TypeError, AttributeError) as error:
-        raise InputError(f"{path}: its factors are not whole: {error}") from error
+        raise InputError(f"{path}: its factors are incomplete: {error}") from error
 
 
 def _is_entry(entry):

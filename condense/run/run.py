@@ -78,7 +78,7 @@ class Run:
 
         `scorer(synthetic, exp, it)` returns {network: scores}, `scorer.estimate(synthetic)` the seconds that
         takes. `eval_every` is the cadence of evaluations; 0 evaluates the last iteration only. `select_on` "val" or
-        "test" keeps the best of the iterations evaluated, beside the last. `iterations` is how many there are where
+        "test" keeps the best of the evaluated iterations as well as the last. `iterations` is how many there are where
         --Iteration does not say. `sources` are plain values that say what else all experiments are made from; they go
         into `meta`, as what `note` says. Raises OptionError where going on
         would mix or replace what was made from other images or sources, and Finished where nothing is left to do.
@@ -153,7 +153,7 @@ class Run:
     def outer_steps(self, number: int) -> Iterator[int]:
         """Yield the outer steps of one iteration, 0..number-1, for methods that have several.
 
-        Between two of them the run can stop, too; it then goes back to where the iteration began.
+        The run can also stop between two of them; it then goes back to the start of the iteration.
         """
         before = copy_state(*self.owners)
         for step in range(number):

@@ -1,4 +1,4 @@
-"""Steps of descent in a result file: what is written of them, and what is read back."""
+"""Steps of descent in a result file: how they are written and read."""
 
 from typing import Any
 
@@ -32,11 +32,11 @@ def read_steps(where: object, content: Any, start: Any, num_images: int) -> Step
         return None
     sizes, rows = (content.get(name) if isinstance(content, dict) else None for name in ("sizes", "rows"))
     if not torch.is_tensor(sizes) or not sizes.is_floating_point() or sizes.dim() != 1 or not bool((sizes > 0).all()):
-        raise InputError(f"{where}: the sizes of its steps are no numbers above 0; {AGAIN}")
+        raise InputError(f"{where}: its step sizes are not all numbers above 0; {AGAIN}")
     if not torch.is_tensor(rows) or rows.dtype != torch.int64 or rows.dim() != 2 or 0 in rows.shape:
-        raise InputError(f"{where}: the rows of its steps are no indices (batches, images); {AGAIN}")
+        raise InputError(f"{where}: the rows of its steps are not indices (batches, images); {AGAIN}")
     if not 0 <= int(rows.min()) <= int(rows.max()) < num_images:
-        raise InputError(f"{where}: its steps ask for images beyond its {num_images}; {AGAIN}")
+        raise InputError(f"{where}: its steps use images beyond its {num_images}; {AGAIN}")
     if len(sizes) % len(rows) or not bool(sizes.isfinite().all()):
         raise InputError(f"{where}: {len(sizes)} step sizes for {len(rows)} batches; {AGAIN}")
     return Steps(tuple(rows), tuple(sizes.float().tolist()), *_read_start(where, start))

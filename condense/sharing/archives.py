@@ -1,4 +1,4 @@
-"""PyTorch files of strangers: tensors and plain values come in, nothing else is ever brought to life."""
+"""PyTorch files from others: only tensors and plain values are loaded, never objects or code."""
 
 import pickle
 import re
@@ -28,12 +28,12 @@ def read_archive(path: str | Path) -> Any:
         if found is None:
             raise InputError(_broken(path, error)) from error
         name = f" ({found[1]})" if found[1] else ""
-        raise InputError(f"{path} is refused: it holds objects or code{name} beside tensors and plain values; where you"
+        raise InputError(f"{path} is refused: it holds objects or code{name}, not only tensors and plain values; if you"
                          " trust its maker, load it yourself and save images and labels alone as a tuple") from error
     except Exception as error:                            # zip and torch errors of any kind: the file is not whole
         raise InputError(_broken(path, error)) from error
 
 
 def _broken(path, error):
-    return (f"{path} is cut off or no PyTorch file ({type(error).__name__}); get it anew, or name a .pt or .safetensors"
-            " file or a folder of images")
+    return (f"{path} is incomplete or no PyTorch file ({type(error).__name__}); download or copy it again, or name a "
+            ".pt or .safetensors file or a folder of images")

@@ -22,7 +22,7 @@ FORMAT_VERSION = 1
 
 @dataclass(frozen=True, eq=False)
 class Bundle:
-    """One set in one space, with everything that whoever uses it must know.
+    """One set in one space, with everything that its user must know.
 
     `images` (n, C, H, W) float32 in `space`, decoded; `labels` (n,) int64 or (n, K) float32. The mean and std of raw
     images are those of their data set, where known. `about` are plain values. `steps` are those of a set of unrolled
@@ -47,7 +47,7 @@ class Bundle:
         return self.labels.argmax(1) if self.soft else self.labels
 
     def metadata(self) -> dict[str, Any]:
-        """Return what a file says beside its tensors, as JSON takes it."""
+        """Return what a file says apart from its tensors, as values that JSON can hold."""
         whitened = self.space.name == "zca"
         mean, std = (None if value is None or whitened else [float(part) for part in value]
                      for value in (self.space.mean, self.space.std))
@@ -67,7 +67,7 @@ class SetToExport(SetReader):
         """Raise ValueError where what is said contradicts what our own file says."""
         said = self.file.dataset if self.file.meta else None
         if None not in (said, self.dataset) and said != self.dataset:
-            raise InputError(f"{self.file.path} is of --dataset {said}, not {self.dataset}; leave --dataset out")
+            raise InputError(f"{self.file.path} was made for --dataset {said}, not {self.dataset}; leave --dataset out")
 
     @cached_property
     def sha256(self) -> str | None:

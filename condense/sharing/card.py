@@ -1,4 +1,4 @@
-"""One page about a synthetic set: what it is, how to load it, what it scored, how to make it again."""
+"""One page about a synthetic set: what it is, how to load it, its scores, how to make it again."""
 
 import json
 import shlex
@@ -24,7 +24,7 @@ WIDTH = 100                                # characters of a line of the command
 
 
 def write_card(path: str | Path, to_export: SetToExport, choice: Choice) -> list[str]:
-    """Write the card of a `SetToExport` as Markdown at `path`, and if `choice.picture`, a small PNG beside it, linked.
+    """Write the card of a `SetToExport` as Markdown at `path`; with `choice.picture` also a small PNG, linked.
 
     Of `choice.rows`, those of a `scores.json`, the ones of this very file, by its sha256, are shown. Returns what to
     say of it, line by line.
@@ -44,7 +44,7 @@ def picture_of(path: str | Path) -> Path:
 
 
 def card(to_export: SetToExport, rows: Sequence[Mapping[str, Any]] = (), picture: str | None = None) -> str:
-    """Return the card as Markdown; `picture` is the name of a file beside it."""
+    """Return the card as Markdown; `picture` is the name of a file in its folder."""
     blocks = [f"# {title(to_export.file)}", f"![Some of its images, a row per class]({picture})" if picture else "",
               facts(to_export), *_loading(to_export), *scores(to_export, rows),
               *_recipe(to_export.file.meta), "## Licence", licence(to_export)]
@@ -103,7 +103,7 @@ def holds(file: SetFile, factor: int) -> str:
     unit = "step" if file.layout == "steps" else "experiment"
     text = f"{number:,} images" + (f" in each of {len(file.sets)} {unit}s" if len(file.sets) != 1 else "")
     chosen = len(file.best)
-    return text + (f"; beside the last iteration's, {chosen} chosen one{'s' * (chosen != 1)}" if chosen else "")
+    return text + (f"; and {chosen} chosen iteration{'s' * (chosen != 1)}" if chosen else "")
 
 
 def steps(sets: Sequence[StoredSet]) -> str:
@@ -214,7 +214,7 @@ def _flag(name, value):
 
 def licence(to_export: SetToExport) -> str:
     data = to_export.name or "the data set that it was made from"
-    return (f"The images derive from those of {data}, whose licence and terms of use apply to them, too; see there "
+    return (f"The images derive from those of {data}, whose licence and terms of use also apply to them; see there "
             "before passing them on.")
 
 

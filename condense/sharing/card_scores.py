@@ -10,7 +10,7 @@ from condense.core.errors import InputError, MissingFile
 from condense.core.words import percent
 from condense.sharing.bundle import SetToExport, accuracies
 
-NOT_SCORED = ("not scored", "–")           # in the place of an accuracy and its number of networks
+NOT_SCORED = ("not scored", "–")           # instead of an accuracy and its number of networks
 
 
 def scores(to_export: SetToExport, rows: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -75,7 +75,7 @@ def load_scores(path: str | Path) -> list[dict[str, Any]]:
     """Return the rows of a `scores.json`; raises FileNotFoundError or ValueError in one line."""
     path = Path(path)
     if not path.is_file():
-        raise MissingFile(f"no file of scores {path}; evaluate.py writes one")
+        raise MissingFile(f"no file {path}; evaluate.py writes files of scores")
     try:
         rows = json.loads(path.read_text(encoding="utf-8"))["rows"]
         for row in rows:
@@ -83,5 +83,5 @@ def load_scores(path: str | Path) -> list[dict[str, Any]]:
             row["network"]
         return rows
     except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{path} holds no rows of scores ({type(error).__name__}); take one that evaluate.py wrote"
+        raise InputError(f"{path} holds no rows of scores ({type(error).__name__}); give a file that evaluate.py wrote"
                          ) from error

@@ -1,4 +1,4 @@
-"""Classes of a set against those of the data it is used with: by name where both have names, else by number."""
+"""The classes of a set and those of its data, matched by name if both have names, else by number."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""A synthetic set scored in one call, for somebody's own code: `evaluate_set`, to the numbers of evaluate.py."""
+"""A synthetic set evaluated in one call from your own code: `evaluate_set` gives the numbers of evaluate.py."""
 
 from collections.abc import Sequence
 from contextlib import contextmanager
@@ -89,11 +89,11 @@ def _accuracies(ready, networks, changes, num_eval, rng, compute, progress):
     scores = evaluate(ready.sets[exp], ready.real, ready.protocols(models, changes, exp),
                       num_eval or ready.num_eval(ready.protocol_name(changes)), ready.streams(rng, exp), compute,
                       progress)
-    return {model: [score.test_accuracy for score in of] for model, of in scores.items()}
+    return {model: [score.test_accuracy for score in listed] for model, listed in scores.items()}
 
 
 def _file_of(synthetic):
-    """Return the `SetFile` that is meant: read from its address, or made of tensors that somebody holds."""
+    """Return the `SetFile` that is meant: read from its address, or made of the tensors given."""
     if isinstance(synthetic, (str, PathLike)):
         return read_set(local_copy(synthetic))
     if isinstance(synthetic, LoadedSet):

@@ -73,7 +73,7 @@ def write_tensors(path: Path, to_export: SetToExport, choice: Choice) -> list[st
 
 
 def write_safetensors(path: Path, to_export: SetToExport, choice: Choice) -> list[str]:
-    """Write tensors with their metadata as JSON in the header, under "condense", and the same JSON beside it."""
+    """Write tensors with their metadata as JSON in the header, under "condense", and the same JSON in a file."""
     save_file = _safetensors()
     bundle = to_export.bundle(choice.experiment, choice.which, choice.space)
     tensors = {"images": bundle.images, "labels": bundle.labels}
@@ -89,10 +89,10 @@ def write_safetensors(path: Path, to_export: SetToExport, choice: Choice) -> lis
     text = json.dumps(said, ensure_ascii=False)
     with atomic_path(path) as temporary:
         save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, temporary, {KEY: text})
-    with atomic_path(beside(path)) as temporary:
+    with atomic_path(metadata_path(path)) as temporary:
         temporary.write_text(json.dumps(said, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     return [f"{bundle.space.name} images, tensors {', '.join(tensors)}; metadata in its header and in "
-            f"{beside(path).name}"]
+            f"{metadata_path(path).name}"]
 
 
 def require_safetensors() -> None:
@@ -108,7 +108,7 @@ def _safetensors():
     return save_file
 
 
-def beside(path: str | Path) -> Path:
+def metadata_path(path: str | Path) -> Path:
     """Return the path of the JSON file that goes with a safetensors file."""
     return Path(path).with_suffix(".json")
 

@@ -1,4 +1,4 @@
-"""Sets by their address: a local path as it is, a URL downloaded once, whole or not at all, and checked."""
+"""Sets by their address: a local path is used as it is, a URL is downloaded once and completely, and checked."""
 
 import contextlib
 import hashlib
@@ -28,7 +28,7 @@ def local_copy(address: str | PathLike, sha256: str | None = None, progress: boo
     """Return the path of `address`: a path comes back as it is, of an http(s) URL that of its copy in the cache folder.
 
     A URL is downloaded once, by one process at a time, and afterwards works offline; the copy keeps the name that the
-    URL ends in. `sha256`, in hex, is held against the file, downloaded, cached or local; of a download without one it
+    URL ends in. `sha256`, in hex, must be that of the file, downloaded, cached or local; of a download without it, it
     is logged. Raises FileNotFoundError where there is no such file or server, OSError for a download that is cut off
     or cannot be written, ValueError for another checksum: one line each, and nothing of it stays in the cache.
     """
@@ -46,7 +46,7 @@ def local_copy(address: str | PathLike, sha256: str | None = None, progress: boo
 
 @contextlib.contextmanager
 def _turn(path, url):
-    """Hold `path` against other processes that would download it, too."""
+    """Lock `path` so that no other process downloads it at the same time."""
     with contextlib.ExitStack() as stack:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -73,15 +73,15 @@ def checked_sha256(sha256: str | None) -> str | None:
 
 
 def cached_path(url: str) -> Path:
-    """Return where the copy of `url` is kept: under its own name, beside those that lie beside it on the server.
+    """Return the path of the copy of `url`: its own name, in one folder with files from the same folder of the server.
 
-    So images_best.pt finds labels_best.pt, which came from there, too.
+    So images_best.pt finds labels_best.pt, which came from the same place.
     """
     parts = urlsplit(url)
     name = PurePosixPath(parts.path).name
-    beside = json.dumps([parts.scheme.lower(), parts.netloc.lower(), parts.path.removesuffix(name), parts.query])
+    server_folder = json.dumps([parts.scheme.lower(), parts.netloc.lower(), parts.path.removesuffix(name), parts.query])
     name = UNSAFE.sub("_", unquote(name)).lstrip(".")[-LONGEST:]
-    return cache_folder() / "downloads" / hashlib.sha256(beside.encode()).hexdigest()[:16] / (name or "set")
+    return cache_folder() / "downloads" / hashlib.sha256(server_folder.encode()).hexdigest()[:16] / (name or "set")
 
 
 def _verified(path, wanted, otherwise):
@@ -107,7 +107,7 @@ def _download(url, path, wanted, progress):
         _transfer(url, temporary, progress)
         found = file_sha256(temporary)
         if wanted is None:
-            log.info("sha256 %s: give it as --sha256 to be sure of the same file", found)
+            log.info("sha256 %s: give it as --sha256 to make sure that the file stays the same", found)
         elif found != wanted:
             raise InputError(f"sha256 of {url} is {found}, not {wanted}: the file was replaced or damaged; check its "
                              "source before using it")
@@ -119,14 +119,14 @@ def _transfer(url, temporary, progress):
             size = _announced_size(url)
             torch.hub.download_url_to_file(url, str(temporary), progress=progress)
     except urllib.error.HTTPError as error:
-        raise MissingFile(f"{url} cannot be had: the server answers {error.code} {error.reason}; check the "
+        raise MissingFile(f"{url} cannot be downloaded: the server answers {error.code} {error.reason}; check the "
                           "address") from error
     except TimeoutError as error:
         raise _silent(url) from error
     except urllib.error.URLError as error:
         if isinstance(error.reason, TimeoutError):
             raise _silent(url) from error
-        raise MissingFile(f"{url} cannot be had ({_reason(error.reason)}); check the address and the "
+        raise MissingFile(f"{url} cannot be downloaded ({_reason(error.reason)}); check the address and the "
                           "network") from error
     except OSError as error:
         raise OSError(f"the download of {url} broke off ({_reason(error)}); start again, with room on the disk of "
@@ -155,7 +155,8 @@ def _announced_size(url):
 
 
 def _silent(url):
-    return FileNotFoundError(f"{url} cannot be had: the server was silent for {SILENCE_S} s; try again later")
+    return FileNotFoundError(f"{url} cannot be downloaded: the server did not answer for {SILENCE_S} s; try again "
+                             "later")
 
 
 def _reason(error):

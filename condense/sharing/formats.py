@@ -1,4 +1,4 @@
-"""The formats that a set is exported in, where each is written, and whether what is asked for goes together."""
+"""The formats that a set is exported in, where each one is written, and which options go together."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from condense.core.errors import InputError
 from condense.sharing.card import picture_of, write_card
 from condense.sharing.export import (
     Choice,
-    beside,
+    metadata_path,
     require_safetensors,
     write_folder,
     write_reference,
@@ -25,7 +25,7 @@ class Format:
     """One way to write a set: what it is in words, what its name ends in, and what writes it.
 
     `write(path, source, choice)` returns lines to say. `spaces` are those it can be asked for, `one_set` whether it
-    holds a single experiment, `with_it(path)` the file that it writes beside.
+    holds a single experiment, `with_it(path)` the second file that it writes.
     """
 
     about: str
@@ -43,8 +43,8 @@ class Format:
 # A further format is a function in `export`, and a line here.
 FORMATS = {
     "folder": Format("PNG files, <class>/<number>.png, 8 bit", "_png", write_folder),
-    "safetensors": Format("safetensors, metadata in its header and as JSON beside it", ".safetensors",
-                          write_safetensors, ALL, with_it=beside),
+    "safetensors": Format("safetensors, metadata in its header and in a JSON file", ".safetensors",
+                          write_safetensors, ALL, with_it=metadata_path),
     "tensors": Format("a dict of plain tensors, for torch.load", ".tensors.pt", write_tensors, ALL),
     "reference": Format("the reference repositories' layout, all experiments", ".reference.pt", write_reference,
                         ("normalised", "zca"), one_set=False),
@@ -64,17 +64,17 @@ def check_formats(names: Sequence[str], choice: Choice) -> None:
     if choice.experiment and not any(each.one_set for each in formats):
         raise InputError(f"--format {' '.join(names)} covers all experiments; leave --experiment out")
     if choice.which == "best" and set(names) == {"card"}:
-        raise InputError("a card tells of the last and of the chosen iteration; leave --which out")
+        raise InputError("a card describes the last and the chosen iteration; leave --which out")
     _check_space(names, choice.space)
 
 
 def _check_space(names, space):
     asked = {name: FORMATS[name].spaces for name in names if FORMATS[name].spaces}
     if space is not None and not asked:
-        raise InputError(f"--format {' '.join(names)} has a space of its own; leave --space out")
+        raise InputError(f"--format {' '.join(names)} has a fixed space; leave --space out")
     for name, spaces in asked.items():
         if space is not None and space not in spaces:
-            raise InputError(f"--format {name} does not hold {space} images; take --space {' or '.join(spaces)}, or "
+            raise InputError(f"--format {name} does not hold {space} images; give --space {' or '.join(spaces)}, or "
                              "--format tensors")
 
 
@@ -103,8 +103,8 @@ def _target(name, names, source_path, folder, to, choice):
         return to / usual
     suffix = Path(usual).suffix
     if name != "folder" and to.suffix != suffix:
-        raise InputError(f"--to {to}: the name of --format {name} ends in {suffix}; write {to}{suffix}, or name a "
-                         "folder that is there")
+        raise InputError(f"--to {to}: the name of --format {name} ends in {suffix}; write {to}{suffix}, or name an "
+                         "existing folder")
     return to
 
 
@@ -124,8 +124,8 @@ def _require_free(path, source_path, replace, is_tree):
     if path.resolve() == source_path.resolve():
         raise FileExistsError(f"{path} is the set itself; name another place with --to")
     if not replace:
-        raise FileExistsError(f"{path} is there already; --overwrite replaces it, --to names another place")
+        raise FileExistsError(f"{path} exists already; --overwrite replaces it, --to names another place")
     if is_tree:
         require_replaceable(path)
     elif path.is_dir():
-        raise FileExistsError(f"{path} is a folder, and stays as it is; name another place with --to")
+        raise FileExistsError(f"{path} is a folder and is not replaced; name another place with --to")

@@ -19,7 +19,7 @@ def read_tree(path: Path) -> SetFile:
     """Return the `SetFile` of the folder `path` with a folder of images for each class.
 
     The order of classes is what classes.json in it says, as our export writes it; without one that of their numbers
-    where all names are numbers, else that of their names. steps.pt beside it holds the steps of a set of unrolled
+    where all names are numbers, else that of their names. steps.pt next to it holds the steps of a set of unrolled
     training. Raises FileNotFoundError or ValueError in one line.
     """
     folders = sorted(entry.name for entry in os.scandir(path) if is_folder(entry))
@@ -63,11 +63,11 @@ def _said(path, folders):
         content = json.loads(file.read_text(encoding="utf-8"))
         names, said = (list(map(str, content[key])) for key in ("class_names", "folders"))
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{file} does not list class_names and folders; remove it to take the order of the folders' "
+        raise InputError(f"{file} does not list class_names and folders; remove it to use the order of the folders' "
                          "names") from error
     outside = [name for name in said if name in ("", ".", "..") or Path(name).name != name]
     if outside:
-        raise InputError(f"{file} names {outside[0]!r}, which is no folder beside it; export the set again, or remove "
+        raise InputError(f"{file} names {outside[0]!r}, which is no folder next to it; export the set again, or remove "
                          f"{CLASSES}")
     beyond = sorted(set(folders) - set(said))
     if len(names) != len(said) or beyond or len(set(said)) < len(said):

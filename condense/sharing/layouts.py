@@ -1,4 +1,4 @@
-"""Read a synthetic set, whoever wrote it: `read_set` recognises the layouts of LAYOUTS and returns a `SetFile`."""
+"""Read a synthetic set of any origin: `read_set` recognises the layouts of LAYOUTS and returns a `SetFile`."""
 
 from os import PathLike
 from pathlib import Path
@@ -40,7 +40,7 @@ def read_set(path: str | PathLike, labels: str | PathLike | None = None) -> SetF
 
     Of a folder with images_*.pt, trajectory matching's best set is taken, or that of its last iteration; of one with
     data_best.pt or data.pt, that file. `labels` is the file of labels of a file that holds images alone, where it is
-    not beside it. Raises FileNotFoundError or ValueError in one line with the mend.
+    not in its folder. Raises FileNotFoundError or ValueError in one line with the mend.
     """
     path = Path(path)
     if not path.exists():

@@ -1,4 +1,4 @@
-"""Which space do pixels live in? Their statistics against those of real training images in each.
+"""Which space are pixels in? Their statistics are compared with those of real training images in each space.
 
 Condensed images keep their data set's brightness and coarse shapes, but gain contrast and fine structure, and sets
 that started from noise keep much of it. So the distance to a space forgives more fine structure than less, and no
@@ -25,7 +25,7 @@ from condense.sharing.stored import SetFile
 BYTES = 64                                 # no space of a set has values beyond: these are 0..255
 FEWEST = 50                                # images; fewer say too little
 VALUES = 1 << 23                           # pixel values of images, evenly spread, that are looked at
-REAL = 1000                                # real images that they are held against, where these are as few
+REAL = 1000                                # real images that they are compared with, where these are as few
 FITTED = 4096                              # values of an image up to which a whitening is fitted within a minute
 NEAR, NEAR_RAW, CLEARLY = 1.5, 2.5, 1.0    # see `_decided`: octaves; calibrated on DM sets of three data sets
 SAME_MEAN, SAME_SLOPE = 0.05, 0.3
@@ -100,10 +100,10 @@ def nearest_space(file: SetFile, spaces: Any) -> tuple[str, str]:
     images = torch.cat([one.images for one in (file.sets or file.best)])
     if len(images) < FEWEST:
         raise InputError(f"{file.path} does not say what space its pixels are in, and {len(images)} images are too few "
-                         f"to tell; {ASK}")
+                         f"to find out; {ASK}")
     if float(images.abs().max()) > BYTES:
-        raise InputError(f"pixels of {file.path} reach {float(images.abs().max()):g}, as bytes do; divide them by 255 "
-                         "and save the set again")
+        raise InputError(f"pixels of {file.path} reach {float(images.abs().max()):g}, as bytes do; divide the pixels "
+                         "by 255 and save the set again")
     certainly_raw = not bool(((images < 0) | (images > 1)).any())
     images = images[::-(-len(images) // _at_most(len(images), images[0].numel()))]
     whitening = None if certainly_raw else _whitening(file, spaces, images[0].numel())
@@ -112,8 +112,8 @@ def nearest_space(file: SetFile, spaces: Any) -> tuple[str, str]:
     space, nearest = _decided(found, real, math.log2(1 / _square(images) / WHITE_FINE))
     told = f"its pixels have {found}; real images {nearest}: {real[nearest]}"
     if space is None:
-        raise InputError(f"{file.path} does not say what space its pixels are in, and they do not tell: {told}, which "
-                         f"is nearest but not clearly so; {ASK}")
+        raise InputError(f"{file.path} does not say what space its pixels are in, and their statistics do not decide "
+                         f"it: {told} is nearest, but not clearly; {ASK}")
     return space, f"{space}, by statistics: {told}"
 
 
@@ -128,8 +128,8 @@ def _whitening(file, spaces, size):
     Raises ValueError where it would take long to fit: what it is for can be asked.
     """
     if FITTED < size <= LARGEST:
-        raise InputError(f"{file.path} does not say what space its pixels are in, and with {size:,} values an image it "
-                         f"would take long to see; {ASK}")
+        raise InputError(f"{file.path} does not say what space its pixels are in, and with {size:,} values an image "
+                         f"finding out would take long; {ASK}")
     return None if size > LARGEST else fitted_whitening(spaces.normalised)
 
 
@@ -142,7 +142,7 @@ def real_figures(real: RealData, spaces: Iterable[str], whitening: Whitening | N
     rows = real.sample(real.classes, number, Streams(0)("data")).index
     pixels = real.images[rows].cpu().double() / 255
     encoded = {space: Space(space, tuple(real.mean), tuple(real.std), whitening) for space in spaces}
-    return {space: figures(of.encode(pixels).float(), whitening) for space, of in encoded.items()
+    return {space: figures(encoding.encode(pixels).float(), whitening) for space, encoding in encoded.items()
             if space != "zca" or whitening is not None}
 
 
@@ -167,14 +167,14 @@ def _decided(found, real, white):
     by CLEARLY; mean and slope, which contrast leaves as they are, must be nearer to its own than to another's, and the
     shape twice as near to its own as to that of white noise, `white`.
     """
-    distances = {space: distance(found, of) for space, of in real.items()}
+    distances = {space: distance(found, its) for space, its in real.items()}
     nearest = min(distances, key=distances.get)
     if found.outside == 0:
         return ("raw" if distances["raw"] <= NEAR_RAW else None), nearest
-    own, others = real[nearest], [of for space, of in real.items() if space != nearest]
-    clear = distances[nearest] <= NEAR and min(distance(found, of) for of in others) - distances[nearest] >= CLEARLY
-    alike = (_nearer(found.mean, own.mean, [of.mean for of in others], SAME_MEAN)
-             and (found.slope is None or _nearer(found.slope, own.slope, [of.slope for of in others], SAME_SLOPE))
+    own, others = real[nearest], [its for space, its in real.items() if space != nearest]
+    clear = distances[nearest] <= NEAR and min(distance(found, its) for its in others) - distances[nearest] >= CLEARLY
+    alike = (_nearer(found.mean, own.mean, [its.mean for its in others], SAME_MEAN)
+             and (found.slope is None or _nearer(found.slope, own.slope, [its.slope for its in others], SAME_SLOPE))
              and 2 * abs(found.shape - own.shape) < abs(found.shape - white))
     return (nearest if clear and alike else None), nearest
 

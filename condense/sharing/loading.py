@@ -1,6 +1,6 @@
 """One way from a file to images: read, decoded, and brought into the space that is asked for.
 
-`load_set` does it for one set, `place` for all sets of a file, beside real data; both by a `SetReader`.
+`load_set` does it for one set, `place` for all sets of a file, with real data; both use a `SetReader`.
 """
 
 import logging
@@ -41,7 +41,7 @@ class LoadedSet:
 
     `images` (n, C, H, W) float32 in `space`: normalised with its `mean` and `std`, or whitened with its `zca`, and test
     images must be made alike; or raw, where that was asked for. `labels` (n,) int64, or (n, K) probabilities.
-    `class_names` is None where nobody says them, `lr` the step size learned with the set, or None. `path` is the file,
+    `class_names` is None if they are not known, `lr` the step size learned with the set, or None. `path` is the file,
     `evidence` says how its space is known. `steps` are those of a set of unrolled training: which images each of them
     sees, how far it goes, and fixed starts; else None. Every `views` images in a row show one stored base, of which an
     epoch of training sees one, drawn anew each time; 1: every image is its own.
@@ -84,7 +84,7 @@ class LoadedSet:
 
 @dataclass(frozen=True)
 class Placed:
-    """The sets of a file beside the real data they live with.
+    """The sets of a file and the real data of the same space.
 
     `real` is normalised or whitened; `sets` and `best` are `TensorSet`s on its device and in its space, decoded.
     `space` names the one the file has, `evidence` says in words how that is known; `decode` is the factor applied.
@@ -115,7 +115,7 @@ class SetReader:
 
     @property
     def name(self) -> str | None:
-        """The data set's name, None where nobody says it."""
+        """The data set's name, None if it is not known."""
         return self.dataset or self.file.dataset
 
     @cached_property
@@ -141,13 +141,13 @@ class SetReader:
         before, how = source_space(file, name, real)
         renumber, words = class_numbers(file, real)
 
-        def beside(one):
+        def placed(one):
             images, labels = _decoded(one, before, Space.of(real), factor)
             return TensorSet(images.to(real.device), renumber(labels).to(real.device))
 
         done = _joined(", ", how, "normalised with the data set's constants" if name == "raw" else None,
                        f"decoded by factor {factor}" if factor > 1 else None)
-        return Placed(real, list(map(beside, file.sets)), list(map(beside, file.best)), name,
+        return Placed(real, list(map(placed, file.sets)), list(map(placed, file.best)), name,
                       _joined("; ", evidence, done, words), factor)
 
     def beside_data(self, experiment: int = 0, which: str = "last") -> LoadedSet:
@@ -190,7 +190,7 @@ class SetReader:
         file, (own, evidence) = self.file, self.found
         one, name = chosen_set(file, experiment, which), name or own
         if name == "zca" != own:
-            raise InputError(f"{file.path} is {own}, and no ZCA belongs to it; take --space normalised or raw")
+            raise InputError(f"{file.path} is {own} and has no ZCA whitening; give --space normalised or raw")
         before = self.space_named(own)
         after = before if name == own else self.space_named(name)
         if standard and name == "normalised":
@@ -224,7 +224,7 @@ def load_set(address: str | PathLike, experiment: int = 0, which: str = "last", 
 
     `experiment` is the position in the file, `which` the "last" iteration's set or the "best". `space` ("normalised",
     "zca" or "raw") and `decode`, the factor of multi-formation, say what the file does not. `labels` is the path or
-    URL of the labels of a file without. `sha256` is held against the file. Only where statistics must tell the space,
+    URL of the labels of a file without. `sha256` is that of the file. Only where statistics must tell the space,
     or constants are missing, real data are loaded: `dataset` under `data_path`, or the one that the file names. `to`
     names the space wanted; by default it is that which networks train in: normalised, or whitened where the set is.
     Raises FileNotFoundError, OSError or ValueError in one line.
@@ -257,7 +257,7 @@ def chosen_set(file: SetFile, experiment: int = 0, which: str = "last") -> Store
     sets = file.sets if which == "last" else file.best
     if not sets:
         other = WHICH[which == "last"]
-        raise InputError(f"{file.path} has no set of the {which} iteration; take --which {other}")
+        raise InputError(f"{file.path} has no set of the {which} iteration; give --which {other}")
     if not 0 <= experiment < len(sets):
         raise InputError(f"{file.path} has {len(sets)} experiment{'s' * (len(sets) > 1)}, numbered from 0; there is no "
                          f"--experiment {experiment}")
@@ -281,5 +281,5 @@ def _joined(sign, *parts):
 
 def _load(file, dataset, data_path, zca):
     arguments = data_of(file, SimpleNamespace(**{**DEFAULTS, "dataset": dataset, "data_path": data_path}))
-    log.info("loading %s, which tells what %s does not", arguments["name"], file.path)
+    log.info("loading %s, which says what %s leaves open", arguments["name"], file.path)
     return load_data(**arguments, zca=zca)

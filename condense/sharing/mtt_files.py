@@ -1,4 +1,4 @@
-"""Trajectory matching's layout: images_{it}.pt and labels_{it}.pt, one tensor in each file, and perhaps the step size.
+"""Trajectory matching's layout: images_{it}.pt and labels_{it}.pt, one tensor in each file, sometimes the step size.
 
 Also that of its descendants, which store label logits and lr_{it}.pt.
 """
@@ -34,7 +34,7 @@ def choose_images(folder: Path) -> Path | None:
 def read_mtt(path: Path, content: Tensor, labels: str | PathLike | None = None) -> SetFile:
     """Return the `SetFile` of the tensor `content` of the images file `path`.
 
-    `labels` is the file of its labels where that is not beside it. Raises FileNotFoundError or ValueError.
+    `labels` is the file of its labels where that is in another folder. Raises FileNotFoundError or ValueError.
     """
     match = IMAGES.match(path.name)
     tag = match["tag"] if match else None

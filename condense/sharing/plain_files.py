@@ -115,7 +115,8 @@ def read_safetensors(path: Path) -> SetFile:
         tensors = load_file(path)
     except (SafetensorError, OSError, ValueError) as error:
         reason = str(error).splitlines()[0]
-        raise InputError(f"{path} is cut off or no safetensors file ({reason}); get it anew") from error
+        raise InputError(f"{path} is incomplete or no safetensors file ({reason}); download or copy it "
+                         "again") from error
     if not isinstance(said, dict):
         raise InputError(f"{path}: {HEADER!r} in its header is {described(said)}, not a dict; export the set again")
     if all(f"zca.{name}" in tensors for name in ZCA):

@@ -9,7 +9,7 @@ from condense.sharing.stored import SetFile
 
 log = logging.getLogger("condense")
 
-FROM_META = ("im_size", "resize", "subset", "classes")     # what a result says of its data, beside name and seed
+FROM_META = ("im_size", "resize", "subset", "classes")     # what a result says of its data, with name and seed
 DEFAULTS = {"im_size": None, "resize": "auto", "subset": None, "classes": None}
 
 
@@ -24,8 +24,8 @@ def data_of(file: SetFile, given: Any) -> dict[str, Any]:
     if name is None:
         raise InputError(f"{file.path} does not say which data set it was made from; name it: --dataset CIFAR10")
     if name not in DATASETS and not given.dataset:
-        raise InputError(f"{file.path} is of the data set {name}, as its name says, which is not known here; name "
-                         f"the nearest of {', '.join(DATASETS)} with --dataset")
+        raise InputError(f"{file.path} is of the data set {name}, as its name says, but that is not known here; name "
+                         f"the most similar of {', '.join(DATASETS)} with --dataset")
     asked = {key: getattr(given, key) for key in FROM_META}
     told_seed = told.get("seed")
     told = {key: told.get(key, DEFAULTS[key]) for key in FROM_META} if not given.dataset else DEFAULTS
@@ -55,8 +55,8 @@ def require_data_of(file: SetFile, real: RealData, given: Any, stored: bool = Fa
     if made in (None, real.fingerprint):
         return
     if given.dataset and not stored:
-        log.warning("%s was made from other images than --dataset %s --data_path %s; scored on these all the same",
+        log.warning("%s was made from other images than --dataset %s --data_path %s, but is evaluated on these",
                     file.path, given.dataset, given.data_path)
         return
     raise InputError(f"{given.data_path} holds other data than {file.path} was made from; name the right folder with "
-                     f"--data_path, or score it on other data with --dataset {real.name}")
+                     f"--data_path, or evaluate it on other data with --dataset {real.name}")

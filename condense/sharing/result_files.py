@@ -23,12 +23,12 @@ def read_result(path: Path, content: dict[str, Any]) -> SetFile:
     remarks = []
     sets = _sets(path, content, "data", "factors", _over(meta, "syn_lr"), remarks)
     chosen = meta.get("best") if isinstance(meta, dict) else None
-    lrs = [of.get("syn_lr") for of in chosen] if isinstance(chosen, list) else []
+    lrs = [one.get("syn_lr") for one in chosen] if isinstance(chosen, list) else []
     best = _sets(path, content, "best", "best_factors", lrs, remarks)
     facts = {"path": path, "sets": sets, "best": best, "accuracies": _accuracies(path, content["accs_all_exps"])}
     if isinstance(meta, dict) and "format_version" in meta:
         return SetFile(**facts, **_of_meta(path, meta), layout="result",
-                       known_by=_worded("meta beside data and accs_all_exps", remarks))
+                       known_by=_worded("meta with data and accs_all_exps", remarks))
     steps = _steps(path, content, sets)
     layout, known_by = ("steps", steps) if steps else ("reference", "keys data and accs_all_exps without meta")
     return SetFile(**facts, **named(path), layout=layout, known_by=_worded(known_by, remarks))

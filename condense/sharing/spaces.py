@@ -1,4 +1,4 @@
-"""Know the space that a set's pixels are in, and hold the real data in whichever space they are needed."""
+"""Find the space of a set's pixels, and hold the real data in each space that is needed."""
 
 import copy
 import logging
@@ -45,8 +45,8 @@ class Spaces:
         return real
 
     def _refitted(self):
-        log.warning("the set does not hold the ZCA it was whitened with: one is fitted on the training images in its "
-                    "place, which is the same only if its own was fitted on these images with eps 0.1")
+        log.warning("the set does not hold its ZCA whitening, so one is fitted on the training images; it is the same "
+                    "only if the set's was fitted on these images with eps 0.1")
         return self.load(True)
 
 

@@ -1,4 +1,4 @@
-"""A synthetic set as some file holds it, whatever the layout: the two dataclasses, and what every image must be."""
+"""A synthetic set as a file of any layout holds it: the two dataclasses, and what every image must be."""
 
 import re
 from dataclasses import dataclass, field
@@ -24,7 +24,7 @@ class StoredSet:
     """One set as its file stores it: `images` (n, C, H, W) float32 on the CPU, in whatever space the file has.
 
     `labels` (n,) int64, or (n, K) float32 probabilities. `lr` is the step size learned with it, or None. `factors` is
-    what the file stores in place of images, as `restore_synthetic` takes it, or None. `steps` are those of a set of
+    what the file stores instead of images, as `restore_synthetic` takes it, or None. `steps` are those of a set of
     unrolled training, whose mean size is then `lr`, or None.
     """
 
@@ -37,7 +37,7 @@ class StoredSet:
     def steps_decoded(self, path: Path, factor: int) -> Steps | None:
         """Return `steps`; raises ValueError where images of theirs, in the file `path`, are decoded to several."""
         if self.steps is not None and factor != 1:
-            raise InputError(f"{path} holds steps on its images as they are; leave --decode out")
+            raise InputError(f"{path} holds steps that use its images undecoded; leave --decode out")
         return self.steps
 
 
@@ -52,7 +52,7 @@ class SetFile:
     statistics can tell; `decode` its decode factor, 1 but for multi-formation, where None is unknown. `mean` and `std`
     are what its pixels were normalised with, `zca` the state of the whitening in their place, where known. `caveat`
     says what its figures must be read with, `data` which images it was made from (`made_from`) and `scored` how its
-    only set was scored (`scored_by`), both beside meta. `decoded` is the factor that its images have been decoded by
+    only set was scored (`scored_by`), both next to meta. `decoded` is the factor that its images have been decoded by
     already, 1 for none, where it says so: our results and what is exported.
     """
 
@@ -82,7 +82,7 @@ class SetFile:
     def __post_init__(self) -> None:
         """Raise ValueError where there is no set at all."""
         if not self.sets and not self.best:
-            raise InputError(f"{self.path} holds no images; take a set of a run that has finished")
+            raise InputError(f"{self.path} holds no images; give a set of a finished run")
 
     @property
     def views(self) -> int:
@@ -92,17 +92,16 @@ class SetFile:
     def factor(self, asked: int | None = None) -> int:
         """Return the factor to decode its images by: the one `asked` for, else its own.
 
-        Raises ValueError where nobody says it, and where images that are decoded already are to be decoded again.
+        Raises ValueError if it is not known, and if decoded images would be decoded again.
         """
         factor = self.decode if asked is None else asked
         if factor is None:
-            raise InputError(f"{self.path} holds mosaics of multi-formation and does not say of how many images a "
-                             "side; give --decode 2 (ImageNet: 3), or --decode 1 where there are none")
+            raise InputError(f"{self.path} holds mosaics of multi-formation but does not say how many images per side; "
+                             "give --decode 2 (ImageNet: 3), or --decode 1 if they are no mosaics")
         for one in self.sets:
             one.steps_decoded(self.path, factor)
         if factor > 1 and self.decoded is not None:
-            raise InputError(f"{self.path} holds its images decoded already, as networks train on them; leave --decode "
-                             "out")
+            raise InputError(f"{self.path} holds decoded images already; leave --decode out")
         return factor
 
     def scored_by(self, experiment: int = 0, which: str = "last") -> dict[str, Any] | None:
@@ -134,7 +133,8 @@ def checked_scored(where: object, scored: Any) -> dict[str, Any] | None:
         return None
     numbers = [scored.get(name) for name in SCORED] if isinstance(scored, dict) else [None]
     protocols = scored.get("protocols") if isinstance(scored, dict) else None
-    if not isinstance(protocols, dict) or not protocols or not all(isinstance(of, dict) for of in protocols.values()) \
+    if not isinstance(protocols, dict) or not protocols \
+            or not all(isinstance(protocol, dict) for protocol in protocols.values()) \
             or not all(type(number) is int and number >= 0 for number in numbers):
         raise InputError(f"{where}: scored is not protocols with {', '.join(SCORED)}; save the set again")
     attack = scored.get("attack")
@@ -143,7 +143,7 @@ def checked_scored(where: object, scored: Any) -> dict[str, Any] | None:
         raise InputError(f"{where}: the attack of scored is not two classes; save the set again")
     views = scored.get("views", 1)
     if type(views) is not int or views < 1:
-        raise InputError(f"{where}: scored has views {views!r}, not a number from 1 on; save the set again")
+        raise InputError(f"{where}: scored has views {views!r}, not a whole number of 1 or more; save the set again")
     return {**scored, "views": views, "precision": str(scored.get("precision", "fp32"))}
 
 

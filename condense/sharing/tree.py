@@ -1,7 +1,7 @@
-"""A set as a tree of PNG files, <class>/<number>.png: every program reads it, and 8 bits is all it keeps.
+"""A set as a tree of PNG files, <class>/<number>.png: every program reads it, but it keeps only 8 bits.
 
 `classes.json` in the tree says what the folders' names do not: the order of the classes and their names in full.
-`steps.pt` beside it holds the steps of a set of unrolled training, as a result file does.
+`steps.pt` in its folder holds the steps of a set of unrolled training, as a result file does.
 """
 
 import contextlib
@@ -91,24 +91,24 @@ def _plain(class_name):
 def require_replaceable(path: Path) -> None:
     """Raise FileExistsError where the folder `path` holds anything else than a tree that `write_tree` made."""
     if not path.is_dir() or not (path / CLASSES).is_file():
-        raise FileExistsError(f"{path} is no exported tree, and stays as it is; name another place with --to")
+        raise FileExistsError(f"{path} is not an exported tree and is not replaced; name another place with --to")
 
 
 @contextlib.contextmanager
 def atomic_folder(path: str | Path, replace: bool = False) -> Iterator[Path]:
-    """Yield an empty folder beside `path`, which takes that name when all went well; else nothing stays of it.
+    """Yield an empty folder next to `path`. It gets that name when all went well; else nothing stays of it.
 
     With `replace` an earlier tree goes once the new one is whole. Raises FileExistsError where it may not.
     """
     path = Path(path)
     if path.exists() or path.is_symlink():
         if not replace:
-            raise FileExistsError(f"{path} is there already; --overwrite replaces it, --to names another place")
+            raise FileExistsError(f"{path} exists already; --overwrite replaces it, --to names another place")
         require_replaceable(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.", suffix=".part",
-                                     ignore_cleanup_errors=True) as beside:
-        fresh, old = Path(beside) / "new", Path(beside) / "old"
+                                     ignore_cleanup_errors=True) as work:
+        fresh, old = Path(work) / "new", Path(work) / "old"
         fresh.mkdir()                                    # with a folder's usual rights; its parent is private
         yield fresh
         if path.exists():

@@ -7,7 +7,7 @@ from pathlib import Path
 from condense.core.errors import UserError
 from condense.core.registry import lookup
 from condense.sweeps.definitions import SWEEPS, Sweep
-from condense.sweeps.plan import Request, check_cells, plan_cells, read_request, write_plan
+from condense.sweeps.plan import SweepRequest, check_cells, plan_cells, read_request, write_plan
 from condense.sweeps.schedule import Schedule
 from condense.sweeps.table import make_table
 
@@ -26,7 +26,7 @@ def main(arguments: list[str]) -> int:
 
 
 def run_sweep(sweep: Sweep, name: str, flags: list[str]) -> int:
-    """Plan the cells, run them, print their table; whatever can be refused is refused before anything is written."""
+    """Plan the cells, run them, print their table; errors are found before anything is written."""
     request = read_request(name, sweep.defaults, flags, os.environ)
     cells, before = plan_cells(request, sweep.grids(request)), sweep.before(request)
     check_cells([*before, *cells])
@@ -41,7 +41,7 @@ def run_sweep(sweep: Sweep, name: str, flags: list[str]) -> int:
     return report(sweep, request, schedule)
 
 
-def report(sweep: Sweep, request: Request, schedule: Schedule) -> int:
+def report(sweep: Sweep, request: SweepRequest, schedule: Schedule) -> int:
     """Print and write the table, then what failed; returns the exit code."""
     code = 0
     print(flush=True)

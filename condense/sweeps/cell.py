@@ -27,7 +27,7 @@ WAS_DONE = 3
 PARENT_DEATH_SIGNAL = 1                                  # PR_SET_PDEATHSIG of <linux/prctl.h>
 SYSTEM = ctypes.CDLL(None) if sys.platform == "linux" else None
 
-# files of ours that decide what a command means, by their defaults, and which baselines belong beside its result
+# files of ours that decide what a command means, by their defaults, and which baselines belong to its result
 DECIDING = ("main_*.py", "condense/synthetic/*.py", "condense/cli/*.py", "condense/comparison/baselines.py")
 
 
@@ -45,7 +45,7 @@ def main(sweep: str, place: str, python: str, *words: str) -> int:
             names = [path.name for path in results(folder)]
             if code == 0 and len(names) > 1:
                 code = 2
-                print(f"error: {folder} holds results of other options, too: {' and '.join(names)}; move all but one "
+                print(f"error: {folder} also holds results of other options: {' and '.join(names)}; move all but one "
                       "away, or name another OUT", file=log)
         if code == 0:
             with atomic_path(folder / "cell.done") as path:

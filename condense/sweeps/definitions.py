@@ -1,4 +1,4 @@
-"""The sweeps, one row each: their lists, what varies beside these, and the rows and columns of their tables."""
+"""The sweeps, one row each: their lists, what else varies, and the rows and columns of their tables."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -6,7 +6,7 @@ from functools import partial
 
 from condense.methods import METHODS
 from condense.sweeps.matrix import SETTINGS, matrix_grids, plan_experts
-from condense.sweeps.plan import Cell, Grid, Request
+from condense.sweeps.plan import Cell, Grid, SweepRequest
 
 ACCURACY_DATA = "MNIST FashionMNIST SVHN CIFAR10 CIFAR100"
 NETWORKS = "MLP LeNet ConvNet AlexNet VGG11BN ResNet18BN_AP"
@@ -14,17 +14,17 @@ STRATEGIES = ("color crop cutout flip scale rotate "
               "color_crop_cutout_scale_rotate color_crop_cutout_flip_scale_rotate")
 
 
-def one_grid(request: Request, flags: tuple[str, ...] = ()) -> list[Grid]:
+def one_grid(request: SweepRequest, flags: tuple[str, ...] = ()) -> list[Grid]:
     """Return the grid of a sweep in which nothing varies but the lists."""
     return [Grid(request.lists["METHODS"], flags)]
 
 
-def varied(request: Request, option: str, variable: str) -> list[Grid]:
+def varied(request: SweepRequest, option: str, variable: str) -> list[Grid]:
     """Return a grid for each value of `--option` in the list `variable`."""
     return [Grid(request.lists["METHODS"], (), option, value) for value in request.lists[variable]]
 
 
-def low_rank_and_hosts(request: Request) -> list[Grid]:
+def low_rank_and_hosts(request: SweepRequest) -> list[Grid]:
     """Return a grid for each method, those of low rank with the rank in their names."""
     start = ("--init", *request.lists["START"])
     return [Grid([name], start, "rank", " ".join(request.lists["RANK"])) if is_low_rank(name) else Grid([name], start)
@@ -35,7 +35,7 @@ def is_low_rank(name: str) -> bool:
     return name in METHODS and METHODS[name].form == "low_rank"
 
 
-def nothing_before(request: Request) -> list[Cell]:
+def nothing_before(request: SweepRequest) -> list[Cell]:
     return []
 
 
@@ -50,8 +50,8 @@ class Sweep:
     rows: str
     columns: str
     lists: dict = field(default_factory=dict)
-    grids: Callable[[Request], list[Grid]] = one_grid
-    before: Callable[[Request], list[Cell]] = nothing_before
+    grids: Callable[[SweepRequest], list[Grid]] = one_grid
+    before: Callable[[SweepRequest], list[Cell]] = nothing_before
     note: str = ""
 
     @property

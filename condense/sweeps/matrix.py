@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from condense.core.errors import InputError
 from condense.core.registry import lookup
 from condense.methods import EXPERTS_SCRIPT, METHODS
-from condense.sweeps.plan import Cell, Grid, Request, place_data
+from condense.sweeps.plan import Cell, Grid, SweepRequest, place_data
 from condense.synthetic import PARAMETERIZATIONS
 
 FLAGS_OF_IMAGES = ("--zca", "--im_size", "--res", "--resize", "--subset", "--classes")
@@ -34,7 +34,7 @@ SETTINGS_OF_PAIRS = {
 EXPERTS = "--num_experts 5 --train_epochs 10 --batch_train 32"
 
 
-def matrix_grids(request: Request) -> list[Grid]:
+def matrix_grids(request: SweepRequest) -> list[Grid]:
     """Return a grid for each method and form; raises InputError for what is no row or column of the matrix."""
     for name in request.lists["METHODS"]:
         if name not in SETTINGS:
@@ -63,7 +63,7 @@ def settings(name: str, form: str, out: str) -> tuple[str, ...]:
     return (*" ".join(texts).split(), *experts, *warm_up)
 
 
-def plan_experts(request: Request) -> list[Cell]:
+def plan_experts(request: SweepRequest) -> list[Cell]:
     """Return the cells that make experts, one for each data set and model; none where no method reads them, or the
     user names a folder that has some.
     """
@@ -74,7 +74,7 @@ def plan_experts(request: Request) -> list[Cell]:
             for model in request.lists["MODELS"]]
 
 
-def plan_expert(request: Request, dataset: str, model: str) -> Cell:
+def plan_expert(request: SweepRequest, dataset: str, model: str) -> Cell:
     data, path, label = place_data(dataset, request.data_path)
     flags = [*EXPERTS.split(), "--buffer_path", f"{request.out}/buffers", *flags_of_experts(request.flags),
              "--dataset", data, "--data_path", path, "--model", model]

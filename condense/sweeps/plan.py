@@ -18,7 +18,7 @@ OWN_FLAGS = {"--dataset": "DATASETS", "--data_path": "DATA_PATH", "--ipc": "IPCS
 
 
 @dataclass(frozen=True)
-class Request:
+class SweepRequest:
     """What the user asks of the sweep `name`: `lists` {variable: words}, places, and `flags` for every cell."""
 
     name: str
@@ -53,8 +53,8 @@ class Cell:
     labels: dict = field(default_factory=dict)
 
 
-def read_request(name: str, defaults: dict, flags: Sequence[str], environment: Mapping[str, str]) -> Request:
-    """Return the `Request` of the environment's variables; empty ones count as unset. Raises InputError."""
+def read_request(name: str, defaults: dict, flags: Sequence[str], environment: Mapping[str, str]) -> SweepRequest:
+    """Return the `SweepRequest` of the environment's variables; empty ones count as unset. Raises InputError."""
     for word in flags:
         flag = word.partition("=")[0]
         if flag in OWN_FLAGS:
@@ -63,17 +63,17 @@ def read_request(name: str, defaults: dict, flags: Sequence[str], environment: M
     jobs = environment.get("JOBS") or "1"
     if not (jobs.isascii() and jobs.isdigit() and int(jobs)):
         raise InputError(f"JOBS must be 1 or larger, not '{jobs}'")
-    return Request(name, {key: (environment.get(key) or default).split() for key, default in defaults.items()},
+    return SweepRequest(name, {key: (environment.get(key) or default).split() for key, default in defaults.items()},
                    tuple(flags), environment.get("DATA_PATH") or "data", environment.get("OUT") or f"result/{name}",
                    int(jobs), environment.get("PYTHON") or "python")
 
 
-def plan_cells(request: Request, grids: list[Grid]) -> list[Cell]:
+def plan_cells(request: SweepRequest, grids: list[Grid]) -> list[Cell]:
     """Return the cells of all `grids`, in the order of the lists. Raises InputError for what cannot be planned."""
     rows = {name: find_method(name) for grid in grids for name in grid.methods}
     for grid in grids:
         if grid.option and f"--{grid.option}" in {word.partition("=")[0] for word in request.flags}:
-            raise InputError(f"this sweep sets --{grid.option} itself; say which in the list that --help names")
+            raise InputError(f"this sweep sets --{grid.option} itself; choose its values in the list that --help names")
     lists = request.lists
     cells = [plan_cell(request, grid, dataset, ipc, name, rows[name], model, seed) for grid in grids
              for dataset, ipc, name, model, seed in product(lists["DATASETS"], lists["IPCS"], grid.methods,
@@ -81,8 +81,8 @@ def plan_cells(request: Request, grids: list[Grid]) -> list[Cell]:
     folders: set[str] = set()
     for cell in cells:
         if cell.folder in folders:
-            raise InputError(f"two cells would share {request.out}/{cell.folder}; name each once, and paths that end "
-                             "alike apart")
+            raise InputError(f"two cells would write to {request.out}/{cell.folder}; name each one once, and give "
+                             "paths different last names")
         folders.add(cell.folder)
     return cells
 
@@ -98,7 +98,7 @@ def find_method(name: str) -> Method:
     return method
 
 
-def plan_cell(request: Request, grid: Grid, dataset: str, ipc: str, name: str, method: Method, model: str,
+def plan_cell(request: SweepRequest, grid: Grid, dataset: str, ipc: str, name: str, method: Method, model: str,
               seed: str) -> Cell:
     """Return one `Cell`.
 
@@ -150,7 +150,7 @@ def check_cells(cells: list[Cell]) -> None:
         parse(configs[cell.method.script], cell.flags)
 
 
-def write_plan(request: Request, cells: list[Cell]) -> None:
+def write_plan(request: SweepRequest, cells: list[Cell]) -> None:
     """Make the cells' folders, each with its labels in cell.txt; raises InputError where OUT cannot be written to."""
     for order, cell in enumerate(cells, 1):
         if not cell.labels:
@@ -164,7 +164,7 @@ def write_plan(request: Request, cells: list[Cell]) -> None:
             raise InputError(f"cannot write to OUT={request.out}; name a folder that can be written to") from None
 
 
-def cell_environment(request: Request, environment: Mapping[str, str]) -> dict[str, str]:
+def cell_environment(request: SweepRequest, environment: Mapping[str, str]) -> dict[str, str]:
     """Return the environment of the cells: with several at a time, each has its share of the cores."""
     if request.jobs == 1 or environment.get("OMP_NUM_THREADS"):
         return dict(environment)

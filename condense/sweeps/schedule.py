@@ -1,4 +1,4 @@
-"""The cells of a sweep as processes: so many at a time, counted as they end, put down when the sweep is stopped."""
+"""The cells of a sweep as processes: a few at a time, counted when they end, ended when the sweep is stopped."""
 
 import os
 import signal
@@ -11,7 +11,7 @@ from pathlib import Path
 from types import FrameType
 
 from condense.sweeps.cell import WAS_DONE
-from condense.sweeps.plan import ROOT, Cell, Request, cell_environment
+from condense.sweeps.plan import ROOT, Cell, SweepRequest, cell_environment
 
 PAUSE = 0.1                                # seconds between two looks at the cells
 
@@ -19,7 +19,7 @@ PAUSE = 0.1                                # seconds between two looks at the ce
 class Schedule:
     """Cells of `request` at work. `stopped` is the signal that asked to stop, `failures` has a line for each failed."""
 
-    def __init__(self, request: Request, total: int) -> None:
+    def __init__(self, request: SweepRequest, total: int) -> None:
         self.request, self.total = request, total
         self.environment = cell_environment(request, os.environ)
         self.running: dict[subprocess.Popen, tuple[Cell, float]] = {}     # process: (cell, time of its start)
@@ -89,7 +89,7 @@ class Schedule:
             process.terminate()
 
 
-def cell_command(request: Request, cell: Cell) -> list[str]:
+def cell_command(request: SweepRequest, cell: Cell) -> list[str]:
     """Return the command of the process that takes care of one cell."""
     return [request.python, str(ROOT / "scripts" / "sweep_cell.py"), str(os.getpid()), f"{request.out}/{cell.folder}",
             request.python, str(ROOT / cell.method.script), *cell.flags]

@@ -1,10 +1,10 @@
-"""Table of the results below a folder, held against random real images.
+"""Table of the results below a folder, compared with random real images.
 
     python scripts/table.py result/sweep_accuracy --rows model,ipc,method --columns dataset
 
 Accuracies of runs that differ in nothing but their seed are pooled. --rows and --columns name options of the method
 scripts, or `method` or `network` (the one evaluated); without --rows all that differ. The baselines are those that
-`python evaluate.py RESULT --stored --beside` left beside each result. `images` (decoded, per class) and `bytes`
+`python evaluate.py RESULT --stored --beside` left with each result. `images` (decoded, per class) and `bytes`
 (stored, whole set) can be named too. Below the table is what is missing and, where a sweep's cell failed, why.
 """
 
@@ -45,13 +45,13 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--columns", default="dataset", help="options that tell columns apart [dataset]")
     parser.add_argument("--format", choices=FORMATS, default="markdown", help="what to print [markdown]")
     parser.add_argument("--note", help="a sentence to put below the table")
-    parser.add_argument("--write", action="store_true", help="write table.md and table.tex into the folder, too")
+    parser.add_argument("--write", action="store_true", help="also write table.md and table.tex into the folder")
     return parser.parse_args(argv)
 
 
 def make_table(folder: Path, rows: str | None = None, columns: str = "dataset", note: str | None = None,
                form: str = "markdown", write: bool = False) -> str:
-    """Return the table of the results below `folder` as text in `form`; `write` puts it into the folder, too.
+    """Return the table of the results below `folder` as text in `form`; `write` also puts it into the folder.
 
     `rows` and `columns` are names by commas; without `rows` all that differ. Raises InputError where there are no
     results, where a name is unknown, or where a place would pool what is not alike.

@@ -18,7 +18,7 @@ from condense.synthetic.multi_formation import MultiFormation
 from condense.synthetic.optimisers import build_optimizer
 from condense.synthetic.pixels import Pixels
 
-# A new form of the synthetic set is a file beside these, and a line here.
+# A new form of the synthetic set is a file in this folder and a line here.
 PARAMETERIZATIONS: dict[str, Any] = {"pixels": Pixels, "low_rank": LowRank, "memory": AddressableMemory,
                      "multi_formation": MultiFormation, "hallucinator": HallucinatedBases,
                      "latent_decoder": LatentDecoder}

@@ -11,7 +11,7 @@ from condense.core.types import Augment, ClassMajor, Index
 from condense.synthetic.labels import Labels
 from condense.synthetic.learned_steps import LearnedSteps
 
-# what is learned beside the images, whatever form those have
+# what is learned apart from the images, whatever form those have
 NON_IMAGE_PARAMETERS = ("own_labels.logits", "learned_steps.size", "learned_steps.raw_sizes")
 # the names that checkpoints of before have for what these parts hold
 BEFORE = {"hard_labels": "own_labels.classes", "label_logits": "own_labels.logits", "syn_lr": "learned_steps.size",
@@ -27,7 +27,7 @@ class SyntheticSet(nn.Module):
     the same stored thing, of which a minibatch sees one: steps of a student, and epochs of network training, go once
     through the things stored (1: all images are alike).
     Subclasses give `images` and hold their parameters; everything else has a default. `INITS` are the ways that
-    `init_from` can start, `OPTIONS` what the constructor takes beside (num_classes, ipc, channel, im_size):
+    `init_from` can start, `OPTIONS` what the constructor takes after (num_classes, ipc, channel, im_size):
     {name: dict(default=, help=, and further keywords of `condense.cli.option`)}. `HAS_FACTORS` says whether
     it stores something else than images, which `factors` returns; `PIXELS` names parameters that are pixels. `factor`
     images a side are decoded from what is stored as one.
@@ -74,7 +74,7 @@ class SyntheticSet(nn.Module):
         return max(self.counts) // self.views
 
     def form(self) -> dict[str, int]:
-        """Return what a result's `meta` says of the form beside its `storage`: `views`, and `decoded`, the factor.
+        """Return what a result's `meta` says of the form, apart from `storage`: `views`, and `decoded`, the factor.
 
         Every `views` images in a row show one stored thing; `decoded` images a side were made of one stored image.
         """
@@ -120,8 +120,8 @@ class SyntheticSet(nn.Module):
     def storage(self) -> dict[str, int]:
         """Return what is stored as {'floats', 'bytes', 'budget_floats', 'budget_bytes'}.
 
-        Soft labels are stored, too, one for all views of a thing: 'label_floats' of them, in 'bytes' but not in
-        'floats', which the budget of images is held against. Hard labels and step sizes are not counted.
+        Soft labels are also stored, one for all views of a thing: 'label_floats' of them, in 'bytes' but not in
+        'floats', which the budget of images is checked against. Hard labels and step sizes are not counted.
         """
         floats = sum(parameter.numel() for _, parameter in self.stored_parameters())
         soft = self.own_labels.stored()

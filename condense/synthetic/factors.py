@@ -1,4 +1,4 @@
-"""What a result file holds of a set that stores more than images, checked before anything is made of it."""
+"""Stored tensors of a set that is not plain pixels, checked before they are used."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

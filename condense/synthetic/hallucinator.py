@@ -72,7 +72,7 @@ class Hallucinators(nn.Module):
     def draw(self, rng: torch.Generator, how: str = "random") -> None:
         """Start with scale 1 and shift 0; convolutions 'random', as published: uniform in ±1/sqrt(inputs of a unit).
 
-        'near' (ours): a tenth of that, beside kernels that pass on the middle pixel; images begin close to their bases.
+        'near' (ours): a tenth of that, with kernels that pass on the middle pixel; images begin close to their bases.
         """
         share = {"random": 1, "near": 0.1}[how]
         for kernels, bias in ((self.encoder, self.encoder_bias), (self.decoder, self.decoder_bias)):
@@ -94,9 +94,9 @@ class HallucinatedBases(SyntheticSet):
     Parameters `bases` (K B, c, h, w), B for each of K classes, and `hallucinators`, J = `n_style` of them for all
     classes. c is `base_channel`, 0 for that of the images. `views` is J: steps of a student and epochs of network
     training see every base once, under one hallucinator. B follows from `budget`: "strict", what `ipc` whole images
-    per class leave beside the hallucinators; "published", as many whole images as `ipc` says, and hallucinators for
-    nothing. B given directly, `bases_per_class`, is not held against it. `lambda_club_content` weighs how alike two
-    images of one base look to an adversary, which is trained beside the set, by the three other lambdas, to find
+    per class leave next to the hallucinators; "published", as many whole images as `ipc` says, and hallucinators for
+    nothing. B given directly, `bases_per_class`, is not checked against it. `lambda_club_content` weighs how alike two
+    images of one base look to an adversary, which is trained along with the set, by the three other lambdas, to find
     them alike; of one hallucinator, or with weight 0, there is none. Raises ValueError for what cannot be, and where
     the budget holds no base.
     """
@@ -104,21 +104,21 @@ class HallucinatedBases(SyntheticSet):
     IN_WORDS = "bases and hallucinators: small networks, which all classes share, restyle each stored image"
     INITS, HAS_FACTORS = ("noise", "real"), True
     OPTIONS = {
-        "n_style": {"default": 5, "least": 1, "help": "hallucinators: small maps that all classes share; each base is "
-                    "seen through every one of them"},
-        "single_channel": {"default": False, "help": "bases of one channel"},
-        "base_channel": {"default": 0, "least": 0, "help": "channels of the bases; 0: as many as images have"},
-        "style_init": {"default": "random", "choices": STYLE_INITS, "help": "start of hallucinators: random, as "
-                       "published, or near (ours): bases are shown almost as they are"},
-        "lambda_club_content": {"default": 0.1, "least": 0, "help": "weight of the diversity of hallucinators, as an "
-                                "adversary sees it; 0: no adversary"},
-        "lambda_likeli_content": {"default": 1.0, "least": 0, "help": "the adversary's weight of finding images of one "
-                                  "base alike (published runs: 0.1)"},
-        "lambda_cls_content": {"default": 1.0, "least": 0, "help": "its weight of telling classes"},
-        "lambda_contrast_content": {"default": 1.0, "least": 0, "help": "its weight of supervised contrast (published "
-                                    "runs: 0.1)"},
-        "lr_style": {"default": 0.0, "least": 0, "help": "learning rate of the hallucinators; 0: that of the bases, as "
-                     "published for CIFAR-10 (8x8 digits take 0.01 beside 10: with more, images grow without end)"},
+        "n_style": {"default": 5, "ge": 1, "help": "number of hallucinators: small networks that all classes share; "
+                    "each one makes an image of every base"},
+        "single_channel": {"default": False, "help": "bases with one channel"},
+        "base_channel": {"default": 0, "ge": 0, "help": "channels of the bases; 0: as many as images have"},
+        "style_init": {"default": "random", "choices": STYLE_INITS, "help": "start of hallucinators: random (as "
+                       "published), or near (ours: images start close to their bases)"},
+        "lambda_club_content": {"default": 0.1, "ge": 0, "help": "weight of the diversity of hallucinators, measured "
+                                "by an adversary; 0: no adversary"},
+        "lambda_likeli_content": {"default": 1.0, "ge": 0, "help": "weight of the adversary's loss that compares "
+                                  "images of one base (published runs: 0.1)"},
+        "lambda_cls_content": {"default": 1.0, "ge": 0, "help": "weight of the adversary's classification loss"},
+        "lambda_contrast_content": {"default": 1.0, "ge": 0, "help": "weight of the adversary's supervised contrastive "
+                                    "loss (published runs: 0.1)"},
+        "lr_style": {"default": 0.0, "ge": 0, "help": "learning rate of the hallucinators; 0: that of the bases, as "
+                     "published for CIFAR-10 (for 8x8 digits 0.01 with --lr_img 10; above, images diverge)"},
         "budget": BUDGET,
     }
 
@@ -253,7 +253,7 @@ class HallucinatedBases(SyntheticSet):
 
 
 def _left_beside(num_classes, ipc, channel, im_size, n_style, base_channel):
-    """Bases per class that fit beside the hallucinators: floor((ipc K C H W - J P_H) / (K c H W)); below 1: none."""
+    """Bases per class that fit with the hallucinators: floor((ipc K C H W - J P_H) / (K c H W)); below 1: none."""
     pixels = num_classes * math.prod(im_size)
     return (ipc * channel * pixels - n_style * floats_of_one(channel, base_channel, im_size)) // (base_channel * pixels)
 
@@ -275,8 +275,8 @@ def _check_options(im_size, n_style, single_channel, base_channel):
     if single_channel and base_channel > 1:
         raise InputError(f"--single_channel is --base_channel 1, not {base_channel}; leave one of the two out")
     if min(im_size) < KERNEL:
-        raise InputError(f"hallucinators see {KERNEL}x{KERNEL} pixels at a time, and images are {im_size[0]}x"
-                         f"{im_size[1]}; use larger ones")
+        raise InputError(f"hallucinators need at least {KERNEL}x{KERNEL} pixels, and images are "
+                         f"{im_size[0]}x{im_size[1]}; use larger ones")
 
 
 def _no_room(num_classes, ipc, channel, im_size, n_style, base_channel, budget):
@@ -284,12 +284,12 @@ def _no_room(num_classes, ipc, channel, im_size, n_style, base_channel, budget):
     pixels, one = math.prod(im_size), floats_of_one(channel, base_channel, im_size)
     if budget == "published":
         smallest = -(-base_channel // channel)
-        return (f"--ipc {ipc} counts no base of {base_channel} channels in the place of images with {channel}; use "
+        return (f"--ipc {ipc} counts no base of {base_channel} channels for images with {channel} channels; use "
                 f"--ipc {smallest} or more")
     most = num_classes * pixels * (ipc * channel - base_channel) // one
     smallest = -(-(n_style * one + num_classes * base_channel * pixels) // (num_classes * channel * pixels))
     fewer = f"--n_style {most} or less, or " if most > 0 else ""
-    return (f"the storage of --ipc {ipc} holds no base for each of {num_classes} classes beside --n_style {n_style}, "
+    return (f"the storage of --ipc {ipc} holds no base for each of {num_classes} classes next to --n_style {n_style}, "
             f"which take {n_style * one:,} floats; use {fewer}--ipc {smallest} or more; --budget published, as the "
             "authors count, takes them for nothing")
 

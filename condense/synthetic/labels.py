@@ -1,4 +1,4 @@
-"""The labels that a synthetic set has: the class of each image, or soft ones in their place."""
+"""The labels of a synthetic set: the class of each image, or soft labels."""
 
 import torch
 from jaxtyping import Float, Int

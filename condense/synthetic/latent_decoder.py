@@ -19,7 +19,7 @@ from condense.synthetic.base import SyntheticSet
 from condense.synthetic.budgets import BUDGET
 from condense.synthetic.decoders import ACTIVATIONS, Decoders, num_layers
 from condense.synthetic.factors import AGAIN
-from condense.synthetic.latent_grades import GRADES, Request, plan
+from condense.synthetic.latent_grades import GRADES, LatentChoices, plan
 from condense.synthetic.latent_start import fit, regression_targets
 
 OUTPUTS = ("linear", "sigmoid")
@@ -44,23 +44,24 @@ class LatentDecoder(SyntheticSet):
     OPTIONS = {
         "latent_grade": {"default": "auto", "choices": ("auto", *GRADES), "help": "size of codes and decoders; auto: "
                          "by image size, classes and budget"},
-        "latent_channels": {"default": "auto", "type": int | str, "choices": ("auto",), "least": 1,
-                            "help": "channels L of a code, in the place of the grade's"},
-        "latent_hidden": {"default": (), "type": tuple[int, ...], "least": 1,
-                          "help": "channels between the layers of a decoder, in the place of the grade's"},
-        "n_decoder": {"default": "auto", "type": int | str, "choices": ("auto",), "least": 1,
-                      "help": "decoders D that all classes share; each makes an image of every code"},
-        "codes_per_class": {"default": "auto", "type": int | str, "choices": ("auto",), "least": 1,
-                            "help": "codes M of each class; auto: as many as the budget holds beside the decoders"},
+        "latent_channels": {"default": "auto", "type": int | str, "choices": ("auto",), "ge": 1,
+                            "help": "channels L of a code, instead of the grade's"},
+        "latent_hidden": {"default": (), "type": tuple[int, ...], "ge": 1,
+                          "help": "channels between the layers of a decoder, instead of the grade's"},
+        "n_decoder": {"default": "auto", "type": int | str, "choices": ("auto",), "ge": 1,
+                      "help": "number D of decoders that all classes share; each makes an image of every code"},
+        "codes_per_class": {"default": "auto", "type": int | str, "choices": ("auto",), "ge": 1,
+                            "help": "number M of codes of each class; auto: as many as fit into the budget with the "
+                                    "decoders"},
         "decoder_act": {"default": "relu", "choices": tuple(ACTIVATIONS), "help": "activation between the layers of "
                         "decoders"},
-        "out": {"default": "linear", "choices": OUTPUTS, "help": "what decoders put out: linear, normalised pixels; "
-                "sigmoid, pixels between black and white"},
-        "lr_code": {"default": None, "type": float | None, "above": 0, "help": "step size of codes, in the place of "
-                    "the method's own"},
-        "lr_decoder": {"default": None, "type": float | None, "above": 0, "help": "step size of decoders; by default a "
+        "out": {"default": "linear", "choices": OUTPUTS, "help": "output of decoders: linear (normalised pixels), or "
+                "sigmoid (pixels between black and white)"},
+        "lr_code": {"default": None, "type": float | None, "gt": 0, "help": "step size of codes, instead of the "
+                    "method's"},
+        "lr_decoder": {"default": None, "type": float | None, "gt": 0, "help": "step size of decoders; if not given, a "
                        "tenth of that of codes"},
-        "warmup_steps": {"default": 5000, "least": 0, "help": "steps in which --init real fits codes and decoders to "
+        "warmup_steps": {"default": 5000, "ge": 0, "help": "steps in which --init real fits codes and decoders to "
                          "real images"},
         "budget": BUDGET}
 
@@ -70,12 +71,13 @@ class LatentDecoder(SyntheticSet):
                  lr_code: float | None = None, lr_decoder: float | None = None, warmup_steps: int = 5000,
                  budget: str = "strict") -> None:
         if budget != "strict":
-            raise InputError(f"--budget {budget}: how this form's paper counts is not known; leave --budget out")
-        request = Request(num_classes, ipc, channel, tuple(im_size), latent_grade, latent_channels,
+            raise InputError(f"--budget {budget}: the paper of this form does not say how it counts; leave --budget "
+                             "out")
+        choices = LatentChoices(num_classes, ipc, channel, tuple(im_size), latent_grade, latent_channels,
                           tuple(latent_hidden), n_decoder, codes_per_class)
-        chosen = plan(request)
+        chosen = plan(choices)
         number = chosen.number * chosen.codes_per_class
-        super().__init__(torch.arange(num_classes).repeat_interleave(number), [number] * num_classes, request.budget)
+        super().__init__(torch.arange(num_classes).repeat_interleave(number), [number] * num_classes, choices.budget)
         self.ipc, self.im_size, self.plan = ipc, tuple(im_size), chosen
         self.out, self.act, self.warmup_steps = out, decoder_act, warmup_steps
         self.lr_code, self.lr_decoder = lr_code, lr_decoder
@@ -151,7 +153,8 @@ class LatentDecoder(SyntheticSet):
     def _draw(self, real, rng):
         if self.out == "sigmoid":
             if real.zca is not None:
-                raise InputError("--out sigmoid makes pixels, but --zca whitens images; use --out linear")
+                raise InputError("--out sigmoid makes pixels between black and white, but --zca whitens images; use "
+                                 "--out linear")
             self.mean.copy_(torch.tensor(real.mean))
             self.std.copy_(torch.tensor(real.std))
         self.codes.copy_(torch.randn(self.codes.shape, generator=rng))

@@ -36,7 +36,7 @@ class Plan:
 
 
 @dataclass(frozen=True)
-class Request:
+class LatentChoices:
     """What to plan for: the set's shape and budget, and whatever its user has decided ("auto" or () is open)."""
 
     num_classes: int
@@ -62,7 +62,7 @@ class Request:
         return NUMBERS if self.number == "auto" else (self.number,)              # type: ignore[return-value]
 
     def room(self, architecture: Architecture, number: int) -> int:
-        """Return how many codes per class fit beside `number` decoders: floor((budget - D P) / (K z)); negative: none.
+        """Return how many codes per class fit with `number` decoders: floor((budget - D P) / (K z)); negative: none.
 
         P are the numbers of a decoder, z those of a code.
         """
@@ -74,95 +74,95 @@ class Request:
         return self.room(architecture, number) >= (1 if self.codes == "auto" else self.codes)    # type: ignore[operator]
 
 
-def plan(request: Request) -> Plan:
-    """Return the `Plan` for a `Request`, all of which fits into its budget.
+def plan(choices: LatentChoices) -> Plan:
+    """Return the `Plan` for a `LatentChoices`, all of which fits into its budget.
 
     What is given is taken as it is. In a cell of CELLS, grade and decoders are those of the cell. Elsewhere, or where
     these do not fit what is given, grade "auto" tries codes of 1/4, 1/8, 1/16, ... of the numbers of an image, with
     L, L / 2, ... channels between the layers of decoders, and of each four decoders, then two: the first that fits
-    beside decoders which take a third of the budget at most; where there is none, the smallest code beside four, two
+    with decoders which take a third of the budget at most; where there is none, the smallest code with four, two
     or one. Codes are as many as then fit. Raises ValueError, naming the mend, for channels that do not go with the
     image size, and where nothing fits.
     """
-    _check(request)
-    candidates = list(_candidates(request))
+    _check(choices)
+    candidates = list(_candidates(choices))
     for architecture, number in candidates:
-        if request.fits(architecture, number):
-            codes = request.room(architecture, number) if request.codes == "auto" else request.codes
+        if choices.fits(architecture, number):
+            codes = choices.room(architecture, number) if choices.codes == "auto" else choices.codes
             return Plan(architecture, number, codes)       # type: ignore[arg-type]
-    raise InputError(_no_room(request, *candidates[-1]))
+    raise InputError(_no_room(choices, *candidates[-1]))
 
 
-def _check(request):
+def _check(choices):
     """Raise ValueError for a grade, or a number of hidden channels, that the image size does not go with."""
-    layers, size = num_layers(request.im_size), "{}x{}".format(*request.im_size)
-    if request.hidden and len(request.hidden) != layers - 1:
-        raise InputError(f"--latent_hidden has {len(request.hidden)} number{'s' * (len(request.hidden) > 1)}, but "
+    layers, size = num_layers(choices.im_size), "{}x{}".format(*choices.im_size)
+    if choices.hidden and len(choices.hidden) != layers - 1:
+        raise InputError(f"--latent_hidden has {len(choices.hidden)} number{'s' * (len(choices.hidden) > 1)}, but "
                          f"decoders of {size} images, of {layers} layers, take {layers - 1}; give {layers - 1}")
-    if request.grade == "auto":
+    if choices.grade == "auto":
         return
-    _, hidden = lookup(GRADES, request.grade, "grade")
-    if len(hidden) != layers - 1 and not request.hidden:
+    _, hidden = lookup(GRADES, choices.grade, "grade")
+    if len(hidden) != layers - 1 and not choices.hidden:
         fit = [name for name, (_, widths) in GRADES.items() if len(widths) == layers - 1]
-        raise InputError(f"--latent_grade {request.grade} has {len(hidden) + 1} layers, but decoders of {size} images "
+        raise InputError(f"--latent_grade {choices.grade} has {len(hidden) + 1} layers, but decoders of {size} images "
                          f"have {layers}; use one of: {', '.join(['auto', *fit])}")
 
 
-def _candidates(request):
+def _candidates(choices):
     """Yield (architecture, number of decoders), the best first."""
-    grade, number = CELLS.get((request.num_classes, request.channel, tuple(request.im_size)), {}).get(
-        request.ipc, (None, None))
-    untouched = request.latent_channels == "auto" and not request.hidden
-    if grade and untouched and request.grade in ("auto", grade):
-        yield _architecture(request, *GRADES[grade]), number if request.number == "auto" else request.number
-    if request.grade == "auto":
-        forms = [(channels, request.hidden or _halves(request, channels)) for channels in _code_channels(request)]
+    grade, number = CELLS.get((choices.num_classes, choices.channel, tuple(choices.im_size)), {}).get(
+        choices.ipc, (None, None))
+    untouched = choices.latent_channels == "auto" and not choices.hidden
+    if grade and untouched and choices.grade in ("auto", grade):
+        yield _architecture(choices, *GRADES[grade]), number if choices.number == "auto" else choices.number
+    if choices.grade == "auto":
+        forms = [(channels, choices.hidden or _halves(choices, channels)) for channels in _code_channels(choices)]
     else:
-        latent_channels, hidden = GRADES[request.grade]
-        forms = [(latent_channels, request.hidden or hidden)]
-    yield from _numbered(request, [_architecture(request, *form) for form in forms])
+        latent_channels, hidden = GRADES[choices.grade]
+        forms = [(latent_channels, choices.hidden or hidden)]
+    yield from _numbered(choices, [_architecture(choices, *form) for form in forms])
 
 
-def _numbered(request, architectures):
+def _numbered(choices, architectures):
     """Yield each architecture with each number of decoders that takes its share, then the last with any number."""
     for architecture in architectures:
-        for number in request.numbers():
-            if SHARE * number * architecture.decoder_floats <= request.budget and (number > 1 or request.number == 1):
+        for number in choices.numbers():
+            if SHARE * number * architecture.decoder_floats <= choices.budget and (number > 1 or choices.number == 1):
                 yield architecture, number
-    yield from ((architectures[-1], number) for number in request.numbers())
+    yield from ((architectures[-1], number) for number in choices.numbers())
 
 
-def _architecture(request, latent_channels, hidden):
+def _architecture(choices, latent_channels, hidden):
     """Return the architecture of a grade, or of what is given in its place."""
-    channels = latent_channels if request.latent_channels == "auto" else request.latent_channels
-    return architecture_for(request.channel, request.im_size, channels, hidden)
+    channels = latent_channels if choices.latent_channels == "auto" else choices.latent_channels
+    return architecture_for(choices.channel, choices.im_size, channels, hidden)
 
 
-def _code_channels(request):
+def _code_channels(choices):
     """Return the channels of codes to try, from those of the largest code down to one."""
-    if request.latent_channels != "auto":
-        return [request.latent_channels]
-    places = math.prod(sizes(request.im_size)[0])
+    if choices.latent_channels != "auto":
+        return [choices.latent_channels]
+    places = math.prod(sizes(choices.im_size)[0])
     found, part = [], LARGEST_CODE
     while not found or found[-1] > 1:
-        found.append(max(1, round(request.image_floats / (part * places))))
+        found.append(max(1, round(choices.image_floats / (part * places))))
         part *= 2
     return found
 
 
-def _halves(request, channels):
+def _halves(choices, channels):
     """Return the channels between the layers of a code of so many: as many, then half, a quarter, ..."""
-    return tuple(max(1, channels >> layer) for layer in range(num_layers(request.im_size) - 1))
+    return tuple(max(1, channels >> layer) for layer in range(num_layers(choices.im_size) - 1))
 
 
-def _no_room(request, architecture, number):
+def _no_room(choices, architecture, number):
     """Word the error for a budget that holds too few codes, with whatever is fewer, and the smallest ipc, that fit."""
-    codes, classes = 1 if request.codes == "auto" else request.codes, request.num_classes
+    codes, classes = 1 if choices.codes == "auto" else choices.codes, choices.num_classes
     each, decoder = classes * architecture.code_floats, architecture.decoder_floats
-    fewer = [("n_decoder", (request.budget - codes * each) // decoder, number),
-             ("codes_per_class", request.room(architecture, number), codes)]
+    fewer = [("n_decoder", (choices.budget - codes * each) // decoder, number),
+             ("codes_per_class", choices.room(architecture, number), codes)]
     mends = "".join(f"--{name} {fits} or less, or " for name, fits, asked in fewer if 1 <= fits < asked)
-    smallest = -(-(number * decoder + codes * each) // (classes * request.image_floats))
-    return (f"the storage of --ipc {request.ipc} does not hold {codes} code{'s' * (codes > 1)} of "
-            f"{architecture.code_floats:,} numbers for each of {classes} classes beside {number} decoder"
+    smallest = -(-(number * decoder + codes * each) // (classes * choices.image_floats))
+    return (f"the storage of --ipc {choices.ipc} does not hold {codes} code{'s' * (codes > 1)} of "
+            f"{architecture.code_floats:,} numbers for each of {classes} classes next to {number} decoder"
             f"{'s' * (number > 1)} of {decoder:,}; use {mends}--ipc {smallest} or more")

@@ -128,7 +128,7 @@ def _announced(minibatches, steps, device):
         elif done == 1 + TIMED:
             per_step = (_now(device) - start) / TIMED
             if steps * per_step >= LONG_S:
-                log.info("about %s for this start: %d steps (%.3g s each), anew in each experiment; shorter with "
+                log.info("this start takes about %s: %d steps (%.3g s each), repeated in each experiment; shorter with "
                          "--warmup_steps", duration(steps * per_step), steps, per_step)
         yield rows
 

@@ -36,14 +36,14 @@ class LowRank(SyntheticSet):
     """`num_per_class` images for each of `num_classes` classes, X = A B for every image and channel.
 
     Parameters `a` (n, C, h, r) and `b` (n, C, r, w), float32, unconstrained; r is `rank`. `num_per_class` follows
-    from the budget of `ipc` whole images per class; one that is given directly is not held against it.
+    from the budget of `ipc` whole images per class; one that is given directly is not checked against it.
     Raises ValueError for a rank below 1, and where the budget holds no image.
     """
 
     IN_WORDS = "low rank: each channel is the product of two thin matrices"
     INITS, HAS_FACTORS = ("noise", "noise_scaled", "real"), True
-    OPTIONS = {"rank": {"default": 2, "help": "inner side r of the two factors of each channel; stored are r (h + w) "
-                        "numbers instead of h w", "least": 1}}
+    OPTIONS = {"rank": {"default": 2, "help": "inner dimension r of the two factors of each channel, which store r (h "
+                        "+ w) numbers instead of h w", "ge": 1}}
 
     def __init__(self, num_classes: int, ipc: int, channel: int, im_size: Sequence[int], rank: int = 2,
                  num_per_class: int | None = None) -> None:

@@ -26,7 +26,7 @@ NUMBERS = ("ipc", "num_per_class", "downsample_scale")
 
 
 def recalled_within(num_classes: int, ipc: int, channel: int, im_size: Sequence[int], n_basis: int, scale: int) -> int:
-    """Return how many images per class the storage of `ipc` whole ones holds, beside the bases; below 1: none.
+    """Return how many images per class the storage of `ipc` whole ones holds next to the bases; below 1: none.
 
     floor((ipc K C H W - B C (H / s) (W / s)) / (K B)), where B is `n_basis` and s `scale`, which divides H and W.
     """
@@ -40,16 +40,16 @@ class AddressableMemory(SyntheticSet):
     Parameters `bases` (B, C, H/s, W/s), shared by all classes, and `coefficients` (K r, B), class-major: row c r + i
     is row c of A_i. Both float32, unconstrained. B is `n_basis`; s, `downsample_scale`, is what images are enlarged
     by, bilinearly, after their combination. r follows from the budget of `ipc` whole images per class; one that is
-    given directly, `num_per_class`, is not held against it. Raises ValueError for no base, a scale that does not
+    given directly, `num_per_class`, is not checked against it. Raises ValueError for no base, a scale that does not
     divide both sides, and where the budget holds no image.
     """
 
     IN_WORDS = "addressable memory: every image is a combination of bases that all classes share"
     INITS, HAS_FACTORS = ("noise", "real"), True
-    OPTIONS = {"n_basis": {"default": 16, "least": 1, "help": "images B that all classes share; each synthetic image "
-                           "is a combination of them and takes B numbers"},
-               "downsample_scale": {"default": 2, "least": 1, "help": "the shared images are stored at 1/s of each "
-                                    "side, which s has to divide"}}
+    OPTIONS = {"n_basis": {"default": 16, "ge": 1, "help": "number B of images that all classes share; each synthetic "
+                           "image is a combination of them and stores B numbers"},
+               "downsample_scale": {"default": 2, "ge": 1, "help": "the shared images are stored at 1/s of each side; "
+                                    "s must divide the sides"}}
 
     def __init__(self, num_classes: int, ipc: int, channel: int, im_size: Sequence[int], n_basis: int = 16,
                  downsample_scale: int = 2, num_per_class: int | None = None) -> None:
@@ -173,7 +173,7 @@ def _no_room(num_classes, ipc, channel, im_size, n_basis, scale):
     largest = num_classes * ipc * whole // each
     smallest = -(-n_basis * each // (num_classes * whole))
     fewer = f"--n_basis {largest} or less, or " if largest else ""
-    return (f"the storage of --ipc {ipc} holds no {height}x{width} image for each of {num_classes} classes beside "
+    return (f"the storage of --ipc {ipc} holds no {height}x{width} image for each of {num_classes} classes next to "
             f"--n_basis {n_basis} at --downsample_scale {scale}; use {fewer}--ipc {smallest} or more")
 
 

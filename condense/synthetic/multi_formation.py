@@ -38,8 +38,8 @@ class MultiFormation(SyntheticSet):
 
     IN_WORDS = "multi-formation: each stored image is a mosaic of small ones, enlarged when it is used"
     INITS, HAS_FACTORS, PIXELS = ("noise", "real"), True, ("mosaics",)
-    OPTIONS = {"factor": {"default": 2, "least": 1, "help": "tiles f a side that a stored image is cut into, each "
-                          "enlarged to a training image (published: 2, for 224 pixels 3)", "aliases": ("f",)}}
+    OPTIONS = {"factor": {"default": 2, "ge": 1, "help": "tiles per side f of a stored image, each enlarged to a "
+                          "training image (published: 2, for 224 pixels 3)", "aliases": ("f",)}}
 
     grey: Tensor
 
@@ -154,11 +154,11 @@ def decode(images: Float[Tensor, "n c h w"], factor: int,
 def _padded(images, factor, pad):
     """Pad (n, C, H, W) to the next multiples of `factor`."""
     n, channel, height, width = images.shape
-    below, beside = -height % factor, -width % factor
-    if not (below or beside):
+    below, right = -height % factor, -width % factor
+    if not (below or right):
         return images
     level = torch.as_tensor(pad, dtype=images.dtype, device=images.device).view(-1, 1, 1)  # (1, 1, 1) or (C, 1, 1)
-    canvas = level.expand(n, channel, height + below, width + beside).clone()
+    canvas = level.expand(n, channel, height + below, width + right).clone()
     canvas[:, :, :height, :width] = images
     return canvas
 
@@ -191,7 +191,7 @@ def _check_factor(factor, im_size):
         raise InputError(f"--factor must be 1 or larger, not {factor}")
     if not fits(factor):
         smaller = next(f for f in range(factor - 1, 0, -1) if fits(f))
-        raise InputError(f"--factor {factor} leaves a tile of {im_size[0]}x{im_size[1]} images without a pixel of its "
+        raise InputError(f"--factor {factor} makes tiles of {im_size[0]}x{im_size[1]} images without a pixel of its "
                          f"own; use --factor {smaller}")
 
 

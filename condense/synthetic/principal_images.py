@@ -1,4 +1,4 @@
-"""The few small images whose enlarged combinations come nearest to many real ones."""
+"""The few small images whose enlarged combinations approximate many real ones best."""
 
 import torch
 import torch.nn.functional as F

@@ -1,4 +1,4 @@
-"""Training that goes on from call to call, on other images each time: a network that follows the real data."""
+"""Training that continues from call to call on new images: a network that follows the real data."""
 
 import torch
 from torch import nn
@@ -16,7 +16,7 @@ class ContinuedTraining:
 
     Minibatches are augmented and mixed as `protocol` says; its epochs and schedule play no part. `forward` (default
     `net`) maps images to logits; gradients accumulate over `chunk` images at a time unless the network has batch norm.
-    `optimizer` holds the state that a checkpoint needs beside the network's.
+    `optimizer` holds the state that a checkpoint needs as well as the network's.
     """
 
     def __init__(self, net: nn.Module, protocol: Protocol, forward: Forward | None = None,

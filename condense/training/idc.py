@@ -10,7 +10,7 @@ from dataclasses import replace
 from condense.augmentation.siamese import default_strategy, parse_strategy
 from condense.core.types import Described
 from condense.training.protocols import Protocol
-from condense.training.published import Setting, named_protocols
+from condense.training.published import DataFacts, named_protocols
 
 MIXUPS = ("auto", "cut", "vanilla")
 USUAL_CUTMIX = 0.5                         # where a protocol has none
@@ -18,7 +18,7 @@ USUAL_CUTMIX = 0.5                         # where a protocol has none
 
 def is_large(real: Described) -> bool:
     """Say whether IDC takes the images of `real` for ImageNet's."""
-    return Setting(real.name, min(real.im_size)).large
+    return DataFacts(real.name, min(real.im_size)).large
 
 
 def idc_protocols(models: Iterable[str], real: Described, num_images: int | None, epochs: int | str = "auto",
@@ -27,8 +27,8 @@ def idc_protocols(models: Iterable[str], real: Described, num_images: int | None
     """Return {network name: `Protocol`} by which sets with `num_images` training images per class are scored.
 
     `mixup` "cut" mixes minibatches by CutMix with probability `mix_p`, which takes the place of cutout, and "vanilla"
-    mixes none. `strategy` are the operators of a composed augmentation. `factor` images a side are in the place of one.
-    Raises ValueError as `parse_strategy` does.
+    mixes none. `strategy` are the operators of a composed augmentation. `factor` is the
+    number of tiles per side of a stored image. Raises ValueError as `parse_strategy` does.
     """
     return {model: _varied(protocol, real.name, mixup, mix_p, strategy) for model, protocol
             in _published(models, real, num_images, epochs, lr, batch_size, factor).items()}
@@ -68,5 +68,5 @@ def _probability(protocol, mix_p):
 
 
 def _beside(cut, strategy):
-    """Return the operators of `strategy` that stay beside CutMix: all but cutout."""
+    """Return the operators of `strategy` that are used with CutMix: all but cutout."""
     return "_".join(name for name in parse_strategy(strategy) if not (cut and name == "cutout")) or "none"

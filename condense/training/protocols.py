@@ -58,7 +58,7 @@ class Protocol:
         if self.augmentation == "autoaugment" and self.strategy not in POLICIES:
             raise InputError(unknown("AutoAugment policy", self.strategy, POLICIES))
         if self.augmentation == "cifar" and self.strategy not in ("none", "cutout"):
-            raise InputError(f"augmentation cifar goes with strategy none or cutout, not {self.strategy!r}")
+            raise InputError(f"augmentation cifar needs strategy none or cutout, not {self.strategy!r}")
         if not 0 <= self.cutmix <= 1:
             raise InputError(f"cutmix is a probability in 0..1, not {self.cutmix}")
 
@@ -87,7 +87,7 @@ class Protocol:
         """Draw a fresh start of `net` in place and return it."""
         return reset(net, rng)
 
-    def taught(self, step_size: float) -> "Protocol":
+    def with_step_size(self, step_size: float) -> "Protocol":
         """Return the protocol with the step size that a set has learned."""
         return replace(self, lr=step_size)
 
@@ -106,7 +106,7 @@ class NamedProtocol(Protocol):
 
     name: str = ""
 
-    def taught(self, step_size: float) -> "NamedProtocol":
+    def with_step_size(self, step_size: float) -> "NamedProtocol":
         return self
 
 
@@ -116,9 +116,9 @@ class StepProtocol(Protocol):
 
     Step t sees batch t mod S, and `epochs` times all batches are gone through. A set of unrolled training brings its
     batches, step sizes and, where it was learned for one, its start. Of other sets the images of each class are cut
-    into `distill_steps` batches, or as many as there are images, and every step is of size `constant`: for real images
-    beside a learned set, the mean of the sizes learned with that (`taught`). `lr`, if it is given, is the size of
-    every step, learned or not. Networks start as `net_init` and `gain` say (`reset`).
+    into `distill_steps` batches, or as many as there are images, and every step is of size `constant`. Real images that
+    are compared with a learned set take the mean of the step sizes learned with that set (`with_step_size`). `lr`, if
+    it is given, is the size of every step, learned or not. Networks start as `net_init` and `gain` say (`reset`).
     `momentum` as in `Protocol`. Wang et al., "Dataset Distillation", 2018; its default of `constant` is the published
     example for real images of MNIST. Raises ValueError for minibatches, augmentation and weight decay, which are no
     part of it.
@@ -139,17 +139,17 @@ class StepProtocol(Protocol):
     def __post_init__(self) -> None:
         lookup(dict.fromkeys(INITS), self.net_init, "initialisation of networks")
         if self.batch_size is not None:
-            raise InputError("in protocol dd every step has images of its own; leave --batch_train out")
+            raise InputError("in protocol dd every step has its own images; leave --batch_train out")
         if self.augmentation != "none" or self.strategy != "none" or self.cutmix or self.weight_decay:
             raise InputError("protocol dd is plain descent on the images as they are, without augmentation; choose "
                              "another --protocol for that")
         if self.schedule != "steps" or self.distill_steps < 1:
-            raise InputError("protocol dd takes one step or more on the batches of a set, in their order")
+            raise InputError("protocol dd needs one or more steps on the batches of a set, in their order")
 
     def fresh(self, net: nn.Module, rng: torch.Generator | None) -> nn.Module:
         return reset(net, rng, self.net_init, self.gain)
 
-    def taught(self, step_size: float) -> "StepProtocol":
+    def with_step_size(self, step_size: float) -> "StepProtocol":
         return replace(self, constant=step_size)
 
     def for_one_epoch(self) -> "StepProtocol":
@@ -168,7 +168,7 @@ def protocol_of(values: Mapping[str, Any]) -> Protocol:
     try:
         return kind(**values)
     except TypeError as error:
-        raise InputError(f"the set's protocol is none that this version knows ({error}); name one with --protocol"
+        raise InputError(f"the set's protocol is unknown to this version ({error}); name one with --protocol"
                          ) from error
 
 

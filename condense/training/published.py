@@ -1,4 +1,4 @@
-"""The published evaluation protocols by name: what a set is scored by, whoever made it.
+"""The published evaluation protocols by name, for sets of any origin.
 
 An accuracy means something only together with its protocol: IDC's is much stronger than DC's on the same images.
 """
@@ -25,10 +25,10 @@ DCBENCH = {"none": "none", "dsa": "siamese", "autoaugment": "autoaugment", "rand
 
 
 @dataclass(frozen=True)
-class Setting:
-    """What a protocol may depend on beside the network; None: not known, or of `epochs`: none are asked for.
+class DataFacts:
+    """What a protocol may depend on, apart from the network. None: not known; for `epochs`: none are asked for.
 
-    `num_images` are the training images per class; `factor` of them a side are in the place of one.
+    `num_images` are the training images per class; `factor` is the number of tiles per side of a stored image.
     """
 
     dataset: str
@@ -51,7 +51,7 @@ class Setting:
 
 @dataclass(frozen=True)
 class Published:
-    """A published protocol: `build(model, setting, kind)` makes it, `kind` an augmentation other than its own, or None.
+    """A published protocol: `build(model, facts, kind)` makes it, `kind` an augmentation other than its own, or None.
 
     `pool` is the evaluation mode that its networks come from where none is asked for. `augmentations` {name: kind}
     are those it can be varied by. With `learned` networks are trained with the step size that a set has learned.
@@ -71,20 +71,20 @@ def named_protocols(name: str, models: Iterable[str], dataset: str | Described, 
                     factor: int = 1) -> dict[str, Protocol]:
     """Return {network name: `Protocol`} of the protocol called `name` in PROTOCOLS, for `models`.
 
-    `dataset` is a data set's name, or the `RealData` itself: IDC goes by the size of the images and the number of
-    classes, too. `num_images` is the number of training images per class (of a set with several images in the place
-    of one, all of them), and `factor` how many of them a side are in the place of one: IDC goes by both. `lr_learned`
-    is the step size that the set has learned: mtt trains with it, and so does dd where no steps come with the set.
+    `dataset` is a data set's name, or the `RealData` itself: IDC also needs the size of the images and the number
+    of classes. `num_images` is the number of training images per class (after decoding), and `factor` the number of
+    tiles per side of a stored image: IDC needs both. `lr_learned` is the step size that the set has learned: mtt trains
+    with it, and so does dd if the set has no steps.
     `epochs`, `lr`, `batch_size` and `augmentation` take the place of the protocol's own. Raises ValueError for an
     unknown name, where IDC lacks a figure, and for what dd has not.
     """
-    record, setting = lookup(PROTOCOLS, name, "protocol"), _setting(dataset, num_images, epochs, factor)
+    record, facts = lookup(PROTOCOLS, name, "protocol"), _facts_of(dataset, num_images, epochs, factor)
     kind = None if augmentation is None else lookup(record.augmentations, augmentation, f"augmentation of {name}")
     given = {key: value for key, value in (("epochs", epochs), ("lr", lr), ("batch_size", batch_size))
              if value is not None}
-    built = {model: replace(record.build(model, setting, kind), **given) for model in models}
+    built = {model: replace(record.build(model, facts, kind), **given) for model in models}
     if record.learned and lr is None and lr_learned is not None:
-        return {model: protocol.taught(lr_learned) for model, protocol in built.items()}
+        return {model: protocol.with_step_size(lr_learned) for model, protocol in built.items()}
     return built
 
 
@@ -94,7 +94,7 @@ def varied(protocol: Protocol, name: str, augmentation: str, model: str, real: s
     Raises ValueError for one that it has not.
     """
     kind = lookup(lookup(PROTOCOLS, name, "protocol").augmentations, augmentation, f"augmentation of {name}")
-    strategy = strategy_of(kind, _setting(real), model, cutmix=protocol.cutmix > 0)
+    strategy = strategy_of(kind, _facts_of(real), model, cutmix=protocol.cutmix > 0)
     return replace(protocol, augmentation=kind, strategy=strategy)
 
 
@@ -103,84 +103,84 @@ def default_models(name: str, model: str) -> tuple[str, ...]:
     return eval_pool(lookup(PROTOCOLS, name, "protocol").pool, model)
 
 
-def strategy_of(kind: str, setting: Setting, model: str, cutmix: bool = False) -> str:
+def strategy_of(kind: str, facts: DataFacts, model: str, cutmix: bool = False) -> str:
     """Return the `strategy` that augmentation `kind` has on this data; `cutmix`: cutout gives way to CutMix."""
     if kind == "classic":
-        return classic_strategy(setting.dataset, model)
+        return classic_strategy(facts.dataset, model)
     if kind == "autoaugment":
-        return "imagenet" if setting.large or setting.dataset == "TinyImageNet" else "cifar10"
+        return "imagenet" if facts.large or facts.dataset == "TinyImageNet" else "cifar10"
     if kind == "cifar":
         return "cutout"
     if kind not in ("siamese", "composed"):
         return "none"
-    names = default_strategy(setting.dataset).split("_")
+    names = default_strategy(facts.dataset).split("_")
     return "_".join(name for name in names if not (cutmix and name == "cutout"))
 
 
-def _setting(dataset, num_images=None, epochs=None, factor=1):
+def _facts_of(dataset, num_images=None, epochs=None, factor=1):
     if isinstance(dataset, str):
-        return Setting(dataset, num_images=num_images, epochs=epochs, factor=factor)
-    return Setting(dataset.name, min(dataset.im_size), dataset.num_classes, num_images, epochs, factor)
+        return DataFacts(dataset, num_images=num_images, epochs=epochs, factor=factor)
+    return DataFacts(dataset.name, min(dataset.im_size), dataset.num_classes, num_images, epochs, factor)
 
 
-def dc(model: str, setting: Setting, kind: str | None = None) -> Protocol:
+def dc(model: str, facts: DataFacts, kind: str | None = None) -> Protocol:
     """DC: SGD 0.01, momentum 0.9, weight decay 5e-4, minibatches of 256, 300 epochs, or 1000 where it augments.
 
     It augments MNIST, and wherever it trains ConvNetBN, by its own operations.
     """
     kind = kind or "classic"
-    strategy = strategy_of(kind, setting, model)
+    strategy = strategy_of(kind, facts, model)
     idle = kind == "none" or (kind == "classic" and strategy == "none")
     return Protocol(300 if idle else 1000, augmentation=kind, strategy=strategy)
 
 
-def dsa(model: str, setting: Setting, kind: str | None = None) -> Protocol:
+def dsa(model: str, facts: DataFacts, kind: str | None = None) -> Protocol:
     """DSA and DM: as DC, 1000 epochs, with DSA's augmentation; digits are not flipped."""
     kind = kind or "siamese"
-    return Protocol(augmentation=kind, strategy=strategy_of(kind, setting, model))
+    return Protocol(augmentation=kind, strategy=strategy_of(kind, facts, model))
 
 
-def idc(model: str, setting: Setting, kind: str | None = None) -> Protocol:
+def idc(model: str, facts: DataFacts, kind: str | None = None) -> Protocol:
     """IDC: SGD 0.01, momentum 0.9, weight decay 5e-4, minibatches of 64; the learning rate falls to a fifth twice.
 
     Images up to 64 pixels: 1000 epochs, CutMix on every other minibatch, after flip (digits: none), colour and one of
-    crop, scale and rotate; DenseNet 400 epochs on sets of several images in the place of one, from 50 stored ones per
-    class on. SVHN at one image per class: no CutMix, but cutout, as published. MNIST with several images in the place
-    of one: neither. Larger ones: ImageNet's augmentation, CutMix on every minibatch, epochs by the images per class; of
+    crop, scale and rotate; DenseNet 400 epochs on sets of mosaics, from 50 stored images per
+    class on. SVHN at one image per class: no CutMix, but cutout, as published. MNIST with mosaics:
+    neither. Larger ones: ImageNet's augmentation, CutMix on every minibatch, epochs by the images per class; of
     100 classes and more two thirds of them, rounded down to hundreds, at learning rate 0.1, weight decay 1e-4 and
     minibatches of 128.
 
-    The published program tests four times and prints the best of the four beside the last; the best is chosen on the
+    The published program tests four times and prints the best of the four and the last; the best is chosen on the
     test set, which flatters, so the last is what counts here.
     """
-    if setting.large:
-        return _idc_large(model, setting, kind)
-    if setting.dataset == "SVHN" and setting.num_images == 1 and kind is None:
+    if facts.large:
+        return _idc_large(model, facts, kind)
+    if facts.dataset == "SVHN" and facts.num_images == 1 and kind is None:
         return Protocol(1000, batch_size=64, augmentation="composed", strategy=DIGIT_STRATEGY, schedule="idc")
-    kind, mosaics = kind or "composed", setting.factor > 1
-    epochs = 400 if model == "DenseNet" and mosaics and (setting.num_stored or 0) >= 50 else 1000
-    return Protocol(epochs, batch_size=64, augmentation=kind, strategy=strategy_of(kind, setting, model, cutmix=True),
-                    schedule="idc", cutmix=0.0 if setting.dataset == "MNIST" and mosaics else 0.5)
+    kind, mosaics = kind or "composed", facts.factor > 1
+    epochs = 400 if model == "DenseNet" and mosaics and (facts.num_stored or 0) >= 50 else 1000
+    return Protocol(epochs, batch_size=64, augmentation=kind, strategy=strategy_of(kind, facts, model, cutmix=True),
+                    schedule="idc", cutmix=0.0 if facts.dataset == "MNIST" and mosaics else 0.5)
 
 
-def _idc_large(model, setting, kind):
-    kind, many = kind or "imagenet", (setting.num_classes or 10) >= 100
-    protocol = Protocol(_large_epochs(setting, many), batch_size=64, augmentation=kind, schedule="idc", cutmix=1.0,
-                        strategy=strategy_of(kind, setting, model, cutmix=True))
+def _idc_large(model, facts, kind):
+    kind, many = kind or "imagenet", (facts.num_classes or 10) >= 100
+    protocol = Protocol(_large_epochs(facts, many), batch_size=64, augmentation=kind, schedule="idc", cutmix=1.0,
+                        strategy=strategy_of(kind, facts, model, cutmix=True))
     return replace(protocol, lr=0.1, weight_decay=1e-4, batch_size=128) if many else protocol
 
 
-def _large_epochs(setting, many):
+def _large_epochs(facts, many):
     """Return the epochs that are asked for, or those of IDC's table."""
-    if setting.epochs is not None:
-        return setting.epochs
-    if setting.num_images is None:
+    if facts.epochs is not None:
+        return facts.epochs
+    if facts.num_images is None:
         raise InputError("IDC's epochs on large images depend on the images per class; give num_images, or epochs")
-    epochs = next((epochs for most, epochs in LARGE_EPOCHS if setting.num_images <= most), 300)
+    epochs = next((epochs for most, epochs in LARGE_EPOCHS if facts.num_images <= most), 300)
     return 2 * epochs // 300 * 100 if many else epochs
 
 
-def dcbench(model: str, setting: Setting, kind: str | None = None) -> Protocol:
+def dcbench(model: str, facts: DataFacts, kind: str | None = None) -> Protocol:
     """DC-BENCH: SGD 0.01, momentum 0.9, weight decay 5e-4, minibatches of 256, five networks, DC's schedule.
 
     One recipe for the sets of every method, varied by the augmentation: none (the evaluator's default) with 300 epochs,
@@ -191,23 +191,23 @@ def dcbench(model: str, setting: Setting, kind: str | None = None) -> Protocol:
     augmentations. (Its program cuts to 8 bits, ours rounds; its Adam at 0.003 is an option that no default takes.)
     """
     kind = kind or "none"
-    return Protocol(300 if kind == "none" else 1000, augmentation=kind, strategy=strategy_of(kind, setting, model))
+    return Protocol(300 if kind == "none" else 1000, augmentation=kind, strategy=strategy_of(kind, facts, model))
 
 
-def full(model: str, setting: Setting, kind: str | None = None) -> Protocol:
+def full(model: str, facts: DataFacts, kind: str | None = None) -> Protocol:
     """How the whole training set is trained: DSA's optimiser and augmentation, 100 epochs.
 
     Digits, which are few: 30 epochs and minibatches of 32, so that there are enough steps.
     """
-    return replace(dsa(model, setting, kind), **(FULL_DIGITS if setting.dataset == "Digits" else FULL_EPOCHS))
+    return replace(dsa(model, facts, kind), **(FULL_DIGITS if facts.dataset == "Digits" else FULL_EPOCHS))
 
 
-def dd(model: str, setting: Setting, kind: str | None = None) -> StepProtocol:
+def dd(model: str, facts: DataFacts, kind: str | None = None) -> StepProtocol:
     """Dataset Distillation: plain descent along the steps of a set, 10 batches 3 times over where it has none."""
     return StepProtocol()
 
 
-def rtp(model: str, setting: Setting, kind: str | None = None) -> NamedProtocol:
+def rtp(model: str, facts: DataFacts, kind: str | None = None) -> NamedProtocol:
     """RTP: SGD 0.01, momentum 0.9, no weight decay, minibatches of 640, 300 epochs at one learning rate, ten networks.
 
     As published without augmentation, or with one that is drawn anew for every step and image (siamese). The number of
@@ -215,7 +215,7 @@ def rtp(model: str, setting: Setting, kind: str | None = None) -> NamedProtocol:
     """
     kind = kind or "none"
     return NamedProtocol(300, batch_size=640, weight_decay=0.0, augmentation=kind,
-                         strategy=strategy_of(kind, setting, model), schedule="constant", name="rtp")
+                         strategy=strategy_of(kind, facts, model), schedule="constant", name="rtp")
 
 
 PROTOCOLS = {

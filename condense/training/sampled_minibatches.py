@@ -29,7 +29,7 @@ def class_minibatches(counts: Sequence[int], size: int | None, num_steps: int, r
     if views > 1:
         things = class_minibatches([count // views for count in counts], size, num_steps, rng, classes, device)
         rng = generator_on(torch.device(device), rng)
-        return [views * of + torch.randint(views, (len(of),), generator=rng, device=device) for of in things]
+        return [views * rows + torch.randint(views, (len(rows),), generator=rng, device=device) for rows in things]
     if len(set(counts)) != 1:
         raise InputError(f"minibatches of classes need the same number of images in each, not {sorted(set(counts))}")
     of_class, classes = counts[0], torch.arange(len(counts)) if classes is None else torch.as_tensor(classes)

@@ -1,4 +1,4 @@
-"""Dataset Distillation at use time: plain descent along the learned steps, in order, and nothing else."""
+"""How a set of Dataset Distillation is used: plain descent along the learned steps, in order."""
 
 from collections.abc import Callable, Iterable, Sequence
 

@@ -45,8 +45,8 @@ class Steps:
             return [constant if lr is None else lr] * number                    # type: ignore[list-item]
         if len(self.sizes) != number:
             raise InputError(f"{len(self.sizes)} step sizes were learned with this set, and {epochs} epochs of "
-                             f"{len(self.rows)} batches take {number}; leave --epoch_eval_train out, or give --lr_net, "
-                             "one step size for all")
+                             f"{len(self.rows)} batches take {number}; leave --epoch_eval_train out, or give --lr_net "
+                             "as one step size for all")
         return list(self.sizes)
 
 

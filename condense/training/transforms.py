@@ -39,7 +39,7 @@ def _on_device(values, dtype, device):
 def require_pixels(kind: str, pixels: Space | None) -> None:
     """Raise ValueError where augmentation `kind` cannot work on data of the `Space` `pixels` (None: unknown)."""
     if kind in PIXEL_KINDS and pixels is None:
-        raise InputError(f"augmentation {kind} works on pixels; say with pixels=Space.of(real) what they are")
+        raise InputError(f"augmentation {kind} works on pixels; give their space with pixels=Space.of(real)")
     if kind == "imagenet" and len(pixels.mean) != 3:      # type: ignore[union-attr, arg-type]
         raise InputError("augmentation imagenet is for colour images; choose none, siamese or composed for grey ones")
 

@@ -136,7 +136,7 @@ def test_configs_are_frozen():
 @dataclasses.dataclass(frozen=True)
 class Named(Script):
     init: str = redefault("init", "real", aliases=("pix_init",))
-    syn_lr: float = option(0.1, "step size", above=0, aliases=("lr_teacher", "lr_start"))
+    syn_lr: float = option(0.1, "step size", gt=0, aliases=("lr_teacher", "lr_start"))
     whiten: bool = option(False, "whiten", aliases=("zca_whitening",))
 
 
@@ -169,7 +169,7 @@ def test_two_names_of_one_option_in_a_yaml_file_are_refused_whatever_their_value
     path = yaml_file("".join(f"{key}: 0.5\n" for key in keys))
     with pytest.raises(OptionError, match="lr_|syn_lr") as error:
         named("--config", path)
-    assert str(error.value).startswith(f"{path}: {keys[1]} is another name of an option that is there already")
+    assert str(error.value).startswith(f"{path}: {keys[1]} is another name of an option that the file already has")
 
 
 def test_values_under_other_names_are_checked(yaml_file):
@@ -220,7 +220,7 @@ def test_starts_are_those_that_some_parameterization_offers():
 
 def test_an_option_that_two_parameterizations_share_belongs_to_both():
     class One(SyntheticSet):
-        OPTIONS = {"factor": dict(default=2, help="how often", least=1)}
+        OPTIONS = {"factor": dict(default=2, help="how often", ge=1)}
 
     class Two(One):
         pass

@@ -11,7 +11,7 @@ from condense.core.errors import OptionError
 @dataclass(frozen=True)
 class Config:
     sets: tuple[str, ...] = option((), "sets to score", positional="SET")
-    rates: tuple[float, ...] = option((0.1,), "learning rates", above=0)
+    rates: tuple[float, ...] = option((0.1,), "learning rates", gt=0)
     kinds: tuple[str, ...] = option(("random",), "baselines", choices=("random", "herding", "full"))
     seed: int = option(0, "seed")
     config: str | None = option(None, "YAML")

@@ -1,4 +1,4 @@
-"""Baselines beside a set that has starts of its own, or attacks a class: they begin, and are labelled, as it is."""
+"""Baselines of a set that has starts of its own, or attacks a class: they begin, and are labelled, as it is."""
 
 from dataclasses import replace
 
@@ -8,8 +8,8 @@ import torch.nn.functional as F
 from torch.func import functional_call
 
 from condense.comparison import baselines
+from condense.comparison.baseline_rows import Baselines
 from condense.comparison.baselines import best_draws, chosen_real, optimised_real, random_real, tuned_rate
-from condense.comparison.beside import Baselines
 from condense.comparison.conditions import USUAL, Conditions
 from condense.comparison.real_sets import MAKERS, made_set, random_set
 from condense.comparison.scored_set import together

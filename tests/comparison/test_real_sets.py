@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from condense.comparison import baselines
+from condense.comparison.baseline_rows import BASELINES, Baselines
 from condense.comparison.baselines import best_draws, chosen_real, optimised_real, tuned_rate
-from condense.comparison.beside import BASELINES, Baselines
 from condense.comparison.real_sets import MAKERS, made_set, random_set
 from condense.core.randomness import Streams
 from condense.evaluation import choose_lr, evaluate

@@ -108,7 +108,7 @@ def test_only_test_images_of_seen_classes_are_tested_and_every_class_may_be_gues
     assert view.test_labels.tolist() == real.test_labels[kept].tolist() and len(view) == len(kept)
     images = torch.cat([images for images, _ in view.test_batches(50)])
     assert torch.equal(images, real.normalise(real.test_images[kept]))
-    memory = TensorSet(*(torch.cat(of) for of in zip(*[(real.batch_of(real.indices_of(label)[:5]).images(),
+    memory = TensorSet(*(torch.cat(tensors) for tensors in zip(*[(real.batch_of(real.indices_of(label)[:5]).images(),
                                                         torch.full((5,), label)) for label in (9, 3, 0, 5)])))
     (score,) = evaluate(memory, view, {"ConvNetD1": Protocol(epochs=2)}, 1, lambda key, i: Streams(0)("evaluation", i),
                         Compute(), progress=False, confusion=True)["ConvNetD1"]

@@ -54,7 +54,7 @@ def test_options_of_scoring_change_the_sets_of_methods_that_condense_with_them_a
 def test_overwriting_removes_beforehand_so_that_scripts_always_go_on(tmp_path):
     cell = continual.METHODS["MTT"].cell(options("--overwrite"), (7, 2), tmp_path, {})
     experts = continual.METHODS["MTT"].experts_cell(options("--overwrite"), (7, 2), cell, {})
-    assert [(of.resume, of.overwrite) for of in (cell, experts)] == [(True, False)] * 2
+    assert [(config.resume, config.overwrite) for config in (cell, experts)] == [(True, False)] * 2
 
 
 def test_help_names_the_choices_that_methods_leave_and_who_else_takes_an_option(capsys):
@@ -62,8 +62,9 @@ def test_help_names_the_choices_that_methods_leave_and_who_else_takes_an_option(
         options("--help")
     text = " ".join(capsys.readouterr().out.split())
     for part in ("--space {pixels,random,trained}", "--dis_metric {ours,mse,cos}", "--loss_type {ce,mse}",
-                 "network of condensing and of scoring", "of those scored, and in DC's and DSA's inner loop",
-                 "of trajectory matching's experts", "samples_predicted_correctly"):
+                 "network to condense with and to evaluate on",
+                 "of the evaluated networks, and in the inner loop of DC and DSA",
+                 "of the experts of trajectory matching", "samples_predicted_correctly"):
         assert part in text, part
     assert "--zca" not in text
 
@@ -72,7 +73,8 @@ def test_presets_make_a_script_the_method(tmp_path):
     cells = {name: method.cell(options(), (7, 2), tmp_path, {}) for name, method in continual.METHODS.items()}
     assert [cells[name].method for name in ("DC", "DSA", "LoDSA", "k-means")] == ["DC", "DSA", "DSA", "k-means"]
     assert (cells["DC"].init, cells["DSA"].init) == ("noise", "real")           # as published
-    assert {name for name, cell in cells.items() if cell.parameterization == "low_rank"} == {
+    assert {name for name, cell in cells.items()
+            if getattr(cell, "parameterization", None) == "low_rank"} == {
         "LoDC", "LoDSA", "LoDM", "LoMTT"}
 
 
@@ -105,8 +107,8 @@ def test_an_option_that_no_method_of_the_call_has_is_refused_with_those_that_do(
     (("--methods", "LoDM+pixels"), "LoDM has no other form"), (("--methods", "random", "--lr_img", "1"), "--lr_img is"),
     (("--methods", "DM", "--compare", "both"), "add random or herding"),
     (("--methods", "LoDC", "--cl_data_path", "x"), "no published files of LoDC, only of herding, DSA, DM, LoDM"),
-    (("--methods", "DM", "--zca"), "looks ahead; leave --zca out"),
-    (("--methods", "DM", "--cl_space", "raw"), "--cl_space says how the pixels in --cl_data_path are"),
+    (("--methods", "DM", "--zca"), "look ahead; leave --zca out"),
+    (("--methods", "DM", "--cl_space", "raw"), "--cl_space is the space of the pixels in --cl_data_path"),
     (("--methods", "DM", "--cl_data_path", "x", "--Iteration", "3"), "--Iteration condenses"),
 ])
 def test_methods_that_cannot_be_compared_are_refused(flags, mend):

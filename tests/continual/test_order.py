@@ -72,7 +72,7 @@ def test_random_memory_leaves_the_global_generator_alone_and_repeats():
     rows = random_rows(real, order, 4)
     assert np.random.rand() == expected
     assert all(torch.equal(a, b) for a, b in zip(rows, random_rows(real, order, 4)))
-    labels = [real.labels[of].tolist() for of in rows]
+    labels = [real.labels[row].tolist() for row in rows]
     assert labels == [[label for label in classes for _ in range(4)] for classes in order.steps]
     assert len(set(torch.cat(rows).tolist())) == 40
 

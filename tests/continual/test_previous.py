@@ -14,9 +14,9 @@ SCORED = {"num_eval": 3, "epoch_eval_train": 9, "lr_net": 0.01, "batch_train": 2
 
 def summary(*names, compare="bytes", orders=2, **options):
     """Return what later commands look at in a summary of the rows `names`."""
-    of = {"seed": 0, "methods": sorted({name.split(",")[0] for name in names}), "compare": compare, "rank": None,
+    found = {"seed": 0, "methods": sorted({name.split(",")[0] for name in names}), "compare": compare, "rank": None,
           "Iteration": None, **SCORED, **options}
-    return {"format_version": 2, "code": "c", "versions": {"torch": "2"}, "fingerprint": "f", "options": of,
+    return {"format_version": 2, "code": "c", "versions": {"torch": "2"}, "fingerprint": "f", "options": found,
             "protocol": {"epochs": 9}, "orders": {str(seed): [[0, 1]] for seed in range(orders)},
             "methods": {name: {"row": name} for name in names}}
 
@@ -52,7 +52,7 @@ def test_other_images_and_unreadable_files_are_refused(tmp_path):
     assert read_previous(path) == before
     for content in ("{", "[]", "{}", '{"options": {}, "fingerprint": "f", "methods": {}}'):
         path.write_text(content)
-        with pytest.raises(OptionError, match="cannot be read; move it away"):
+        with pytest.raises(OptionError, match="cannot be read; move it to another folder"):
             read_previous(path)
 
 
@@ -98,7 +98,8 @@ def test_other_published_files_are_refused_and_more_of_them_are_not():
             self.digests = digests
 
         def facts(self):
-            return {"files": {seed[1:]: {"name": f"cl_{seed}.pt", "sha256": of} for seed, of in self.digests.items()}}
+            return {"files": {seed[1:]: {"name": f"cl_{seed}.pt", "sha256": digest}
+                              for seed, digest in self.digests.items()}}
 
         def path_of(self, name):
             return f"folder/{name}"

@@ -62,7 +62,7 @@ def soft(data):
 
 FIRST, SECOND, THIRD = (class_order(10, 5, seed) for seed in range(3))
 FAULTS = {
-    "other classes than seed 1 brings then": drawn_steps(SECOND, 2, steps=THIRD.steps),
+    "other classes than seed 1 has at this step": drawn_steps(SECOND, 2, steps=THIRD.steps),
     "step 4 holds other classes": [*drawn_steps(SECOND, 2)[:4], drawn_steps(SECOND, 2)[0]],
     "holds 4 steps, not 5": drawn_steps(SECOND, 2)[:4],
     "images (3, 8, 8), Digits has (1, 8, 8)": drawn_steps(SECOND, 2, channels=3),
@@ -98,7 +98,7 @@ def real_steps(real, order, number, scale):
     for classes in order.steps:
         rows = torch.cat([real.indices_of(label)[:number] for label in classes])
         pixels = real.images[rows].double()
-        mean, std = (torch.tensor(of, dtype=torch.float64)[:, None, None] for of in (real.mean, real.std))
+        mean, std = (torch.tensor(values, dtype=torch.float64)[:, None, None] for values in (real.mean, real.std))
         normalised = (pixels / 255 - mean) / std
         images = {"raw": pixels / 255, "0..255": pixels, "normalised": normalised}[scale]
         given.append((images.float(), real.labels[rows]))
@@ -127,7 +127,7 @@ def test_pixels_of_every_scale_become_normalised(scale, flags, tmp_path):
 def test_pixels_that_do_not_tell_their_space_are_asked_for(tmp_path):
     write(tmp_path / NAME.format(2, 0), drawn_steps(FIRST, 2))
     write(tmp_path / NAME.format(6, 0), drawn_steps(FIRST, 6))
-    for ipc, reason in ((2, "20 images are too few"), (6, "is nearest but not clearly so")):
+    for ipc, reason in ((2, "20 images are too few"), (6, "is nearest, but not clearly")):
         (source,) = published(tmp_path, "--methods", "DM", ipc=ipc)
         with pytest.raises(ValueError, match=f"{reason}.*; give --cl_space normalised or raw$"):
             source.check([FIRST])
@@ -143,7 +143,7 @@ def test_bytes_are_not_taken_for_normalised_whatever_the_flag_says(tmp_path):
 def test_whitened_pixels_are_refused(tmp_path):
     real = load_data("Digits", zca=True)
     rows = [torch.cat([real.indices_of(label)[:50] for label in classes]) for classes in FIRST.steps]
-    write(tmp_path / NAME.format(50, 0), [(real.images[of], real.labels[of]) for of in rows])
+    write(tmp_path / NAME.format(50, 0), [(real.images[index], real.labels[index]) for index in rows])
     (source,) = published(tmp_path, "--methods", "DM", ipc=50)
-    with pytest.raises(ValueError, match="pixels are taken for whitened .* --cl_space normalised or raw"):
+    with pytest.raises(ValueError, match="pixels seem to be whitened .* --cl_space normalised or raw"):
         source.check([FIRST])

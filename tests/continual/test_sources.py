@@ -1,4 +1,4 @@
-"""Where parts come from: what a folder holds already is held against the protocol before any work."""
+"""Where parts come from: what a folder holds already is checked against the protocol before any work."""
 
 import pytest
 import torch

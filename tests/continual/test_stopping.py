@@ -42,7 +42,7 @@ def test_an_overwrite_that_is_stopped_goes_on_without_the_flag(tmp_path, monkeyp
     run(tmp_path, *flags)
     (score,) = tmp_path.glob(f"cl_{STEM}/scores/random_seed0_step0_*.json")
     content = json.loads(score.read_text())
-    forged = {**content, "scores": [{**of, "confusion": [[7] * 10] * 10} for of in content["scores"]]}
+    forged = {**content, "scores": [{**score, "confusion": [[7] * 10] * 10} for score in content["scores"]]}
     score.write_text(json.dumps(forged))
     assert run(tmp_path, *flags)["methods"]["random"]["mean"][0] == pytest.approx(0.1)         # what is there is taken
     evaluated, real_evaluate = [], scoring.evaluate

@@ -11,7 +11,7 @@ from PIL import Image
 
 from condense.comparison.tables import FORMATS
 from condense.continual.order import class_order
-from condense.continual.pace import Pace
+from condense.continual.pace import ComparisonPace
 from condense.continual.plot import COLOURS, MARKERS, draw, save_figure
 from condense.continual.scoring import ScoreBook
 from condense.continual.summary import figures, notes_of, save_summary, table_of
@@ -29,8 +29,8 @@ def scores_of(order, rights, tests=20):
         for matrix, right in zip(counts, of_networks):
             for label in order.seen(step):
                 matrix[label, label], matrix[label, (label + 1) % 4] = right, tests - right
-        listed.append([Score(right / tests, 1, 0, confusion=tuple(map(tuple, of.tolist())))
-                       for of, right in zip(counts, of_networks)])
+        listed.append([Score(right / tests, 1, 0, confusion=tuple(map(tuple, counted.tolist())))
+                       for counted, right in zip(counts, of_networks)])
     return listed
 
 
@@ -38,27 +38,27 @@ def scores_of(order, rights, tests=20):
 def summary():
     orders = [class_order(4, 2, seed) for seed in range(2)]
     scores = [scores_of(orders[0], [(20, 18), (10, 12)]), scores_of(orders[1], [(16, 14), (8, 6)])]
-    of = figures(orders, scores)
+    found = figures(orders, scores)
     return {"dataset": "toy", "model": "MLP", "ipc": 3, "orders": {str(o.seed): o.steps for o in orders},
-            "methods": {name: {"images_per_class": 3, "bytes_per_class": 1200, **of}
+            "methods": {name: {"images_per_class": 3, "bytes_per_class": 1200, **found}
                         for name in ("random", "DM+low_rank")}}
 
 
 def test_figures_are_means_over_all_networks_of_all_orders(summary):
-    of = summary["methods"]["random"]
-    assert of["runs"] == [{"seed": s, "network": i} for s in range(2) for i in range(2)]
-    assert of["accuracies"] == [[1.0, 0.5], [0.9, 0.6], [0.8, 0.4], [0.7, 0.3]]
-    assert of["mean"] == pytest.approx([0.85, 0.45])
-    assert of["std"] == pytest.approx([np.sqrt(0.0125), np.sqrt(0.0125)])
-    assert of["std_of_orders"] == pytest.approx([0.1, 0.1])         # of 0.95 and 0.75, of 0.55 and 0.35
-    assert of["average_accuracy"]["std_of_orders"] == pytest.approx(0.1)      # of 0.75 and 0.55
-    assert of["forgetting"]["std_of_orders"] == pytest.approx(0)    # of 0.4 and 0.4
-    assert of["average_accuracy"]["of_runs"] == pytest.approx([0.75, 0.75, 0.6, 0.5])
-    assert of["average_accuracy"]["mean"] == pytest.approx(0.65)
-    assert of["forgetting"]["of_runs"] == pytest.approx([0.5, 0.3, 0.4, 0.4])
-    assert of["class_accuracies"][1] == pytest.approx([0.45] * 4)
-    assert np.array(of["final_confusion"]).sum() == 4 * 4 * 20
-    assert of["task_accuracies"][0][1] is None and of["task_accuracies"][1] == pytest.approx([0.45, 0.45])
+    found = summary["methods"]["random"]
+    assert found["runs"] == [{"seed": s, "network": i} for s in range(2) for i in range(2)]
+    assert found["accuracies"] == [[1.0, 0.5], [0.9, 0.6], [0.8, 0.4], [0.7, 0.3]]
+    assert found["mean"] == pytest.approx([0.85, 0.45])
+    assert found["std"] == pytest.approx([np.sqrt(0.0125), np.sqrt(0.0125)])
+    assert found["std_of_orders"] == pytest.approx([0.1, 0.1])         # of 0.95 and 0.75, of 0.55 and 0.35
+    assert found["average_accuracy"]["std_of_orders"] == pytest.approx(0.1)      # of 0.75 and 0.55
+    assert found["forgetting"]["std_of_orders"] == pytest.approx(0)    # of 0.4 and 0.4
+    assert found["average_accuracy"]["of_runs"] == pytest.approx([0.75, 0.75, 0.6, 0.5])
+    assert found["average_accuracy"]["mean"] == pytest.approx(0.65)
+    assert found["forgetting"]["of_runs"] == pytest.approx([0.5, 0.3, 0.4, 0.4])
+    assert found["class_accuracies"][1] == pytest.approx([0.45] * 4)
+    assert np.array(found["final_confusion"]).sum() == 4 * 4 * 20
+    assert found["task_accuracies"][0][1] is None and found["task_accuracies"][1] == pytest.approx([0.45, 0.45])
     json.dumps(summary, allow_nan=False)
 
 
@@ -66,8 +66,8 @@ def test_classes_not_seen_under_some_orders_are_averaged_over_the_others(summary
     orders = [class_order(4, 2, seed) for seed in range(2)]
     first = summary["methods"]["random"]["class_accuracies"][0]
     for label in range(4):
-        of = [mean for order, mean in zip(orders, (0.95, 0.75)) if label in order.steps[0]]
-        assert first[label] == (pytest.approx(np.mean(of)) if of else None)
+        seen = [mean for order, mean in zip(orders, (0.95, 0.75)) if label in order.steps[0]]
+        assert first[label] == (pytest.approx(np.mean(seen)) if seen else None)
 
 
 def test_the_table_has_a_row_for_each_memory_in_percent_with_one_decimal(summary):
@@ -110,7 +110,7 @@ def test_eleven_memories_are_told_apart_by_colour_and_by_marker(summary):
     lines = draw(summary).axes[0].lines
     for looks in ([line.get_color() for line in lines], [line.get_marker() for line in lines]):
         assert len(set(looks[:11])) == 11
-    assert len(COLOURS) == len(MARKERS) and len({(of.get_color(), of.get_linestyle()) for of in lines}) == 13
+    assert len(COLOURS) == len(MARKERS) and len({(line.get_color(), line.get_linestyle()) for line in lines}) == 13
 
 
 def test_the_picture_is_a_png_with_a_line_for_every_memory(summary, tmp_path):
@@ -129,7 +129,7 @@ def test_without_matplotlib_there_is_no_picture_but_a_word_about_it(summary, tmp
 
 def test_the_rest_is_told_once_from_one_step_of_every_memory():
     sources = [SimpleNamespace(name="random"), SimpleNamespace(name="DM")]
-    pace = Pace(sources, orders=2, steps=3)
+    pace = ComparisonPace(sources, orders=2, steps=3)
     pace.note(sources[0], 0, None, 2.0)
     assert pace.remaining() is None
     pace.note(sources[1], 0, 10.0, 4.0)
@@ -140,7 +140,7 @@ def test_the_rest_is_told_once_from_one_step_of_every_memory():
 
 def test_what_was_there_already_costs_nothing():
     source = SimpleNamespace(name="DM")
-    pace = Pace([source], orders=1, steps=3)
+    pace = ComparisonPace([source], orders=1, steps=3)
     pace.note(source, 0, None, None)
     pace.note(source, 1, None, None)
     assert pace.remaining() is None

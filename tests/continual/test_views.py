@@ -35,7 +35,7 @@ def test_networks_see_one_image_of_each_base_in_an_epoch(compared):
         images, labels = result["data"][0]
         assert len(images) == 5 * 3 * 3                    # (4 * 5 * 64 - 3 * 92) // (5 * 64) = 3 bases of a class
         sets.append((images, torch.tensor(classes)[labels]))
-    memory, protocols = [torch.cat(of) for of in zip(*sets)], siamese_protocols(
+    memory, protocols = [torch.cat(tensors) for tensors in zip(*sets)], siamese_protocols(
         ["ConvNetD1"], 4, 0.01, 8, "color_crop_cutout_scale_rotate")
 
     def scored(views):

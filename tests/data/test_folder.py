@@ -42,7 +42,7 @@ def test_one_tree_holds_out_a_stratified_fifth_by_seed_and_says_so(tmp_path, cap
     write_tree(tmp_path / inside, count=10)
     with caplog.at_level(logging.INFO, "condense"):
         real = load_data("folder", tmp_path, seed=3, **QUIET)
-    assert "held out a stratified fifth by seed 3, 4 of 20 images" in caplog.text
+    assert "a stratified fifth is held out with seed 3, 4 of 20 images" in caplog.text
     assert real.class_counts == [8, 8] and torch.bincount(real.test_labels).tolist() == [2, 2]
     ants = torch.cat([real.images[:8], real.test_images[:2]])
     assert sorted(ants[:, 1, 0, 0].tolist()) == list(range(0, 100, 10))          # none lost, none twice

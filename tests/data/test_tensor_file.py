@@ -68,7 +68,7 @@ def test_without_a_test_part_a_stratified_fifth_is_held_out_and_said(tmp_path, c
     with caplog.at_level(logging.INFO, "condense"):
         real = load_data("file", path, seed=1)
     assert real.class_counts == [3, 3, 3] and sorted(real.test_labels.tolist()) == [0, 1, 2]
-    assert "held out a stratified fifth by seed 1, 3 of 12" in caplog.text
+    assert "a stratified fifth is held out with seed 1, 3 of 12" in caplog.text
 
 
 @pytest.mark.parametrize("classes, names", [(None, ["-1", "4", "70"]), (["x", "y", "z"], ["x", "y", "z"])])

@@ -98,9 +98,9 @@ def test_a_part_of_the_test_images_is_scored_as_those_rows_of_the_whole(digits, 
 
 def test_images_kept_for_selection_are_tested_beside_the_test_images_or_in_their_place(digits, data):
     selection = SelectionImages(digits, seeded(3))
-    beside, instead = score(data, digits, selection=selection), score(data, selection)
-    assert [one.selection_accuracy for one in beside] == [one.test_accuracy for one in instead]
-    assert [one.test_accuracy for one in beside] == [one.test_accuracy for one in score(data, digits)]
+    with_selection, instead = score(data, digits, selection=selection), score(data, selection)
+    assert [one.selection_accuracy for one in with_selection] == [one.test_accuracy for one in instead]
+    assert [one.test_accuracy for one in with_selection] == [one.test_accuracy for one in score(data, digits)]
 
 
 def test_counts_of_a_few_guesses():

@@ -11,12 +11,15 @@ from condense.core.source_code import PACKAGE, code_files
 from condense.evaluation.cache_key import DECIDING, cache_key, code_of_scores
 from condense.operators import Compute
 
-# Imported by files that decide scores, but without a part in any: they word errors and names, find and write files,
-# sort the rows of images when they are loaded (the fingerprint of the data holds these), and add up confusion matrices.
-NO_PART = {"__init__.py", "methods.py", "comparison/__init__.py", "comparison/intervals.py", "continual/__init__.py",
-           "continual/sources.py", "core/__init__.py", "core/errors.py", "core/extras.py", "core/files.py",
-           "core/registry.py", "core/source_code.py", "core/words.py", "data/__init__.py", "data/pixels.py",
-           "sharing/__init__.py", "sharing/stored.py"}
+# Imported by files that decide scores, but without a part in any: they word errors, names and types, find and write
+# files, parse options, hand on the names of their rooms, store results, sort the rows of images when they are loaded
+# (the fingerprint of the data holds these), and add up confusion matrices.
+NO_PART = {"__init__.py", "cli/__init__.py", "comparison/__init__.py", "comparison/intervals.py",
+           "continual/__init__.py", "continual/order.py", "continual/sources.py", "core/__init__.py",
+           "core/errors.py", "core/extras.py", "core/files.py", "core/registry.py", "core/source_code.py",
+           "core/types.py", "core/words.py", "data/__init__.py", "data/pixels.py", "matching/__init__.py",
+           "methods.py", "run/__init__.py", "run/results.py", "sharing/__init__.py", "sharing/stored.py",
+           "synthetic/__init__.py"}
 KEYS = {"scores": DECIDING, "baselines": (*DECIDING, *baselines.OWN_FILES), "steps": (*DECIDING, *scoring.OWN_FILES)}
 
 
@@ -29,8 +32,8 @@ def imported(name):
         elif isinstance(node, ast.ImportFrom):
             found |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
     parts = [dotted.split(".")[1:] for dotted in found if dotted.split(".")[0] == "condense"]
-    paths = {"/".join([*of[:depth], "__init__.py"]) for of in parts for depth in range(len(of) + 1)}
-    return {name for name in paths | {"/".join(of) + ".py" for of in parts} if (PACKAGE / name).is_file()}
+    paths = {"/".join([*names[:depth], "__init__.py"]) for names in parts for depth in range(len(names) + 1)}
+    return {name for name in paths | {"/".join(names) + ".py" for names in parts} if (PACKAGE / name).is_file()}
 
 
 @pytest.mark.parametrize("parts", KEYS.values(), ids=KEYS)

@@ -84,8 +84,8 @@ fractions = st.integers(0, 8).map(lambda eighths: eighths / 8)
 @given(st.lists(st.lists(st.tuples(fractions, fractions), min_size=2, max_size=2), min_size=1, max_size=8),
        st.sampled_from(["val", "test"]))
 def test_the_best_is_the_first_iteration_with_the_highest_mean_of_what_it_is_chosen_on(values, select_on):
-    found, asked = offered(select_on, [{"MLP": [score(*pair) for pair in of]} for of in values])
-    means = [sum(pair[select_on == "val"] for pair in of) for of in values]
+    found, asked = offered(select_on, [{"MLP": [score(*pair) for pair in pairs]} for pairs in values])
+    means = [sum(pair[select_on == "val"] for pair in pairs) for pairs in values]
     place = means.index(max(means))
     assert found["facts"]["iteration"] == 10 * place and found["set"] == ["images", place]
     assert found["facts"]["selection_accuracy"] == means[place] / 2

@@ -1,4 +1,4 @@
-"""Where experts lie, in which order, and what the file beside them says."""
+"""Where experts lie, in which order, and what the file in their folder says."""
 
 import shlex
 from pathlib import Path

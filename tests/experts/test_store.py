@@ -162,14 +162,14 @@ def refused(folder, mend, **more):
 
 def test_what_is_there_is_never_replaced_unasked(tmp_path):
     make(tmp_path, 2)
-    refused(tmp_path, "--resume, start afresh with --overwrite", resume=False)
+    refused(tmp_path, "--resume, start again with --overwrite", resume=False)
     refused(tmp_path, "--mom was 0.0, is 0.9", about={**ABOUT, "options": {"mom": 0.9}})
     refused(tmp_path, "other images", about={**ABOUT, "fingerprint": "cd"})
     (tmp_path / "replay_buffer_5.pt").touch()
     refused(tmp_path, "does not list replay_buffer_5.pt")
     (tmp_path / "replay_buffer_5.pt").unlink()
     (tmp_path / "replay_buffer_0.pt").rename(tmp_path / "away")
-    refused(tmp_path, "replay_buffer_0.pt.* is gone")
+    refused(tmp_path, "replay_buffer_0.pt.* is missing")
     (tmp_path / "away").rename(tmp_path / "replay_buffer_0.pt")
     (tmp_path / "buffer.json").write_text("{")
     refused(tmp_path, "--overwrite")

@@ -40,9 +40,9 @@ def test_experts_with_one_snapshot_have_no_segments_but_can_be_read_as_networks(
 
 def test_epochs_beyond_those_held_name_the_flags_to_lower(tmp_path):
     folder = describe(write(tmp_path / "b"), first_epoch=40)
-    refused(ValueError, folder, "epochs 40 to 45", "up to epoch 46", "--max_start_epoch or --expert_epochs",
+    refused(ValueError, folder, "epochs 40 to 45", "epochs up to 46", "--max_start_epoch or --expert_epochs",
             needs=(40, 46))
-    refused(ValueError, folder, "epochs 40 to 45", "from epoch 0", "--min_start_epoch to 40", needs=(0, 45))
+    refused(ValueError, folder, "epochs 40 to 45", "epochs from 0", "--min_start_epoch to 40", needs=(0, 45))
 
 
 @pytest.mark.parametrize("changes, words", [
@@ -146,5 +146,5 @@ def test_file_that_the_sidecar_does_not_list_is_refused(tmp_path):
     folder = describe(write(tmp_path / "b"))
     opened(folder)
     (folder / "replay_buffer_7.pt").write_bytes((folder / "replay_buffer_0.pt").read_bytes())
-    with pytest.raises(ValueError, match="does not list replay_buffer_7.pt; move it away"):
+    with pytest.raises(ValueError, match="does not list replay_buffer_7.pt; move it to another folder"):
         opened(folder)

@@ -102,14 +102,14 @@ def test_descending_through_a_second_derivative_brings_gradients_together(metric
     labels = torch.tensor([0, 1])
     images = torch.randn(2, 12, requires_grad=True)
 
-    def of(batch, **how):
+    def gradients_on(batch, **how):
         loss = torch.nn.functional.cross_entropy(net(batch), labels)
         return torch.autograd.grad(loss, list(net.parameters()), **how)
 
-    real = of(torch.randn(2, 12))
+    real = gradients_on(torch.randn(2, 12))
     optimizer, losses = torch.optim.Adam([images], lr=0.05), []
     for _ in range(40):
-        losses.append(gradient_distance(real, of(images, create_graph=True), metric))
+        losses.append(gradient_distance(real, gradients_on(images, create_graph=True), metric))
         optimizer.zero_grad()
         losses[-1].backward()
         optimizer.step()

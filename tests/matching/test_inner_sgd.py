@@ -87,11 +87,11 @@ def test_gradients_of_images_labels_and_step_sizes_equal_those_of_the_full_graph
 def test_gradients_agree_with_central_differences_along_themselves_and_random_directions(problem, mode):
     gradients = problem.gradients(mode)
     rng = torch.Generator().manual_seed(2)
-    for which, of in enumerate(gradients):
-        for direction in [of, *(torch.randn(of.shape, generator=rng, dtype=torch.float64) for _ in range(2))]:
+    for which, grad in enumerate(gradients):
+        for direction in [grad, *(torch.randn(grad.shape, generator=rng, dtype=torch.float64) for _ in range(2))]:
             direction = direction / direction.norm()
             slope = (moved(problem, which, 1e-4 * direction) - moved(problem, which, -1e-4 * direction)) / 2e-4
-            assert float((of * direction).sum()) == pytest.approx(slope, abs=1e-5 * float(of.norm())), NAMES[which]
+            assert float((grad * direction).sum()) == pytest.approx(slope, abs=1e-5 * float(grad.norm())), NAMES[which]
 
 
 def moved(problem, which, by):
@@ -136,8 +136,8 @@ def test_gradients_are_those_of_the_reverse_sweep_by_hand(problem, mode):
 
 
 def test_rows_that_are_not_drawn_get_no_gradient_and_all_others_some(problem):
-    for of in problem.gradients("constant")[:2]:
-        assert torch.equal(of[0], torch.zeros_like(of[0])) and of[1:].flatten(1).abs().amax(1).min() > 0
+    for grad in problem.gradients("constant")[:2]:
+        assert torch.equal(grad[0], torch.zeros_like(grad[0])) and grad[1:].flatten(1).abs().amax(1).min() > 0
 
 
 @pytest.mark.parametrize("mode", EXACT)
@@ -184,8 +184,8 @@ def test_window_is_the_graph_cut_by_hand_in_front_of_it(momentum, mode, first):
     state = problem.sgd.start(problem.start)
     for t in range(problem.num_steps):
         state = state.detach() if t == first else state
-        of = problem.inner_gradient(t, problem.sgd.weights(state), images, logits.softmax(1))
-        state = problem.sgd.step(t, state, of, lr)
+        gradient = problem.inner_gradient(t, problem.sgd.weights(state), images, logits.softmax(1))
+        state = problem.sgd.step(t, state, gradient, lr)
     by_hand = torch.autograd.grad(problem.outer_loss(problem.sgd.weights(state)), inputs)
     for name, ours, cut in zip(NAMES, problem.gradients(mode, first), by_hand):
         assert relative(ours, cut) < 1e-9, name
@@ -233,8 +233,8 @@ def test_only_the_windows_states_are_kept():
     images, logits, lr = problem.inputs()
 
     def step(t, state, images, labels, lr):
-        of = problem.inner_gradient(t, problem.sgd.weights(state), images, labels)
-        return problem.sgd.step(t, state, of, lr)
+        gradient = problem.inner_gradient(t, problem.sgd.weights(state), images, labels)
+        return problem.sgd.step(t, state, gradient, lr)
 
     end = unroll(step, problem.sgd.start(problem.start), 6, (images, logits.softmax(1), lr), "constant", first=4)
     assert end.grad_fn.starts.shape == (2, 2, *problem.start.shape)                # steps, weights and velocity

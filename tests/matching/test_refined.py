@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 from condense.matching.class_gradients import PerClass, matching_over_classes
 from condense.matching.refined import (
     REFINED_METRICS,
-    Part,
+    DrawnPart,
     image_step,
     is_matched,
     part_of_each,
+    refined_defaults,
     refined_distances,
-    refined_settings,
 )
 from condense.networks.convnet import ConvNet
 from condense.operators import Compute
@@ -70,7 +70,7 @@ def test_distance_of_every_class_equals_a_loop_over_channels_and_entries(metric,
 @pytest.mark.parametrize("metric", REFINED_METRICS)
 def test_equal_gradients_have_no_distance(metric):
     assert refined_distances(gradients(0), gradients(0), metric, True, True).tolist() == pytest.approx(
-        [0] * CLASSES, abs=1e-3)                             # tiny biases are felt beside the epsilon of the cosine
+        [0] * CLASSES, abs=1e-3)                             # for tiny biases the epsilon of the cosine counts
 
 
 @pytest.mark.parametrize("metric", REFINED_METRICS)
@@ -135,7 +135,7 @@ def smooth_net():
 def loss_of(net, pixels, metric, index=None):
     """The loss of IDC over all classes of a set with 3 images of each class, or of a part of it."""
     whole, real = Batch(pixels, [3] * CLASSES), Batch(drawn(12, 1), [4] * CLASSES)
-    part = whole if index is None else Part(whole, index, [len(index) // CLASSES] * CLASSES)
+    part = whole if index is None else DrawnPart(whole, index, [len(index) // CLASSES] * CLASSES)
 
     def distance(a, b):
         return refined_distances(a, b, metric).sum()
@@ -208,7 +208,7 @@ def test_a_part_is_drawn_anew_by_another_seed_and_reaches_every_image():
 ])
 def test_settings_are_those_published_for_the_data_or_for_what_is_most_like_it(
         dataset, channel, classes, large, expected):
-    found = refined_settings(dataset, channel, classes, large)
+    found = refined_defaults(dataset, channel, classes, large)
     assert (found.niter, found.metric, found.lr_img, found.n_data, found.early) == expected
 
 

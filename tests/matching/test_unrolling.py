@@ -88,12 +88,12 @@ def test_gradients_of_pixels_labels_and_step_size_equal_those_of_the_full_graph(
 def test_gradients_agree_with_central_differences_along_themselves_and_five_random_directions(problem, mode):
     gradients = problem.gradients(mode)
     rng = torch.Generator().manual_seed(2)
-    for which, of in enumerate(gradients):
-        randoms = [torch.randn(of.shape, generator=rng, dtype=torch.float64) for _ in range(5)]
-        for direction in [of, *randoms]:
+    for which, grad in enumerate(gradients):
+        randoms = [torch.randn(grad.shape, generator=rng, dtype=torch.float64) for _ in range(5)]
+        for direction in [grad, *randoms]:
             direction = direction / direction.norm()
             slope = (moved(problem, which, direction, 1e-5) - moved(problem, which, direction, -1e-5)) / 2e-5
-            assert float((of * direction).sum()) == pytest.approx(slope, abs=1e-5 * float(of.norm()))
+            assert float((grad * direction).sum()) == pytest.approx(slope, abs=1e-5 * float(grad.norm()))
 
 
 def moved(problem, which, direction, length):

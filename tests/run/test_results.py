@@ -114,7 +114,7 @@ def test_a_file_that_is_cut_off_is_refused(tmp_path, share):
     save_result(tmp_path / "r.pt", *content())
     whole = (tmp_path / "r.pt").read_bytes()
     (tmp_path / "r.pt").write_bytes(whole[:int(share * len(whole))])
-    assert "cut off or no result file" in refusal(tmp_path / "r.pt")
+    assert "incomplete or no result file" in refusal(tmp_path / "r.pt")
 
 
 class Foreign:

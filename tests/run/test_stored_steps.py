@@ -66,7 +66,7 @@ def test_an_unfinished_outcome_keeps_the_steps_of_what_is_done_and_of_what_is_un
 
 
 def test_state_of_an_outcome_from_before_there_were_steps_is_taken_up():
-    state = {name: of for name, of in Outcome().state().items() if name not in ("steps", "starts")}
+    state = {name: value for name, value in Outcome().state().items() if name not in ("steps", "starts")}
     outcome = Outcome()
     outcome.restore(state)
     assert outcome.steps == outcome.starts == []

@@ -95,7 +95,7 @@ def test_images_that_show_one_base_are_told_where_there_are_any(tmp_path):
     assert row(text, "views") == "every 2 images in a row show one base, of which an epoch sees one"
     content["meta"]["options"]["n_style"] = 1
     torch.save(content, path)
-    assert all("| views |" not in of and "base;" not in of for of in (plain, card(source_of(path))))
+    assert all("| views |" not in text and "base;" not in text for text in (plain, card(source_of(path))))
 
 
 def test_scores_are_mean_and_population_std_over_all_networks(tmp_path):
@@ -136,9 +136,9 @@ def test_networks_that_were_not_trained_are_not_scored(tmp_path):
 
 
 @pytest.mark.parametrize("content, error, mend", [
-    (None, FileNotFoundError, "no file of scores .*evaluate.py writes one"),
+    (None, FileNotFoundError, "no file .*evaluate.py writes files of scores"),
     ("[1]", ValueError, "holds no rows of scores"),
-    ('{"rows": [{"network": "MLP"}]}', ValueError, "take one that evaluate.py wrote"),
+    ('{"rows": [{"network": "MLP"}]}', ValueError, "give a file that evaluate.py wrote"),
 ])
 def test_a_file_that_holds_no_scores_is_one_line(tmp_path, content, error, mend):
     if content:

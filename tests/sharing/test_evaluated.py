@@ -9,6 +9,7 @@ import torch
 import evaluate
 from condense import evaluate_set, load_synthetic_set
 from condense.data import load_data
+from condense.data.space import Space
 from condense.run.results import describe, save_result
 from condense.run.script import run_script
 from tests.evaluated import normalised, real_pixels, write_layout
@@ -35,7 +36,7 @@ def test_a_result_scores_as_its_run_and_the_script_score_it(own, tmp_path):
     expected = by_script(tmp_path, own)
     for experiment in range(2):
         ours = evaluate_set(own, experiment=experiment, device="cpu")
-        assert ours == {network: of[experiment] for network, of in expected.items()}
+        assert ours == {network: listed[experiment] for network, listed in expected.items()}
         of_run = torch.load(own, weights_only=True)["accs_all_exps"]["ConvNetW32"]
         assert ours["ConvNetW32"] == of_run[2 * experiment:2 * experiment + 2]
 
@@ -45,7 +46,7 @@ def test_another_protocol_seed_and_networks_score_as_the_script_does(own, tmp_pa
     expected = by_script(tmp_path, own, "--protocol", protocol, "--seed", "3", "--pool", "MLP", "ConvNetD1",
                          "--epoch_eval_train", "2", "--num_eval", "2", "--experiment", "1")
     ours = evaluate_set(str(own), protocol=protocol, seed=3, experiment=1, **QUICK)
-    assert ours == {network: of for network, (of,) in expected.items()} and list(ours) == ["MLP", "ConvNetD1"]
+    assert ours == {network: listed for network, (listed,) in expected.items()} and list(ours) == ["MLP", "ConvNetD1"]
 
 
 @pytest.mark.parametrize("layout", ["reference", "steps", "mtt", "idc", "folder"])
@@ -72,18 +73,17 @@ def test_images_and_a_loaded_set_score_as_the_file_of_the_same_images(tmp_path, 
 def test_a_loaded_set_is_brought_to_the_constants_and_class_numbers_of_the_data(digits):
     pixels, labels = real_pixels()
     plain = load_of(normalised(pixels), labels, digits)
-    other = replace(plain, images=(pixels - 0.5) / 0.25, labels=9 - labels, mean=(0.5,), std=(0.25,),
-                    class_names=tuple("9876543210"))
+    other = replace(plain, images=(pixels - 0.5) / 0.25, labels=9 - labels,
+                    space=Space("normalised", (0.5,), (0.25,)), class_names=tuple("9876543210"))
     longer = {**QUICK, "networks": "MLP", "epochs": 40, "lr": 0.05}
-    (expected, brought, by_number) = (min(evaluate_set(of, "Digits", **longer)["MLP"])
-                                      for of in (plain, other, replace(other, class_names=None)))
+    (expected, brought, by_number) = (min(evaluate_set(one, "Digits", **longer)["MLP"])
+                                      for one in (plain, other, replace(other, class_names=None)))
     assert brought == pytest.approx(expected, abs=0.03) and brought > 0.6 and by_number < 0.2
 
 
 def load_of(images, labels, real):
     from condense.sharing.loading import LoadedSet
-    return LoadedSet(images, labels, tuple(real.class_names), tuple(real.mean), tuple(real.std), None, None,
-                     "loaded.pt", "")
+    return LoadedSet(images, labels, tuple(real.class_names), Space.of(real), None, "loaded.pt", "")
 
 
 def test_a_whitened_set_is_scored_in_its_own_space(tmp_path):

@@ -9,7 +9,14 @@ import torch
 from condense.data import Whitening, load_data
 from condense.data.constants import PUBLISHED
 from condense.run.results import load_result
-from condense.sharing.export import Choice, beside, write_folder, write_reference, write_safetensors, write_tensors
+from condense.sharing.export import (
+    Choice,
+    metadata_path,
+    write_folder,
+    write_reference,
+    write_safetensors,
+    write_tensors,
+)
 from condense.sharing.formats import FORMATS
 from condense.sharing.layouts import read_set
 from condense.synthetic.multi_formation import decode
@@ -148,7 +155,7 @@ def test_safetensors_carry_one_json_in_the_header_and_beside(tmp_path):
     with safe_open(tmp_path / "out.safetensors", "pt") as file:
         header = json.loads(file.metadata()["condense"])
         kinds = {key: file.get_tensor(key).dtype for key in file.keys()}                # noqa: SIM118
-    assert header == json.loads(beside(tmp_path / "out.safetensors").read_text(encoding="utf-8"))
+    assert header == json.loads(metadata_path(tmp_path / "out.safetensors").read_text(encoding="utf-8"))
     assert kinds == {"images": torch.float32, "labels": torch.int64, "lr": torch.float32}
     assert header["space"] == "normalised" and header["mean"] == list(real.mean) and header["lr"] == 0.25
     assert len(header["source_sha256"]) == 64 and header["class_names"] == list("0123456789")

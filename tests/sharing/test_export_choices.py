@@ -9,8 +9,8 @@ from tests.sharing.export_sets import own_result, source_of
 
 @pytest.mark.parametrize("asked, mend", [
     ({"experiment": 2}, "2 experiments, numbered from 0; there is no --experiment 2"),
-    ({"which": "best"}, "no set of the best iteration; take --which last"),
-    ({"space": "zca"}, "no ZCA belongs to it; take --space normalised or raw"),
+    ({"which": "best"}, "no set of the best iteration; give --which last"),
+    ({"space": "zca"}, "has no ZCA whitening; give --space normalised or raw"),
 ])
 def test_what_a_set_does_not_have_is_refused(tmp_path, asked, mend):
     path, _, _ = own_result(tmp_path)
@@ -38,11 +38,11 @@ def test_nothing_unasked_is_replaced_and_the_set_itself_never(tmp_path):
     path, asked = tmp_path / "set.pt", Choice(replace=True)
     path.write_bytes(b"set")
     (tmp_path / "set.json").write_text("{}")
-    with pytest.raises(FileExistsError, match="set.json is there already; --overwrite"):
+    with pytest.raises(FileExistsError, match="set.json exists already; --overwrite"):
         plan(("safetensors",), path, tmp_path, None, Choice())
     assert plan(("safetensors",), path, tmp_path, None, asked) == {"safetensors": tmp_path / "set.safetensors"}
     with pytest.raises(FileExistsError, match="is the set itself"):
         plan(("tensors",), path, tmp_path, path, asked)
     (tmp_path / "set_png").mkdir()
-    with pytest.raises(FileExistsError, match="no exported tree"):
+    with pytest.raises(FileExistsError, match="not an exported tree"):
         plan(("folder",), path, tmp_path, None, asked)

@@ -187,9 +187,9 @@ def test_a_server_that_is_not_there_is_said(cache):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    with refused(FileNotFoundError, "cannot be had", "network"):
+    with refused(FileNotFoundError, "cannot be downloaded", "network"):
         local_copy(f"http://127.0.0.1:{port}/x.pt", progress=False)
-    with refused(FileNotFoundError, "cannot be had"):
+    with refused(FileNotFoundError, "cannot be downloaded"):
         local_copy("http://no-such-host.invalid/x.pt", progress=False)
     assert files_in(cache) == []
 

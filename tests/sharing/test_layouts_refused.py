@@ -72,7 +72,7 @@ class Payload:
         return open, (self.path, "w")
 
 
-@pytest.mark.parametrize("place", ["alone", "beside the data", "as a label", "pickled without torch", "old format"])
+@pytest.mark.parametrize("place", ["alone", "next to the data", "as a label", "pickled without torch", "old format"])
 def test_objects_are_refused_and_nothing_runs(tmp_path, place):
     target, path = tmp_path / "ran", tmp_path / "set.pt"
     hostile = Payload(target)
@@ -84,7 +84,7 @@ def test_objects_are_refused_and_nothing_runs(tmp_path, place):
         saved(path, content, _use_new_zipfile_serialization=place != "old format")
     refusal(path)
     assert not target.exists()
-    if place == "beside the data":                       # it would have worked, had anybody asked
+    if place == "next to the data":                       # it would have worked, had anybody asked
         torch.load(path, weights_only=False)["meta"].close()
         assert target.exists()
 

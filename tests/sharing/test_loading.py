@@ -135,7 +135,7 @@ def test_a_set_comes_in_the_space_that_is_asked_for(tmp_path, digits, white, no_
     assert torch.equal(raw.images, digits.space.decode(images.double()).float()) and raw.images.min() < 0
     assert torch.equal(raw.pixels(), raw.images.clamp(0, 1))
     assert torch.equal(load_set(path, to="normalised").images, images)
-    with pytest.raises(ValueError, match="no ZCA belongs to it"):
+    with pytest.raises(ValueError, match="has no ZCA whitening"):
         load_set(path, to="zca")
     whitened = load_set(a_result(tmp_path / "w.pt", white, [[images, LABELS]]), to="raw")
     assert torch.allclose(whitened.images, white.zca.restore(images), atol=1e-4)

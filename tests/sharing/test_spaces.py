@@ -139,7 +139,7 @@ def test_what_says_that_it_is_decoded_is_not_decoded_again(digits, spaces):
     for decoded in (1, 2):
         file = a_file(*chosen(digits, 2), space="raw", said_by="so", decoded=decoded)
         assert place(file, spaces).decode == place(file, spaces, decode=1).decode == 1
-        with pytest.raises(ValueError, match="decoded already, as networks train on them; leave --decode out"):
+        with pytest.raises(ValueError, match="decoded images already; leave --decode out"):
             place(file, spaces, decode=2)
 
 

@@ -97,7 +97,7 @@ def test_an_earlier_tree_is_replaced_whole_and_only_when_asked(tmp_path):
 def test_a_folder_of_other_things_is_never_replaced(tmp_path):
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "me.png").write_bytes(b"dear")
-    with pytest.raises(FileExistsError, match="no exported tree, and stays"), \
+    with pytest.raises(FileExistsError, match="not an exported tree and is not replaced"), \
             atomic_folder(tmp_path / "photos", replace=True):
         raise AssertionError("it was begun")
     assert (tmp_path / "photos" / "me.png").read_bytes() == b"dear"

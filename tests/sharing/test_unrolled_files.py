@@ -125,9 +125,9 @@ def test_the_reference_layout_says_what_it_leaves_out(tmp_path):
 
 def test_images_that_steps_belong_to_are_not_decoded_further(tmp_path):
     path, _ = unrolled_result(tmp_path)
-    with pytest.raises(ValueError, match="steps on its images as they are; leave --decode out"):
+    with pytest.raises(ValueError, match="steps that use its images undecoded; leave --decode out"):
         load_synthetic_set(path, decode=2)
-    with pytest.raises(ValueError, match="steps on its images as they are; leave --decode out"):
+    with pytest.raises(ValueError, match="steps that use its images undecoded; leave --decode out"):
         source_of(path, decode=2).bundle()
 
 

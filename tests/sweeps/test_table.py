@@ -169,14 +169,14 @@ def test_broken_foreign_and_unfinished_files_are_named_or_passed_over(show, tmp_
     (tmp_path / "res_DM_MNIST_MLP_2ipc_unfinished.pt").write_bytes(b"PK")
     lines = show("--rows", "ipc")
     broken, foreign = sorted((line for line in lines if line.startswith("Not read: ")), reverse=True)
-    assert "res_DM_MNIST_MLP_1ipc.pt is cut off" in broken and "res_DC_MNIST_MLP_1ipc.pt has no 'meta'" in foreign
+    assert "res_DM_MNIST_MLP_1ipc.pt is incomplete" in broken and "res_DC_MNIST_MLP_1ipc.pt has no 'meta'" in foreign
     assert lines[2].startswith("| 1 | 92.0 ± 1.4 (54.0 ± 2.8)") and "unfinished" not in "".join(lines)
 
 
 def test_baselines_of_another_result_do_not_count(show, tmp_path):
     path = write(tmp_path, GOOD, BAD)
-    beside = path.with_name(f"{path.stem}_baselines.json")
-    beside.write_text(json.dumps({**json.loads(beside.read_text()), "fingerprint": "g"}))
+    saved = path.with_name(f"{path.stem}_baselines.json")
+    saved.write_text(json.dumps({**json.loads(saved.read_text()), "fingerprint": "g"}))
     lines = show("--rows", "ipc")
     assert "92.0 ± 1.4‡ (–)" in lines[2] and any("make it again" in line for line in lines)
 

@@ -137,7 +137,7 @@ def cosine_by_hand(synthetic, pair, weigh=lambda rows, view: 1.0):
     """Return L_cos of all bases under the two of `pair`; the image of row i as view v is multiplied by weigh(i, v)."""
     rows = [torch.arange(len(synthetic.bases)) * synthetic.views + j for j in pair]
     features = as_layers(synthetic.adversary, 2, 3, synthetic.bases.shape[2:])[0]
-    seen = [features(synthetic.images()[of] * weigh(of, view)) for view, of in enumerate(rows)]
+    seen = [features(synthetic.images()[index] * weigh(index, view)) for view, index in enumerate(rows)]
     cosines = [(a @ b) / (a.norm() * b.norm()) for a, b in zip(*seen)]
     return sum((cosine + 1) / 2 for cosine in cosines) / len(cosines)
 
@@ -165,7 +165,7 @@ def test_views_are_augmented_by_the_groups_of_their_images_or_those_of_a_class_a
     loss = synthetic.extra_loss(noted, seeded())
     rows = torch.arange(6) * 4
     assert noted.groups == [torch.cat([group(rows + first, 0), group(rows + second, 1)]).tolist()]
-    expected = cosine_by_hand(synthetic, pair, lambda of, view: (1.0 + group(of, view))[:, None, None, None])
+    expected = cosine_by_hand(synthetic, pair, lambda rows, view: (1.0 + group(rows, view))[:, None, None, None])
     torch.testing.assert_close(loss, expected)
 
 

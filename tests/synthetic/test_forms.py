@@ -42,5 +42,5 @@ def test_meta_is_believed_before_options():
 
 @pytest.mark.parametrize("meta", [{"views": 0}, {"views": "2"}, {"decoded": 2.0}, {"decoded": True}])
 def test_what_is_no_number_is_refused(meta):
-    with pytest.raises(ValueError, match="set.pt says (views|decoded) .*, not a number from 1 on; make the result"):
+    with pytest.raises(ValueError, match="set.pt says (views|decoded) .*, not a whole number of 1 or more; "):
         form_in(meta, "set.pt")

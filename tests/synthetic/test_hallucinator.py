@@ -191,8 +191,8 @@ def test_class_means_in_chunks_have_the_values_and_gradients_of_all_images_at_on
     synthetic, net = random_set(channel=1, im_size=(8, 8)), get_network("ConvNetD1", 1, 3, (8, 8), seeded()).double()
     embed = Compute().wrap(net.requires_grad_(False).embed)
     found = []
-    for of, recompute in ((None, False), (chunk, False), (chunk, True)):
-        means = class_means(embed, synthetic, None, of, recompute)
+    for size, recompute in ((None, False), (chunk, False), (chunk, True)):
+        means = class_means(embed, synthetic, None, size, recompute)
         gradients = torch.autograd.grad(means.square().sum(), tuple(synthetic.parameters()))
         found.append((means.detach(), *gradients))
     for others in found[1:]:
@@ -255,8 +255,8 @@ def test_bases_of_other_channels_start_as_averages_of_neighbouring_channels_of_i
 
     images = torch.randn(6, 3, 5, 6, generator=seeded())
     synthetic = random_set(channel=3, base_channel=base_channel).float().start_from(Batch())
-    for channel, of in enumerate(averaged):
-        torch.testing.assert_close(synthetic.bases[:, channel].detach(), images[:, of].mean(1))
+    for channel, channels in enumerate(averaged):
+        torch.testing.assert_close(synthetic.bases[:, channel].detach(), images[:, channels].mean(1))
 
 
 def test_start_from_other_images_starts_hallucinators_too(digits):

@@ -8,7 +8,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from condense.synthetic.latent_decoder import LatentDecoder
-from condense.synthetic.latent_grades import CELLS, GRADES, Request, plan
+from condense.synthetic.latent_grades import CELLS, GRADES, LatentChoices, plan
 
 SHAPES = dict(num_classes=st.integers(1, 12), channel=st.integers(1, 3),
               im_size=st.tuples(st.integers(1, 36), st.integers(1, 36)))
@@ -16,9 +16,9 @@ CHOICES = dict(number=st.sampled_from(["auto", 1, 2, 3, 7]), codes=st.sampled_fr
                latent_channels=st.sampled_from(["auto", "auto", 1, 5]))
 
 
-def stored(request, chosen):
+def stored(choices, chosen):
     return (chosen.number * chosen.architecture.decoder_floats
-            + request.num_classes * chosen.codes_per_class * chosen.architecture.code_floats)
+            + choices.num_classes * chosen.codes_per_class * chosen.architecture.code_floats)
 
 
 @pytest.mark.parametrize("num_classes, channel, side, ipc, grade, number, codes, total", [
@@ -29,12 +29,12 @@ def stored(request, chosen):
 def test_cells_are_those_of_the_reference_sheet_and_hold_no_further_code(num_classes, channel, side, ipc, grade, number,
                                                                          codes, total):
     for asked in ("auto", grade):
-        request = Request(num_classes, ipc, channel, (side, side), asked)
-        chosen = plan(request)
+        choices = LatentChoices(num_classes, ipc, channel, (side, side), asked)
+        chosen = plan(choices)
         latent, hidden = GRADES[grade]
         assert chosen.architecture.channels == (latent, *hidden, channel)
-        assert (chosen.number, chosen.codes_per_class, stored(request, chosen)) == (number, codes, total)
-        assert total <= request.budget < total + num_classes * chosen.architecture.code_floats
+        assert (chosen.number, chosen.codes_per_class, stored(choices, chosen)) == (number, codes, total)
+        assert total <= choices.budget < total + num_classes * chosen.architecture.code_floats
 
 
 def test_every_cell_is_tested_above():
@@ -45,14 +45,14 @@ def test_every_cell_is_tested_above():
 @settings(max_examples=300, deadline=None)
 def test_budget_is_never_exceeded_and_holds_as_many_codes_as_it_can(num_classes, channel, im_size, ipc, number, codes,
                                                                     latent_channels):
-    request = Request(num_classes, ipc, channel, im_size, "auto", latent_channels, (), number, codes)
+    choices = LatentChoices(num_classes, ipc, channel, im_size, "auto", latent_channels, (), number, codes)
     try:
-        chosen = plan(request)
+        chosen = plan(choices)
     except ValueError:
         assume(False)
-    assert stored(request, chosen) <= request.budget == num_classes * ipc * channel * im_size[0] * im_size[1]
+    assert stored(choices, chosen) <= choices.budget == num_classes * ipc * channel * im_size[0] * im_size[1]
     one_more = replace(chosen, codes_per_class=chosen.codes_per_class + 1)
-    assert codes != "auto" or stored(request, one_more) > request.budget
+    assert codes != "auto" or stored(choices, one_more) > choices.budget
     assert number == "auto" or chosen.number == number
     assert codes == "auto" or chosen.codes_per_class == codes
     assert latent_channels == "auto" or chosen.architecture.channels[0] == latent_channels
@@ -63,18 +63,18 @@ def test_budget_is_never_exceeded_and_holds_as_many_codes_as_it_can(num_classes,
 @settings(max_examples=300, deadline=None)
 def test_refused_budget_names_the_smallest_ipc_and_the_most_of_what_was_asked_that_fit(
         num_classes, channel, im_size, ipc, number, codes, latent_channels):
-    request = Request(num_classes, ipc, channel, im_size, "auto", latent_channels, (), number, codes)
+    choices = LatentChoices(num_classes, ipc, channel, im_size, "auto", latent_channels, (), number, codes)
 
     def fits(**changes):
         try:
-            return bool(plan(replace(request, **changes)))
+            return bool(plan(replace(choices, **changes)))
         except ValueError:
             return False
 
     if fits():
         return
     with pytest.raises(ValueError, match="does not hold") as refused:
-        plan(request)
+        plan(choices)
     message = str(refused.value)
     assert "\n" not in message
     smallest = int(re.search(r"--ipc (\d+) or more$", message)[1])
@@ -86,15 +86,15 @@ def test_refused_budget_names_the_smallest_ipc_and_the_most_of_what_was_asked_th
 
 
 def test_a_cell_whose_grade_leaves_no_room_for_what_is_asked_falls_back_on_the_rule():
-    chosen = plan(Request(10, 1, 3, (32, 32), number=60))
+    chosen = plan(LatentChoices(10, 1, 3, (32, 32), number=60))
     assert chosen.number == 60 and chosen.architecture.channels[0] < GRADES["XS"][0]
 
 
 def test_grades_and_channels_are_taken_as_they_are_given():
-    request = Request(10, 10, 3, (32, 32), "S", 20)
-    assert plan(request).architecture.channels == (20, 16, 8, 3)
-    assert plan(replace(request, grade="T1", hidden=(5, 4))).architecture.channels == (20, 5, 4, 3)
-    assert plan(replace(request, grade="auto")).architecture.channels == (20, 20, 10, 3)
+    choices = LatentChoices(10, 10, 3, (32, 32), "S", 20)
+    assert plan(choices).architecture.channels == (20, 16, 8, 3)
+    assert plan(replace(choices, grade="T1", hidden=(5, 4))).architecture.channels == (20, 5, 4, 3)
+    assert plan(replace(choices, grade="auto")).architecture.channels == (20, 20, 10, 3)
 
 
 @pytest.mark.parametrize("options, mend", [
@@ -102,12 +102,12 @@ def test_grades_and_channels_are_taken_as_they_are_given():
                               "XS, S, M, B, D1, D10, D50"),
     (dict(latent_grade="Z"), "unknown grade 'Z'; choose one of: XS"),
     (dict(latent_hidden=(8,)), "--latent_hidden has 1 number, but decoders of 32x32 images, of 3 layers, take 2"),
-    (dict(latent_grade="B"), "768 numbers for each of 10 classes beside 1 decoder of 56,523; use --ipc 3 or more"),
+    (dict(latent_grade="B"), "768 numbers for each of 10 classes next to 1 decoder of 56,523; use --ipc 3 or more"),
     (dict(n_decoder=8, latent_grade="XS"), "use --n_decoder 7 or less, or --ipc 2 or more"),
     (dict(codes_per_class=9, latent_grade="XS", n_decoder=4),
-     "does not hold 9 codes of 192 numbers for each of 10 classes beside 4 decoders of 3,765; use --n_decoder 3 or "
+     "does not hold 9 codes of 192 numbers for each of 10 classes next to 4 decoders of 3,765; use --n_decoder 3 or "
      "less, or --codes_per_class 8 or less, or --ipc 2 or more"),
-    (dict(budget="published"), "how this form's paper counts is not known; leave --budget out"),
+    (dict(budget="published"), "the paper of this form does not say how it counts; leave --budget out"),
 ])
 def test_what_cannot_be_is_refused_by_its_mend(options, mend):
     with pytest.raises(ValueError, match=re.escape(mend)):

@@ -122,8 +122,9 @@ def test_fit_is_adam_on_the_mean_squared_error():
 
 
 @pytest.mark.parametrize("steps, told", [
-    (40, "about 20 s for this start: 40 steps (0.5 s each), anew in each experiment; shorter with --warmup_steps"),
-    (200, "about 2 min for this start: 200 steps (0.5 s each)"), (20, "about 10 s for this start"), (19, None)])
+    (40, "this start takes about 20 s: 40 steps (0.5 s each), repeated in each experiment; shorter with "
+         "--warmup_steps"),
+    (200, "this start takes about 2 min: 200 steps (0.5 s each)"), (20, "this start takes about 10 s"), (19, None)])
 def test_a_fit_that_takes_long_says_so_after_a_few_steps_of_which_the_first_does_not_count(
         caplog, monkeypatch, steps, told):
     latent, batch = random_set(num_classes=1, channel=3, im_size=(4, 6), **QUICK), tiny_real((9,)).sample([0])
@@ -138,7 +139,7 @@ def test_a_fit_that_takes_long_says_so_after_a_few_steps_of_which_the_first_does
     with caplog.at_level(logging.INFO, "condense"):
         fit(decode, list(latent.parameters()), batch, torch.tensor([[0, 1], [2, 3]]), steps, seeded())
     assert len(lines) == steps and lines[:4] == [[]] * 4
-    assert all(len(of) == 1 and of[0].startswith(told) if told else not of for of in lines[4:])
+    assert all(len(said) == 1 and said[0].startswith(told) if told else not said for said in lines[4:])
 
 
 def test_minibatches_go_through_all_rows_in_random_order_time_and_again(monkeypatch):

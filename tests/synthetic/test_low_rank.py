@@ -187,7 +187,7 @@ def test_distribution_matching_gives_the_hosts_loss_and_reaches_both_factors(dig
     augment = draw_siamese("scale_rotate", 10, seeded())
     target = class_means(embed, digits.sample(digits.classes, 20, seeded()), augment)
     sets = twins(digits, 3)
-    losses = [(class_means(embed, of, augment, chunk, recompute) - target).square().sum() for of in sets]
+    losses = [(class_means(embed, own, augment, chunk, recompute) - target).square().sum() for own in sets]
     for loss in losses:
         loss.backward()
     torch.testing.assert_close(*losses, rtol=1e-4, atol=0)
@@ -199,7 +199,8 @@ def test_gradient_matching_gives_the_hosts_loss_and_reaches_both_factors(digits)
     gradients = class_gradients(net, Compute(), chunk=16)
     batch = digits.sample(digits.classes, 10, seeded())
     sets = twins(digits, 2)
-    losses = [matching_over_classes(lambda *sides: class_distances(*sides).sum(), gradients, batch, of) for of in sets]
+    losses = [matching_over_classes(lambda *sides: class_distances(*sides).sum(), gradients, batch, own)
+              for own in sets]
     for loss in losses:
         loss.backward()
     torch.testing.assert_close(*losses, rtol=1e-4, atol=0)

@@ -112,7 +112,7 @@ def enlarged_by_hand(image, scale):
 
 
 def neighbours(position, scale, size):
-    """The two pixels beside a position of the enlarged line, and their weights."""
+    """The two pixels next to a position of the enlarged line, and their weights."""
     place = max((position + 0.5) / scale - 0.5, 0)
     low = math.floor(place)
     return (low, 1 - (place - low)), (min(low + 1, size - 1), place - low)
@@ -270,7 +270,7 @@ def test_distribution_matching_gives_the_hosts_loss_and_reaches_both_tables(digi
     augment = draw_siamese("scale_rotate", 10, seeded())
     target = class_means(embed, digits.sample(digits.classes, 20, seeded()), augment)
     sets = twins(AddressableMemory(10, 1, 1, (8, 8)).init_from(digits, "real", seeded()))
-    losses = [(class_means(embed, of, augment, chunk, recompute) - target).square().sum() for of in sets]
+    losses = [(class_means(embed, one, augment, chunk, recompute) - target).square().sum() for one in sets]
     for loss in losses:
         loss.backward()
     torch.testing.assert_close(*losses, rtol=1e-4, atol=0)
@@ -282,7 +282,8 @@ def test_gradient_matching_gives_the_hosts_loss_and_reaches_both_tables(digits):
     gradients = class_gradients(net, Compute(), chunk=16)
     batch = digits.sample(digits.classes, 10, seeded())
     sets = twins(AddressableMemory(10, 1, 1, (8, 8)).init_from(digits, "real", seeded()))
-    losses = [matching_over_classes(lambda *sides: class_distances(*sides).sum(), gradients, batch, of) for of in sets]
+    losses = [matching_over_classes(lambda *sides: class_distances(*sides).sum(), gradients, batch, own)
+              for own in sets]
     for loss in losses:
         loss.backward()
     torch.testing.assert_close(*losses, rtol=1e-4, atol=0)

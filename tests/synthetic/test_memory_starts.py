@@ -47,7 +47,7 @@ def test_start_depends_on_the_generator_alone(digits, how):
 @pytest.mark.parametrize("scale, im_size", [(1, (4, 6)), (2, (4, 6)), (3, (6, 6)), (2, (8, 2))])
 @pytest.mark.parametrize("n_basis", [1, 3, 10])
 def test_real_start_is_the_nearest_set_that_so_many_bases_can_show(scale, im_size, n_basis):
-    """What is left out is the smallest possible: held against a pseudoinverse and a dense SVD."""
+    """What is left out is the smallest possible: compared with a pseudoinverse and a dense SVD."""
     real = tiny_real(im_size=im_size)
     memory = AddressableMemory(3, 1, 3, im_size, n_basis, scale, num_per_class=5).init_from(real, "real", seeded())
     rows = Pixels(3, 5, 3, im_size).init_from(real, "real", seeded()).images().detach().double().flatten(1)

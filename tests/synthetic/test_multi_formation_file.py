@@ -72,7 +72,7 @@ def test_part_that_does_not_fit_is_named_in_one_line(name, value, said):
 
 
 def test_factor_of_a_file_that_no_set_has_is_refused():
-    with pytest.raises(ValueError, match="--factor 5 leaves a tile of 8x6 images without a pixel"):
+    with pytest.raises(ValueError, match="--factor 5 makes tiles of 8x6 images without a pixel"):
         MultiFormation.from_factors(random_mosaics().factors() | {"factor": 5})
 
 

@@ -1,4 +1,4 @@
-"""The parts that a set has beside its images: labels and learned steps, and checkpoints of before they were parts."""
+"""The parts of a set other than its images: labels and learned steps, and checkpoints of before they were parts."""
 
 import copy
 

@@ -158,9 +158,9 @@ def test_rtp_trains_as_pytorchs_optimizer_does_from_pytorchs_default_start():
 
 def test_a_learned_step_size_leaves_rtp_alone_and_its_name_is_stored_with_it():
     protocol = one("rtp", lr_learned=0.5)
-    assert protocol.lr == 0.01 and protocol.taught(0.5) == protocol == protocol_of(asdict(protocol))
+    assert protocol.lr == 0.01 and protocol.with_step_size(0.5) == protocol == protocol_of(asdict(protocol))
     assert replace(protocol, lr=0.5).lr == 0.5 and protocol.for_one_epoch().epochs == 1
-    with pytest.raises(ValueError, match="none that this version knows .*; name one with --protocol"):
+    with pytest.raises(ValueError, match="unknown to this version .*; name one with --protocol"):
         protocol_of({**asdict(protocol), "warmup": 5})
 
 

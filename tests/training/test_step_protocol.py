@@ -101,7 +101,7 @@ def test_stacked_networks_take_the_steps_that_each_takes_alone(digits, data, mod
     sets = [data, replace(data, tensor=other.images())]
     protocol = StepProtocol(momentum=0.5)
     nets, alone = ([network(seeded(i), model).double() for i in range(2)] for _ in range(2))
-    sets = [replace(of, tensor=of.tensor.double()) for of in sets]
+    sets = [replace(one, tensor=one.tensor.double()) for one in sets]
     figures = train_stacked(nets, sets, protocol, [seeded(), seeded()])
     for i, net in enumerate(alone):
         single = train_network(net, sets[i], protocol, seeded())
@@ -186,8 +186,8 @@ def test_other_protocols_are_stored_as_ever():
     ({"augmentation": "siamese", "strategy": "color"}, "choose another --protocol"),
     ({"weight_decay": 1e-4}, "plain descent"),
     ({"net_init": "xaver"}, "did you mean xavier"),
-    ({"distill_steps": 0}, "one step or more"),
-    ({"schedule": "drop"}, "one step or more"),
+    ({"distill_steps": 0}, "one or more steps"),
+    ({"schedule": "drop"}, "one or more steps"),
 ])
 def test_what_is_no_part_of_it_is_refused(values, mend):
     with pytest.raises(ValueError, match=mend):

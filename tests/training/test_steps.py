@@ -110,15 +110,15 @@ SIZES, ROWS = torch.full((4,), 0.1), torch.tensor([[0, 1], [2, 3]])
 
 
 @pytest.mark.parametrize("content, start, mend", [
-    ({"rows": ROWS}, None, "sizes of its steps are no numbers above 0"),
-    ({"sizes": SIZES - 0.1, "rows": ROWS}, None, "sizes of its steps are no numbers above 0"),
-    ({"sizes": SIZES * torch.nan, "rows": ROWS}, None, "sizes of its steps are no numbers above 0"),
+    ({"rows": ROWS}, None, "step sizes are not all numbers above 0"),
+    ({"sizes": SIZES - 0.1, "rows": ROWS}, None, "step sizes are not all numbers above 0"),
+    ({"sizes": SIZES * torch.nan, "rows": ROWS}, None, "step sizes are not all numbers above 0"),
     ({"sizes": SIZES / 0, "rows": ROWS}, None, "4 step sizes for 2 batches"),
     ({"sizes": SIZES[:3], "rows": ROWS}, None, "3 step sizes for 2 batches"),
-    ({"sizes": SIZES, "rows": ROWS.float()}, None, "rows of its steps are no indices"),
+    ({"sizes": SIZES, "rows": ROWS.float()}, None, "rows of its steps are not indices"),
     ({"sizes": SIZES, "rows": ROWS + 1}, None, "images beyond its 4"),
     ({"sizes": SIZES, "rows": ROWS - 1}, None, "images beyond its 4"),
-    ("what", None, "sizes of its steps"),
+    ("what", None, "step sizes are not"),
     ({"sizes": SIZES, "rows": ROWS}, {"model": "MLP"}, "its start is not the parameters"),
     ({"sizes": SIZES, "rows": ROWS}, {"model": 3, "parameters": ROWS}, "its start is not the parameters"),
 ])

@@ -156,7 +156,7 @@ def test_augmentations_on_pixels_ask_for_the_space(digits):
     protocol = Protocol(1, augmentation="randaugment")
     for train in (lambda: train_network(net, data, protocol, seeded()),
                   lambda: train_stacked([net], [data], protocol, [seeded()])):
-        with pytest.raises(ValueError, match="augmentation randaugment works on pixels; say with pixels="):
+        with pytest.raises(ValueError, match="augmentation randaugment works on pixels; give their space with pixels="):
             train()
 
 

@@ -1,4 +1,4 @@
-"""What a set is held against: how many real images, by which recipe; and DD-Ranking's accuracies."""
+"""What a set is compared with: how many real images, by which recipe; and DD-Ranking's accuracies."""
 
 from dataclasses import replace
 from functools import partial
@@ -6,8 +6,8 @@ from functools import partial
 import pytest
 import torch
 
+from condense.comparison.baseline_rows import Baselines, equal_numbers, ranking_facts
 from condense.comparison.baselines import full_recipe
-from condense.comparison.beside import Baselines, equal_numbers, ranking_facts
 from condense.core.randomness import Streams
 from condense.evaluation import evaluate
 from condense.operators import Compute
@@ -66,7 +66,7 @@ def test_ranking_trains_with_hard_labels_and_without_augmentation_as_by_hand(dig
     assert facts["synthetic_plain"] == pytest.approx(by_hand(soft, plain))
     random = [held.random("MLP", 1, recipe) for recipe in (OWN, plain)]              # of equal bytes
     assert [facts["random_augmented"], facts["random_plain"]] == [
-        pytest.approx(sum(score.test_accuracy for score in of) / 2) for of in random]
+        pytest.approx(sum(score.test_accuracy for score in scores) / 2) for scores in random]
     assert facts["full_hard"] == held.full("MLP", full_recipe(QUICK, "MLP", digits))[0].test_accuracy
 
 

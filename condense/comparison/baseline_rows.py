@@ -1,4 +1,4 @@
-"""What an evaluated set is held against: baselines at equal bytes and equal images, and DD-Ranking's scores."""
+"""What an evaluated set is compared with: baselines at equal bytes and equal images, and DD-Ranking's scores."""
 
 import dataclasses
 import logging
@@ -57,16 +57,16 @@ class Baselines:
         self.common: dict[str, Any] = {"rng": rng, "compute": compute, "progress": progress}
         self.optimise = dict(zip(("num_sets", "num_nets"), optimise))
 
-    def rows(self, model: str, protocol: Protocol, fixed: Protocol, stored_bytes: int, images: int, beside: object,
+    def rows(self, model: str, protocol: Protocol, fixed: Protocol, stored_bytes: int, images: int, row_of_set: object,
              step_sizes: Sequence[float] = (), given: Conditions = USUAL) -> list[Row]:
-        """Return the [Row]s of `model`, random images at equal bytes first; `beside` names the set they stand by.
+        """Return the [Row]s of `model`, random images at equal bytes first; `row_of_set` names the compared set.
 
         All are trained by `protocol`, but for the whole training set, which takes `fixed`: the same at a learning rate
         that was not made for the set. Of `step_sizes` each of the others takes the one that suits it best, chosen on
         training images; none: that of `protocol`. All but the whole training set are under the `Conditions` `given`.
         """
         return [row for kind in self.kinds for number, how in self._numbers(kind, stored_bytes, images).items()
-                for row in self._rows(kind, number, how, model, protocol, fixed, beside, step_sizes, given)]
+                for row in self._rows(kind, number, how, model, protocol, fixed, row_of_set, step_sizes, given)]
 
     def _numbers(self, kind, stored_bytes, images):
         """Return {images per class: how they compare} of the rows of a kind; None: all there are."""
@@ -76,11 +76,11 @@ class Baselines:
             return {-(-images // self.real.num_classes): "same number of images"}
         return equal_numbers(stored_bytes, images, self.real)
 
-    def _rows(self, kind, number, how, model, protocol, fixed, beside, step_sizes, given):
+    def _rows(self, kind, number, how, model, protocol, fixed, row_of_set, step_sizes, given):
         """Return a list with the row of one baseline, empty where the data have not so many images."""
         if kind == "full":
             recipe = full_recipe(fixed, model, self.real)
-            return [self._row(kind, number, how, beside, model, recipe, self.full(model, recipe))]
+            return [self._row(kind, number, how, row_of_set, model, recipe, self.full(model, recipe))]
         smallest = min(self.real.class_counts)
         if number > smallest and kind not in ANY_NUMBER:
             log.info("%s: no baseline of %d images per class, as a class of %s has %d", kind, number, self.real.name,
@@ -89,7 +89,7 @@ class Baselines:
         recipe, facts = self._tuned(kind, number, model, protocol, step_sizes, given)
         scores = self._scores(kind, number, model, recipe, given)
         facts = {**facts, **given.facts([score.confusion for score in scores])}
-        return [self._row(kind, number, how, beside, model, recipe, scores, facts, given)]
+        return [self._row(kind, number, how, row_of_set, model, recipe, scores, facts, given)]
 
     def _tuned(self, kind, number, model, protocol, step_sizes, given):
         """Return (`protocol` at the best of `step_sizes`, facts about the choice)."""
@@ -98,7 +98,7 @@ class Baselines:
         like = "random" if kind == "optimised" else kind   # draws have to be compared at one step size
         lr, tried = tuned_rate(self.real, like, number, model, protocol, step_sizes, self._networks(like, given),
                                **self.common, given=given)
-        log.info("%s, %s, %d per class: step size %g, the best of %s on training images kept for it", model, kind,
+        log.info("%s, %s, %d per class: step size %g, the best of %s on held-out training images", model, kind,
                  number, lr, ", ".join(f"{value:g} ({100 * accuracy:.1f} %)" for value, accuracy in tried.items()))
         return dataclasses.replace(protocol, lr=lr), {
             "searched_lr": lr, "lr_candidates": {str(value): accuracy for value, accuracy in tried.items()}}
@@ -125,7 +125,7 @@ class Baselines:
         """Return [Score] of the whole training set by `recipe`."""
         return full_data(self.real, {model: recipe}, self.full_networks, **self.common)[model]
 
-    def _row(self, kind, number, how, beside, model, recipe, scores, facts=(), given=USUAL):
+    def _row(self, kind, number, how, row_of_set, model, recipe, scores, facts=(), given=USUAL):
         images = len(self.real) if number is None else number * self.real.num_classes
         stored = self.real.num_classes if kind == "average" else images
         each = f"{number:,} per class" if number else ""
@@ -137,7 +137,8 @@ class Baselines:
         return Row(name, model, [[score.test_accuracy for score in scores]], images, size,
                    {**self.source, "per_class_images": number,
                     "recipe": {**dataclasses.asdict(recipe), **given.key()}, **draws},
-                   {**({"compares": how} if how else {}), **dict(facts)}, kind=kind, told_apart=f"trained as {beside}")
+                   {**({"compares": how} if how else {}), **dict(facts)}, kind=kind,
+                   told_apart=f"trained as {row_of_set}")
 
 
 def ranking_facts(data: TensorSet, real: RealData, model: str,
@@ -171,7 +172,7 @@ def ranking_facts(data: TensorSet, real: RealData, model: str,
 
 def _scores_of(figures):
     label = [figures[name] for name in ("full_hard", "synthetic_hard", "synthetic", "random")]
-    augmentation = [figures[f"{of}_{how}"] for how in ("augmented", "plain") for of in ("synthetic", "random")]
+    augmentation = [figures[f"{source}_{how}"] for how in ("augmented", "plain") for source in ("synthetic", "random")]
     return {"label_robust_score": label_robust_score(*label),
             "augmentation_robust_score": augmentation_robust_score(*augmentation), "accuracies": figures}
 
