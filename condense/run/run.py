@@ -18,7 +18,6 @@ from condense.core.errors import Finished, Interrupted, RunError
 from condense.core.journal import Journal, log_to_terminal
 from condense.core.randomness import Streams
 from condense.core.stopping import StopRequest
-from condense.core.words import duration
 from condense.data.real import RealData
 from condense.operators import start_compute
 from condense.run.checkpoints import (
@@ -30,16 +29,15 @@ from condense.run.checkpoints import (
     refuse_result_of_others,
     restore_state,
 )
+from condense.run.forecast import Forecast
 from condense.run.outcome import Best, Outcome, as_stored
-from condense.run.pace import Pace
-from condense.run.reports import nonsense, report_result, report_scores, stored, time_needed, warn_of_extremes
+from condense.run.reports import nonsense, report_result, report_scores, stored, warn_of_extremes
 from condense.run.results import describe, draw_set, result_stem
 from condense.synthetic import SyntheticSet
 
 log = logging.getLogger("condense")
 
 LOG_EVERY = 10                            # iterations between loss figures, as in the reference
-LONG_S = 30                               # an evaluation from here on is announced
 
 
 class Run:
@@ -58,7 +56,8 @@ class Run:
         self.checkpoint = Checkpoint(folder / f"{stem}.ckpt", self.options)
         self.state = self.checkpoint.load(cfg.resume, cfg.overwrite)
         self.midway = self.state["exp"] if self.state and self.state["owners"] else None       # to restore
-        self.outcome, self.stop, self.pace = Outcome(getattr(cfg, "save", "both")), StopRequest(), Pace(self.device)
+        self.outcome, self.stop = Outcome(getattr(cfg, "save", "both")), StopRequest()
+        self.forecast = Forecast(self.device)
         later: Any = None                                  # a value that comes, of whatever type it then has
         # what `begin` is told
         self.real = self.scorer = self.eval_every = self.select_on = later
@@ -67,8 +66,7 @@ class Run:
         self.exp = self.owners = self.best = self.bar = self.good = self.step = later
         self.it, self.skipped, self.losses, self.learned = 0, 0, [], {}
         # the whole run
-        self.journal = self.storage = self.form = self.measured_steps = self.per_evaluation = later
-        self.announced = False
+        self.journal = self.storage = self.form = self.measured_steps = later
         for line in dead_flags(cfg):
             log.info(line)
 
@@ -143,10 +141,11 @@ class Run:
                 if it == last:
                     break
                 self.losses = []
-                self.pace.begin()
+                self.forecast.pace.begin()
                 yield it
-                self.pace.end(last=it == last - 1)
-                self._announce(first)
+                self.forecast.pace.end(last=it == last - 1)
+                if self.forecast.is_due:
+                    self.forecast.tell(self.scorer, self.owners[0], first=first, **self._counts())
                 self._write_step()
                 self.bar.update()
 
@@ -161,7 +160,7 @@ class Run:
                 restore_state(before, *self.owners)
             self._stop_if_asked()
             self.step = f"{step + 1}/{number}"
-            self.pace.step(number)
+            self.forecast.pace.step(number)
             yield step
 
     def log(self, loss: Any) -> None:
@@ -230,7 +229,7 @@ class Run:
             self._stop_at_nonsense("the images are not finite")
         warn_of_extremes(images, it)
         self._require_step_size()
-        self._foretell_evaluation()
+        self.forecast.time_evaluation(self.scorer, synthetic)
         picture = self.picture_stem.with_name(f"{self.picture_stem.name}_exp{exp}_iter{it}.png")
         draw_set(picture, images, self.real)
         self._stop_if_asked()
@@ -246,18 +245,10 @@ class Run:
             for model, of_model in scores.items():
                 self.outcome.accuracies.setdefault(model, []).extend(score.test_accuracy for score in of_model)
 
-    def _foretell_evaluation(self):
-        """Time an epoch of evaluation before the first one, and say how long that will take where it is long."""
-        if self.per_evaluation is None:
-            self.per_evaluation = self.scorer.estimate(self.owners[0])
-            if self.per_evaluation >= LONG_S:
-                log.info("an evaluation takes about %s; shorter with --num_eval, --epoch_eval_train",
-                         duration(self.per_evaluation))
-
     def measure(self, steps: int) -> None:
         """Make this a run that saves nothing: it goes through `steps` iterations of its first experiment.
 
-        Then `pace.per_iteration` and `per_evaluation` are known, in seconds, and Finished says how long the whole
+        Then `forecast` knows what an iteration and an evaluation take, in seconds, and Finished says how long the whole
         command would take.
         """
         self.measured_steps = steps
@@ -266,31 +257,21 @@ class Run:
         with tqdm(total=self.measured_steps, disable=True) as self.bar:
             for it in range(self.measured_steps):
                 self.it, self.losses = it, []
-                self.pace.begin()
+                self.forecast.pace.begin()
                 yield it
-                self.pace.end(last=it == self.measured_steps - 1)
-        self.per_evaluation = self.scorer.estimate(self.owners[0])
-        raise Finished(self._time_needed(0))
+                self.forecast.pace.end(last=it == self.measured_steps - 1)
+        self.forecast.time_evaluation(self.scorer, self.owners[0])
+        raise Finished(self.forecast.words(first=0, **self._counts()))
 
     def _tell_storage(self, synthetic):
         first, self.storage, self.form = self.storage is None, synthetic.storage(), synthetic.form()
         if first:
             log.info(stored(self.storage, max(synthetic.counts)))
 
-    def _announce(self, first):
-        """Say, once and as soon as it is known, how long the whole command takes that began at iteration `first`."""
-        if self.announced or self.pace.per_iteration is None:
-            return
-        self.announced = True
-        if self.per_evaluation is None:
-            self.per_evaluation = self.scorer.estimate(self.owners[0])
-        log.info(self._time_needed(first))
-
-    def _time_needed(self, first):
-        evaluations = sum(map(self._evaluation_due, range(self.length + 1)))
-        left, per_iteration = self.cfg.num_exp - len(self.outcome), self.pace.per_iteration
-        total = left * (self.length * per_iteration + evaluations * self.per_evaluation) - first * per_iteration
-        return time_needed(total, left, self.length, per_iteration, evaluations, self.per_evaluation)
+    def _counts(self):
+        """Return how many iterations, evaluations and experiments are still to be gone through."""
+        return {"iterations": self.length, "evaluations": sum(map(self._evaluation_due, range(self.length + 1))),
+                "experiments": self.cfg.num_exp - len(self.outcome)}
 
     def _take_up(self, exp):
         """Return the iteration to begin with; restores the checkpoint that belongs to this experiment."""

@@ -74,5 +74,5 @@ def test_a_measured_run_times_its_steps_and_leaves_no_file(dm, tmp_path, monkeyp
                 [*TINY, "--batch_real", "8", "--save_path", str(tmp_path / "out")])
     with pytest.raises(Finished, match="about .* in all: 1 experiment of 6 iterations"):
         dm.module.main(cfg)
-    assert runs[0].pace.per_iteration > 0 and runs[0].per_evaluation > 0
+    assert runs[0].forecast.pace.per_iteration > 0 and runs[0].forecast.per_evaluation > 0
     assert not list((tmp_path / "out").iterdir())
