@@ -20,8 +20,8 @@ from condense.synthetic.pixels import Pixels
 
 # A new form of the synthetic set is a file in this folder and a line here.
 PARAMETERIZATIONS: dict[str, Any] = {"pixels": Pixels, "low_rank": LowRank, "memory": AddressableMemory,
-                     "multi_formation": MultiFormation, "hallucinator": HallucinatedBases,
-                     "latent_decoder": LatentDecoder}
+                                     "multi_formation": MultiFormation, "hallucinator": HallucinatedBases,
+                                     "latent_decoder": LatentDecoder}
 
 __all__ = ["PARAMETERIZATIONS", "AddressableMemory", "HallucinatedBases", "LatentDecoder", "LowRank", "MultiFormation",
            "Pixels", "SyntheticSet", "build_optimizer", "build_synthetic", "outline_synthetic", "restore_synthetic",

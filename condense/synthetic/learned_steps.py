@@ -52,7 +52,7 @@ class LearnedSteps(nn.Module):
         self.raw_sizes = nn.Parameter(torch.full((batches * epochs,), raw, device=self.place.device))
         self.batches = batches
 
-    def start_from(self, model: str, starts: Float[Tensor, "m p"]) -> None:
+    def start_from(self, model: str | None, starts: Float[Tensor, "m p"] | None) -> None:
         """Let `starts` (m, P), flat parameters of network `model`, be all that the set is learned for."""
         self.starts, self.model = starts, model
 
