@@ -28,7 +28,7 @@ def test_scores_of_our_own_file_are_those_that_its_run_printed(score, own):
     accuracies = load_result(own)["accs_all_exps"][NETWORK]
     assert row["accuracies"] == [accuracies[:2], accuracies[2:]]
     assert f"{100 * statistics.fmean(accuracies):.2f} ± {100 * statistics.pstdev(accuracies):.2f}" in printed
-    assert "taken for" in printed and row["space"] == "normalised" and "meta" in row["evidence"]
+    assert "read as" in printed and row["space"] == "normalised" and "meta" in row["evidence"]
 
 
 @pytest.mark.parametrize("flags", [

@@ -21,7 +21,7 @@ def test_every_foreign_layout_scores_as_the_images_it_holds(score, tmp_path, nam
     (row,), printed = score(path, *flags, *QUICK, "--protocol", "dsa", output=tmp_path / "theirs.json")
     (same,), _ = score(ours, "--dataset", "Digits", *QUICK, "--protocol", "dsa", output=tmp_path / "ours.json")
     assert row["accuracies"] == same["accuracies"]
-    assert "taken for" in printed and row["space"] in printed and row["evidence"] in printed
+    assert "read as" in printed and row["space"] in printed and row["evidence"] in printed
 
 
 def test_raw_and_normalised_versions_score_the_same(score, tmp_path):

@@ -109,7 +109,7 @@ def test_an_option_that_no_method_of_the_call_has_is_refused_with_those_that_do(
     (("--methods", "LoDC", "--cl_data_path", "x"), "no published files of LoDC, only of herding, DSA, DM, LoDM"),
     (("--methods", "DM", "--zca"), "look ahead; leave --zca out"),
     (("--methods", "DM", "--cl_space", "raw"), "--cl_space is the space of the pixels in --cl_data_path"),
-    (("--methods", "DM", "--cl_data_path", "x", "--Iteration", "3"), "--Iteration condenses"),
+    (("--methods", "DM", "--cl_data_path", "x", "--Iteration", "3"), "--Iteration is for condensing"),
 ])
 def test_methods_that_cannot_be_compared_are_refused(flags, mend):
     with pytest.raises(ValueError) as error:

@@ -172,7 +172,7 @@ def test_a_truncated_image_is_named(tmp_path, cut, write_tree):
 def test_mixed_sizes_are_refused_naming_the_commonest_and_the_flag(tmp_path, write_tree, write_image):
     write_tree(tmp_path, size=(10, 6), count=40)
     write_image(tmp_path / "bee" / "odd.png", size=(5, 5))
-    says = r"most are 6x10, but .*odd.png is 5x5; say --im_size N .* --im_size 6"
+    says = r"most are 6x10, but .*odd.png is 5x5; give --im_size N .* --im_size 6"
     with pytest.raises(ValueError, match=says) as error:
         load_data("folder", tmp_path, **QUIET)
     one_line(error)

@@ -20,7 +20,7 @@ def test_what_a_set_does_not_have_is_refused(tmp_path, asked, mend):
 
 def test_another_data_set_than_our_file_says_is_refused(tmp_path):
     path, _, _ = own_result(tmp_path)
-    with pytest.raises(ValueError, match="of --dataset Digits, not MNIST; leave --dataset out"):
+    with pytest.raises(ValueError, match="made for --dataset Digits, not MNIST; leave --dataset out"):
         source_of(path, dataset="MNIST")
 
 
