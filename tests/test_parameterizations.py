@@ -203,7 +203,7 @@ def test_a_file_of_a_memory_holds_its_tables_and_gives_every_reader_the_images(t
     assert_same_sets(load_result(path), result)
     content["factors"][0]["bases"] = content["factors"][0]["bases"][:-1]
     torch.save(content, path)
-    with pytest.raises(ValueError, match=r"its factors are not whole: bases \[5, 1, 4, 4\]"):
+    with pytest.raises(ValueError, match=r"its factors are incomplete: bases \[5, 1, 4, 4\]"):
         load_result(path)
 
 

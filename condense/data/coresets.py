@@ -5,6 +5,7 @@ A chooser takes the features of one class, (n, D) float32, the number to choose 
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -112,6 +113,6 @@ def require_images(real: RealData, ipc: int) -> None:
 
 
 @torch.no_grad()
-def class_features(real: RealData, label: int, embed: Forward, chunk: int) -> Float[Tensor, "n d"]:
+def class_features(real: Any, label: int, embed: Forward, chunk: int) -> Float[Tensor, "n d"]:
     """Return the features of all images of class `label`, (n, D), in the order of their rows."""
     return torch.cat([embed(real.batch_of(rows).images()) for rows in real.indices_of(label).split(chunk)])

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import torch
-from jaxtyping import Float, Int, Shaped
+from jaxtyping import Bool, Float, Int, Shaped
 from numpy import ndarray
 from torch import Tensor
 
@@ -229,7 +229,7 @@ class RealBatch:
     def __len__(self) -> int:
         return len(self.index)
 
-    def images(self, index: Rows | None = None) -> Float[Tensor, "m c h w"]:
+    def images(self, index: Rows | Bool[Tensor, " n"] | None = None) -> Float[Tensor, "m c h w"]:
         """Normalised float32 (M, C, H, W), or whitened, of the whole batch or a slice or tensor of positions in it."""
         rows = self.index if index is None else self.index[index]
         return self.real.normalise(self.real.images.index_select(0, rows))

@@ -51,7 +51,7 @@ def build_synthetic(parameterization: str, real: RealData, ipc: int, init: str |
     return synthetic.start_from(init(synthetic.images_per_epoch))
 
 
-def outline_synthetic(parameterization: str, real: RealData, ipc: int, **options: Any) -> SyntheticSet:
+def outline_synthetic(parameterization: str, real: Any, ipc: int, **options: Any) -> SyntheticSet:
     """Return the set that `build_synthetic` would start, on the meta device: its shape and checks, not its memory.
 
     Raises ValueError for an unknown parameterization, ipc below 1, and a budget that holds no image.

@@ -40,7 +40,7 @@ def test_factor_that_leaves_a_tile_nothing_to_store_is_refused_naming_the_next_s
             continue
         smaller = max(fits for fits in USABLE[side] if fits < factor)
         for im_size in ((side, side), (40 * side, side)):
-            with pytest.raises(ValueError, match=rf"--factor {factor} leaves a tile .* --factor {smaller}$"):
+            with pytest.raises(ValueError, match=rf"--factor {factor} makes tiles of .* --factor {smaller}$"):
                 MultiFormation(1, 1, 1, im_size, factor)
 
 
