@@ -8,7 +8,6 @@ import logging
 import math
 import statistics
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
@@ -32,7 +31,8 @@ from condense.run.checkpoints import (
 from condense.run.forecast import Forecast
 from condense.run.outcome import Best, Outcome, as_stored
 from condense.run.reports import nonsense, report_result, report_scores, stored, warn_of_extremes
-from condense.run.results import describe, draw_set, result_stem
+from condense.run.results import describe, draw_set
+from condense.run.run_files import RunFiles
 from condense.synthetic import SyntheticSet
 
 log = logging.getLogger("condense")
@@ -48,12 +48,10 @@ class Run:
         self.cfg, self.method, self.options = cfg, method, cfg.identity()
         self.compute = start_compute(**cfg.compute)
         self.device, self.rng = self.compute.device, Streams(cfg.seed)
-        folder, stem = Path(cfg.save_path), result_stem(method, cfg.dataset, cfg.model, cfg.ipc)
-        check_writable(folder)
-        self.result_path, self.unfinished_path = folder / f"{stem}.pt", folder / f"{stem}_unfinished.pt"
-        self.journal_path, self.picture_stem = folder / f"{stem}.jsonl", folder / stem.replace("res_", "vis_", 1)
-        refuse_other_result(self.result_path, self.options, cfg.overwrite)
-        self.checkpoint = Checkpoint(folder / f"{stem}.ckpt", self.options)
+        self.files = RunFiles.of(cfg.save_path, method, cfg.dataset, cfg.model, cfg.ipc)
+        check_writable(self.files.folder)
+        refuse_other_result(self.files.result, self.options, cfg.overwrite)
+        self.checkpoint = Checkpoint(self.files.checkpoint, self.options)
         self.state = self.checkpoint.load(cfg.resume, cfg.overwrite)
         self.midway = self.state["exp"] if self.state and self.state["owners"] else None       # to restore
         self.outcome, self.stop = Outcome(getattr(cfg, "save", "both")), StopRequest()
@@ -84,10 +82,10 @@ class Run:
         self.real, self.scorer, self.eval_every, self.select_on = real, scorer, eval_every, select_on
         self.sources, self.length = sources, self.cfg.Iteration if iterations is None else iterations
         refuse_other_images(self.checkpoint.path, self.state, real.fingerprint)
-        if not self.cfg.overwrite and self.result_path.exists():
-            refuse_result_of_others(self.result_path, real.fingerprint, sources)
+        if not self.cfg.overwrite and self.files.result.exists():
+            refuse_result_of_others(self.files.result, real.fingerprint, sources)
             if self.cfg.resume and not self.state:
-                raise Finished(f"already finished: {self.result_path}")
+                raise Finished(f"already finished: {self.files.result}")
         if self.state:
             self.outcome.restore(self.state["outcome"])
             self.outcome.note(self.state["exp"], sources, of_all=True)
@@ -116,7 +114,7 @@ class Run:
             yield from self._measure()
         if self.journal is None:                          # nothing is written before everything is known to fit
             position = self.state["journal"] if self.state else None
-            self.journal = Journal(self.journal_path, self.cfg.tensorboard, position)
+            self.journal = Journal(self.files.journal, self.cfg.tensorboard, position)
             self.journal.write_start(self.options, self.device)
         self.outcome.note(exp, self.sources, of_all=True)
         self.good, self.skipped = None, 0
@@ -202,13 +200,13 @@ class Run:
     def save(self) -> dict[str, Any]:
         """Write the result, clear what only an unfinished run needs, and return the result's content."""
         meta = self._meta(self.outcome)
-        self.outcome.save(self.result_path, meta)
-        self.unfinished_path.unlink(missing_ok=True)
+        self.outcome.save(self.files.result, meta)
+        self.files.unfinished.unlink(missing_ok=True)
         self.checkpoint.remove()
         report_result(self.outcome, self.journal)
         self.journal.write("end")
         self.journal.close()
-        log.info("synthetic set: %s (%s bytes)", self.result_path, f"{self.result_path.stat().st_size:,}")
+        log.info("synthetic set: %s (%s bytes)", self.files.result, f"{self.files.result.stat().st_size:,}")
         return {"data": self.outcome.data, "accs_all_exps": self.outcome.accuracies, "meta": meta}
 
     def _meta(self, outcome):
@@ -230,7 +228,7 @@ class Run:
         warn_of_extremes(images, it)
         self._require_step_size()
         self.forecast.time_evaluation(self.scorer, synthetic)
-        picture = self.picture_stem.with_name(f"{self.picture_stem.name}_exp{exp}_iter{it}.png")
+        picture = self.files.picture(exp, it)
         draw_set(picture, images, self.real)
         self._stop_if_asked()
         try:
@@ -307,7 +305,7 @@ class Run:
             self._save_checkpoint(exp + 1)
 
     def _save_unfinished(self, outcome):
-        outcome.save(self.unfinished_path, {**self._meta(outcome), "unfinished": True})
+        outcome.save(self.files.unfinished, {**self._meta(outcome), "unfinished": True})
 
     def _outcome_so_far(self):
         """Return the outcome with the set of the experiment under way."""
@@ -322,7 +320,7 @@ class Run:
         if self.good:
             restore_state(self.good[1], self.owners[0])
             self._save_unfinished(self._outcome_so_far())
-            kept = f"the set of iteration {self.good[0]} is in {self.unfinished_path}"
+            kept = f"the set of iteration {self.good[0]} is in {self.files.unfinished}"
         raise RunError(f"{what} at experiment {self.exp}, iteration {self.it}; {kept}; {mend}")
 
     def _stop_if_asked(self):
@@ -331,7 +329,7 @@ class Run:
         self._save_checkpoint()
         self._save_unfinished(self._outcome_so_far())
         raise Interrupted(f"stopped before iteration {self.it} of experiment {self.exp}; the set so far is in "
-                          f"{self.unfinished_path}; go on with the same command and --resume", self.stop.number)
+                          f"{self.files.unfinished}; go on with the same command and --resume", self.stop.number)
 
 
 def start_run(cfg: Any, method: str) -> Run:
