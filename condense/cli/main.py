@@ -9,10 +9,12 @@ from typing import Any
 from condense.cli.parsing import parse
 from condense.core.errors import Finished, Interrupted, UserError
 from condense.core.journal import log_to_terminal
+from condense.core.torch_private import is_out_of_memory
 
 log = logging.getLogger("condense")
 
 REPORT = "this is a defect of the toolkit, not of your command: please report it with the lines above"
+MEMORY_MEND = "lower --chunk or --batch_real, or use a machine with more memory"
 
 
 def command_line(main: Callable[[Any], object], config_class: type[Any], description: str | None,
@@ -36,7 +38,9 @@ def command_line(main: Callable[[Any], object], config_class: type[Any], descrip
         if debug:
             raise
         _leave(f"error: {' '.join(str(error).split()) or type(error).__name__}", 2)
-    except Exception:
+    except Exception as error:
+        if is_out_of_memory(error) and not debug:
+            _leave(f"error: out of memory ({str(error).splitlines()[0]}); {MEMORY_MEND}", 2)
         log.critical("%s%s", traceback.format_exc(), REPORT)
         sys.exit(1)
 

@@ -23,3 +23,8 @@ def add_lists_(totals: list[torch.Tensor], tensors: list[torch.Tensor], alpha: f
 def allow_recompiling() -> None:
     """Let one function be compiled for 64 kinds of input: pools share code over widths, batch sizes and modes."""
     torch._dynamo.config.recompile_limit = RECOMPILE_LIMIT
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Say whether PyTorch got no memory: on a GPU by its type, on a CPU only its allocator's name in the text tells."""
+    return isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)

@@ -3,6 +3,7 @@
 import json
 
 import pytest
+import torch
 
 from condense.cli import CommandOptions
 from condense.cli.main import REPORT, command_line
@@ -34,6 +35,19 @@ def test_anything_else_is_a_defect_with_its_traceback_and_exit_code_1(kind, caps
     code, text = ending(kind("shapes 3 and 4"), capsys)
     assert code == 1 and text.startswith("Traceback") and "shapes 3 and 4" in text
     assert text.rstrip().splitlines()[-1] == REPORT
+
+
+def too_large():
+    try:
+        torch.empty(1 << 60, dtype=torch.uint8)
+    except RuntimeError as error:
+        return error
+
+
+@pytest.mark.parametrize("error", [too_large(), torch.OutOfMemoryError("CUDA out of memory.")], ids=["cpu", "gpu"])
+def test_no_memory_is_the_machines_refusal_and_says_what_to_lower(error, capsys):
+    code, text = ending(error, capsys)
+    assert code == 2 and text.startswith("error: out of memory") and "--chunk" in text and len(text.splitlines()) == 1
 
 
 @pytest.mark.parametrize("error, code", [(Interrupted("stopped", 15), 143), (KeyboardInterrupt(), 130)])
